@@ -7,30 +7,27 @@ trailing numbers, or the same pixels are one group, so no image and no caption i
 from __future__ import annotations
 
 import html
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from pitune._files import sha256_bytes
-from pitune.tasks._archives import ARCHIVES, fetch
+from pitune.tasks._archives import fetch
 from pitune.tasks._members import read_members
 from pitune.tasks._parts import groups, position, stem
+from pitune.tasks._pinned import ARCHIVES
 from pitune.tasks._prepared import prepared
+from pitune.tasks.sources._drawings import Pair, small_png
 
 LICENCE = "public domain"
 _PNG, _SVG = ARCHIVES["openclipart-png"], ARCHIVES["openclipart-svg"]
 _FOLDER = "usr/share/openclipart/"
 _ALIGNMENT_SHARE = 0.6
-_LONG_SIDE = 256
-_MOST_PIXELS = 40_000_000
 _MOST_PER_CAPTION = 4
 _MOST_KEYWORDS = 6
 _SERIES = 4
@@ -40,20 +37,6 @@ _VARIANTS = re.compile(
     r"\b(b and w|bw|black|white|grey|gray|red|green|blue|yellow|orange|pink|purple|brown|gold|silver|\d+|\w)\b"
 )
 _NO_KEYWORDS = {"unsorted", "clip art", "icon", "icons", "theme", "action", "lemon theme icon"}
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One drawing (PNG, at most 256 pixels long) and its caption: the title, then keywords.
-
-    Pairs of one `group` may show or say the same and belong in one part.
-    """
-
-    id: str
-    category: str
-    caption: str
-    image: bytes
-    group: str = ""
 
 
 def pairs(part: Literal["alignment", "tasks"]) -> list[Pair]:
@@ -153,19 +136,6 @@ def _images(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
     for member, data in read_members(path, lambda name: name.startswith(_FOLDER) and name.endswith(".png")):
         name = member.removeprefix(f"{_FOLDER}png/").removesuffix(".png")
         if name in wanted:
-            small = _small(data)
+            small = small_png(data)
             if small is not None:
                 yield name, small
-
-
-def _small(data: bytes) -> bytes | None:
-    width, height = (int.from_bytes(data[start : start + 4], "big") for start in (16, 20))  # of the PNG's header
-    if width * height > _MOST_PIXELS:
-        return None
-    with Image.open(io.BytesIO(data)) as image:
-        drawing = image.convert("RGBA")
-    drawing.thumbnail((_LONG_SIDE, _LONG_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
-    ground = Image.new("RGBA", drawing.size, "white")
-    sink = io.BytesIO()
-    Image.alpha_composite(ground, drawing).convert("RGB").save(sink, "PNG")
-    return sink.getvalue()
