@@ -6,7 +6,15 @@ from pitune.tasks._image import image_bytes as image_bytes
 from pitune.tasks._image import image_hash as image_hash
 from pitune.tasks._image import open_image as open_image
 from pitune.tasks._pinned import ARCHIVES as ARCHIVES
+from pitune.tasks._registry import load_task as load_task
+from pitune.tasks._registry import pull as pull
+from pitune.tasks._registry import task_names as task_names
+from pitune.tasks._registry import task_source as task_source
+from pitune.tasks._sampling import FewShot as FewShot
+from pitune.tasks._sampling import few_shot as few_shot
+from pitune.tasks._source import Source as Source
 from pitune.tasks._task import SPLITS as SPLITS
 from pitune.tasks._task import Example as Example
 from pitune.tasks._task import Split as Split
 from pitune.tasks._task import Task as Task
+from pitune.tasks._task_hash import data_hash as data_hash

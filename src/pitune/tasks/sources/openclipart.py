@@ -10,6 +10,7 @@ import html
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -19,12 +20,13 @@ import pyarrow.compute as pc
 from pitune._files import sha256_bytes
 from pitune.tasks._archives import fetch
 from pitune.tasks._members import read_members
-from pitune.tasks._parts import groups, position, stem
+from pitune.tasks._parts import Item, Limits, groups, position, stem
 from pitune.tasks._pinned import ARCHIVES
 from pitune.tasks._prepared import prepared
+from pitune.tasks._source import Source
+from pitune.tasks._task import Example
 from pitune.tasks.sources._drawings import Pair, small_png
 
-LICENCE = "public domain"
 _PNG, _SVG = ARCHIVES["openclipart-png"], ARCHIVES["openclipart-svg"]
 _FOLDER = "usr/share/openclipart/"
 _ALIGNMENT_SHARE = 0.6
@@ -139,3 +141,48 @@ def _images(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
             small = small_png(data)
             if small is not None:
                 yield name, small
+
+
+def _items(kind: Literal["image", "caption"]) -> Iterator[Item]:
+    for pair in pairs("tasks"):
+        target = _ANSWERS.get(pair.category)
+        if target is not None:
+            text, image = (pair.caption, None) if kind == "caption" else (None, pair.image)
+            # the group's own hash has chosen this side already; another one chooses the part
+            yield Item(Example(f"openclipart/{pair.id}", target, text=text, image=image), f"part {pair.group}")
+
+
+_ANSWERS = {
+    "animals": "animal",
+    "food": "food",
+    "geography": "map or landscape",
+    "office": "office article",
+    "people": "person",
+    "recreation": "leisure",
+    "signs and symbols": "sign or symbol",
+    "tools": "tool",
+    "transportation": "vehicle or traffic",
+}
+
+SOURCES = (
+    Source(
+        name="pocket/openclipart-images",
+        about="of which category is the drawing?",
+        archives=("openclipart-png", "openclipart-svg"),
+        licence="public domain",
+        answers=tuple(_ANSWERS.values()),
+        read=partial(_items, "image"),
+        answer_template="a drawing of a {}.",
+        limits=Limits(skew=4.0),
+    ),
+    Source(
+        name="pocket/openclipart-captions",
+        about="of which category is the drawing with this caption?",
+        archives=("openclipart-png", "openclipart-svg"),
+        licence="public domain",
+        answers=tuple(_ANSWERS.values()),
+        read=partial(_items, "caption"),
+        answer_template="a drawing of a {}.",
+        limits=Limits(skew=4.0),
+    ),
+)
