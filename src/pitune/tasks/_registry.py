@@ -12,7 +12,7 @@ from pitune.tasks._pinned import ARCHIVES
 from pitune.tasks._source import Source, load
 from pitune.tasks._task import Task
 from pitune.tasks.formats import folder, table
-from pitune.tasks.sources import digits, easy_vqa, emoji, fashion, openclipart, sentiment, textile
+from pitune.tasks.sources import digits, easy_vqa, emoji, fashion, openclipart, sentiment, textile, tuxpaint
 
 SOURCES: tuple[Source, ...] = (
     *sentiment.SOURCES,
@@ -22,6 +22,7 @@ SOURCES: tuple[Source, ...] = (
     *fashion.SOURCES,
     *emoji.SOURCES,
     *openclipart.SOURCES,
+    *tuxpaint.SOURCES,
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -38,7 +38,7 @@ class Source:
     read: Callable[[], Iterable[Item]]
     template: str = "{}"
     answer_template: str = "{}"
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     version: int = 1
 
     def provenance(self) -> str:

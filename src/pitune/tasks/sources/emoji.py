@@ -92,7 +92,7 @@ SOURCES = (
         licence="MIT; art Apache-2.0",
         answers=tuple(_CATEGORIES.values()),
         read=_images,
-        answer_template="an emoji of a {}.",
+        answer_template="a picture of a {}.",
     ),
     Source(
         name="pocket/emoji-names",
@@ -101,6 +101,6 @@ SOURCES = (
         licence="MIT",
         answers=tuple(_CATEGORIES.values()),
         read=_names,
-        answer_template="an emoji of a {}.",
+        answer_template="a picture of a {}.",
     ),
 )

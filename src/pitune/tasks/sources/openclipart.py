@@ -172,7 +172,7 @@ SOURCES = (
         licence="public domain",
         answers=tuple(_ANSWERS.values()),
         read=partial(_items, "image"),
-        answer_template="a drawing of a {}.",
+        answer_template="a picture of a {}.",
         limits=Limits(skew=4.0),
     ),
     Source(
@@ -182,7 +182,7 @@ SOURCES = (
         licence="public domain",
         answers=tuple(_ANSWERS.values()),
         read=partial(_items, "caption"),
-        answer_template="a drawing of a {}.",
+        answer_template="a picture of a {}.",
         limits=Limits(skew=4.0),
     ),
 )

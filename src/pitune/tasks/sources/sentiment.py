@@ -48,7 +48,7 @@ def _sentences() -> Iterator[_Sentence]:
 def _sentiment(domain: str) -> Iterator[Item]:
     for sentence in _sentences():
         if sentence.domain == domain and abs(sentence.rating) >= _NEUTRAL:
-            target = "positive" if sentence.rating > 0 else "negative"
+            target = "great" if sentence.rating > 0 else "terrible"
             yield Item(Example(sentence.id, target, text=sentence.text), stem(sentence.text))
 
 
@@ -64,9 +64,9 @@ SOURCES = (
             about=f"is the sentence of a {noun} positive or negative?",
             archives=("vader",),
             licence="MIT",
-            answers=("negative", "positive"),
+            answers=("terrible", "great"),
             read=partial(_sentiment, domain),
-            answer_template="This is {}.",
+            answer_template="It was {}.",
             limits=Limits(skew=1.5),
         )
         for domain, noun in _DOMAINS.items()
@@ -78,6 +78,6 @@ SOURCES = (
         licence="MIT",
         answers=tuple(_DOMAINS.values()),
         read=_domain,
-        answer_template="a {}",
+        answer_template="This is from a {}.",
     ),
 )
