@@ -12,7 +12,18 @@ from pitune.tasks._pinned import ARCHIVES
 from pitune.tasks._source import Source, load
 from pitune.tasks._task import Task
 from pitune.tasks.formats import folder, table
-from pitune.tasks.sources import digits, easy_vqa, emoji, fashion, openclipart, sentiment, textile, tuxpaint
+from pitune.tasks.sources import (
+    digits,
+    easy_vqa,
+    emoji,
+    fashion,
+    openclipart,
+    sentiment,
+    spam,
+    textile,
+    tuxpaint,
+    wordnet,
+)
 
 SOURCES: tuple[Source, ...] = (
     *sentiment.SOURCES,
@@ -23,6 +34,8 @@ SOURCES: tuple[Source, ...] = (
     *emoji.SOURCES,
     *openclipart.SOURCES,
     *tuxpaint.SOURCES,
+    *wordnet.SOURCES,
+    *spam.SOURCES,
 )
 
 
