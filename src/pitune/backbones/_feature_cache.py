@@ -1,0 +1,45 @@
+"""Frozen features on disk, keyed by the weights that made them and the content they were made of."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Features = NDArray[np.float16]
+
+
+class FeatureCache:
+    """Fixed-shape float16 arrays by content key, in one SQLite file that several processes may share."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._shape = shape
+        self._base = sqlite3.connect(path, timeout=60, isolation_level=None)
+        self._base.execute("PRAGMA journal_mode=WAL")
+        self._base.execute("PRAGMA synchronous=NORMAL")
+        self._base.execute("CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID")
+
+    def get(self, keys: Sequence[str], compute: Callable[[list[int]], Features]) -> Features:
+        """Return features (len(keys), *shape); `compute` makes those of the indices that are missing."""
+        known = {key: row for key in dict.fromkeys(keys) if (row := self._read(key)) is not None}
+        missing = [keys.index(key) for key in dict.fromkeys(keys) if key not in known]
+        if missing:
+            made = compute(missing).astype(np.float16, copy=False)
+            rows = [(keys[index], row.tobytes()) for index, row in zip(missing, made, strict=True)]
+            self._base.execute("BEGIN IMMEDIATE")
+            self._base.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
+            self._base.execute("COMMIT")
+            known |= {keys[index]: row for index, row in zip(missing, made, strict=True)}
+        return np.stack([known[key] for key in keys])
+
+    def _read(self, key: str) -> Features | None:
+        row = self._base.execute("SELECT data FROM features WHERE key = ?", (key,)).fetchone()
+        return None if row is None else np.frombuffer(row[0], np.float16).reshape(self._shape)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._base.close()

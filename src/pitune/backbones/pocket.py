@@ -1,0 +1,140 @@
+"""Pocket: the backbone whose weights come out of packages; one trunk for images, text and both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from pitune._files import home, sha256_bytes
+from pitune.backbones import _pocket_weights as weights
+from pitune.backbones._contract import Batch, masked_log_softmax
+from pitune.backbones._feature_cache import FeatureCache, Features
+from pitune.backbones._pocket_model import IMAGE_SIZE, TOKENS, PocketModel, image_features
+from pitune.backbones._stem import CLASSES, WIDTH, Stem
+from pitune.errors import InputError
+from pitune.tasks import Example, Task, image_hash, open_image
+
+_MAX_TOKENS = 128
+_STEM_CHUNK = 32
+_FEATURES = TOKENS * WIDTH + CLASSES
+
+
+class Pocket:
+    """A frozen vision stem in front of a frozen sentence encoder; answers are matched by cosine."""
+
+    name = "pocket"
+
+    def __init__(
+        self, model: PocketModel, stem: Stem, tokenizer: PreTrainedTokenizerFast, fingerprint: str, cache: FeatureCache
+    ) -> None:
+        self.model = model.requires_grad_(False).eval()
+        self.module = model.trunk
+        self.fingerprint = fingerprint
+        self.width = int(model.trunk.config.hidden_size)
+        self._stem = stem
+        self._tokenizer = tokenizer
+        self._cache = cache
+        self._encoded = lru_cache(maxsize=64)(self._encode_answers)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.projection.residual.device
+
+    def attachment(self, method: str) -> tuple[str, ...]:
+        layers = range(self.module.config.num_hidden_layers)
+        if method == "lora":
+            return tuple(f"encoder.layer.{i}.attention.self.{part}" for i in layers for part in ("query", "value"))
+        if method == "adapter":
+            return tuple(f"encoder.layer.{i}.{part}.dense" for i in layers for part in ("attention.output", "output"))
+        raise InputError(f"pocket has no place for experts of kind {method!r}; expected lora or adapter")
+
+    def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
+        inputs: dict[str, Tensor] = {}
+        kinds = {(example.image is not None, example.text is not None) for example in examples}
+        if len(kinds) != 1 or kinds == {(False, False)}:
+            raise InputError(f"task {task.name!r} mixes kinds of input; expected an image, a text, or both in every example")
+        has_image, has_text = kinds.pop()
+        if has_image:
+            features = torch.from_numpy(self._image_features(examples)).to(self.device).float()
+            inputs["image_tokens"] = features[:, : TOKENS * WIDTH].unflatten(1, (TOKENS, WIDTH))
+            inputs["image_logits"] = features[:, TOKENS * WIDTH :]
+        if has_text:
+            inputs |= self._tokens([task.input_text(example) or "" for example in examples])
+        answers = task.answers or tuple(dict.fromkeys(a for example in examples for a in task.candidates(example)))
+        index = {answer: i for i, answer in enumerate(answers)}
+        target = torch.tensor([index[example.target] for example in examples], device=self.device)
+        allowed = None
+        if any(example.candidates for example in examples):
+            allowed = torch.zeros(len(examples), len(answers), dtype=torch.bool, device=self.device)
+            for row, example in enumerate(examples):
+                allowed[row, [index[answer] for answer in task.candidates(example)]] = True
+        vectors = self._encoded(tuple(task.answer_text(answer) for answer in answers))
+        return Batch(tuple(example.id for example in examples), inputs, vectors, target, allowed)
+
+    def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        answers, allowed = batch.answers, batch.allowed
+        if candidates is not None:
+            answers, allowed = self._encoded(tuple(candidates)), None
+        return masked_log_softmax(self.model(batch.inputs, answers), allowed)
+
+    def losses(self, batch: Batch) -> Tensor:
+        return -self.scores(batch).gather(1, batch.target[:, None]).squeeze(1)
+
+    def generate(self, batch: Batch) -> list[str]:
+        raise InputError("pocket matches answers and cannot write text; give the task candidate answers")
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return the vectors (B, D) that inputs are matched by."""
+        return self.model.encode(batch.inputs)
+
+    def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        encoded = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt", return_token_type_ids=False
+        )
+        return {name: value.to(self.device) for name, value in encoded.items()}
+
+    @torch.no_grad()
+    def _encode_answers(self, texts: tuple[str, ...]) -> Tensor:
+        tokens = self._tokens(texts)
+        return self.model.encode_answers(tokens["input_ids"], tokens["attention_mask"])
+
+    def _image_features(self, examples: Sequence[Example]) -> Features:
+        return self._cache.get([image_hash(example) for example in examples], lambda missing: self._see(examples, missing))
+
+    @torch.no_grad()
+    def _see(self, examples: Sequence[Example], missing: list[int]) -> Features:
+        made = []
+        for start in range(0, len(missing), _STEM_CHUNK):
+            pixels = torch.stack([_pixels(open_image(examples[i])) for i in missing[start : start + _STEM_CHUNK]])
+            seen = image_features(self._stem, pixels.to(self.device))
+            made.append(torch.cat([seen.tokens.flatten(1), seen.logits], 1).half().cpu().numpy())
+        return np.concatenate(made)
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    """Turn an image into pixels (3, 160, 160), padded to a white square so that its shape is kept."""
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    resized = square.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
+    return (torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() - 127) / 128
+
+
+def load_pocket(device: torch.device) -> Pocket:
+    """Load the pocket backbone, fetching its weights on first use (100 MB)."""
+    trunk, tokenizer = weights.trunk_and_tokenizer()
+    model = weights.build(trunk, weights.alignment()).to(device)
+    stem = weights.stem().to(device)
+    return Pocket(model, stem, tokenizer, weights.fingerprint(), stem_cache())
+
+
+def stem_cache() -> FeatureCache:
+    """Open the cache of what the stem made of images, keyed by its weights and how images are prepared."""
+    key = sha256_bytes(f"{weights.ARCHIVES['efficientnet-lite0'].sha256} {IMAGE_SIZE} {TOKENS}".encode())[:16]
+    return FeatureCache(home() / "features" / f"stem-{key}.sqlite", (_FEATURES,))
