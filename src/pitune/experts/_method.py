@@ -1,0 +1,148 @@
+"""What a kind of expert must offer, and how one is put into a backbone and taken out again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pitune._files import sha256_bytes
+from pitune.backbones import Backbone, Batch
+from pitune.errors import InputError
+
+Tensors = Mapping[str, Tensor]
+
+
+class MethodConfig(BaseModel):
+    """The settings of one kind of expert, checked when read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Modules put into a backbone: `paths` maps an expert tensor's name to its parameter's path."""
+
+    paths: Mapping[str, str]
+    detach: Callable[[], None]
+
+
+class Method(Protocol):
+    """A kind of expert. Tensors are named `<submodule of the backbone>.<parameter>`."""
+
+    name: str
+    config: type[MethodConfig]
+
+    def default(self, backbone: Backbone) -> dict[str, Any]:
+        """Return the settings that depend on the backbone, such as where to attach."""
+
+    def attach(self, backbone: Backbone, config: Any) -> Attachment:
+        """Put the expert's modules into `backbone.module`."""
+
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Return the starting value of one tensor; together they leave the backbone's outputs as they are."""
+
+    def site(self, tensor: str) -> str:
+        """Return the submodule that a tensor belongs to, the smallest unit that a mixing weight covers."""
+
+    def combined(self, configs: Sequence[Any], tensors: Sequence[Tensors]) -> MethodConfig:
+        """Return the configuration of a mix."""
+
+    def combine(self, configs: Sequence[Any], tensors: Sequence[Tensors], weights: Tensors) -> dict[str, Tensor]:
+        """Mix K experts with weights (K,) per site, differentiably, to the tensors of one."""
+
+
+def make_config(method: Method, backbone: Backbone, **changes: Any) -> MethodConfig:
+    """Return a method's configuration for a backbone; raise `InputError` naming the field that is wrong."""
+    return read_config(method, {**method.default(backbone), **changes}, f"method {method.name!r}")
+
+
+def read_config(method: Method, values: Mapping[str, Any], where: str) -> MethodConfig:
+    """Check the settings of a method; raise `InputError` naming the field that is wrong."""
+    try:
+        return method.config.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "configuration"
+        raise InputError(f"{where}: {field}: {first['msg'].lower()} (found {first['input']!r})") from error
+
+
+class _Called(nn.Module):
+    """A backbone's calls as one module, so that `functional_call` can put tensors in."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.module = backbone.module
+        self._calls = {"losses": backbone.losses, "scores": backbone.scores, "generate": backbone.generate}
+
+    def forward(self, call: str, *arguments: Any) -> Any:
+        return self._calls[call](*arguments)
+
+
+class Attached:
+    """A backbone with an expert's modules in place; each call says with which tensors."""
+
+    def __init__(self, backbone: Backbone, attachment: Attachment) -> None:
+        self.backbone = backbone
+        self._called = _Called(backbone)
+        self._paths = {name: f"module.{path}" for name, path in attachment.paths.items()}
+        parameters = dict(backbone.module.named_parameters())
+        self.shapes = {name: parameters[path].shape for name, path in attachment.paths.items()}
+
+    def losses(self, tensors: Tensors, batch: Batch) -> Tensor:
+        """Return −log p(target | input) per example (B,) under the expert `tensors`."""
+        return self._call("losses", tensors, batch)
+
+    def scores(self, tensors: Tensors, batch: Batch) -> Tensor:
+        """Return log-scores (B, C) of the batch's answers under the expert `tensors`."""
+        return self._call("scores", tensors, batch)
+
+    def _call(self, call: str, tensors: Tensors, batch: Batch) -> Tensor:
+        placed = {path: tensors[name] for name, path in self._paths.items()}
+        result: Tensor = functional_call(self._called, placed, (call, batch))
+        return result
+
+
+@contextmanager
+def attached(backbone: Backbone, method: Method, config: MethodConfig) -> Iterator[Attached]:
+    """Put a method's modules into a backbone; on leaving, the backbone is as it was, to the bit."""
+    attachment = method.attach(backbone, config)
+    try:
+        yield Attached(backbone, attachment)
+    finally:
+        attachment.detach()
+
+
+def initial_tensors(method: Method, shapes: Mapping[str, torch.Size], seed: int) -> dict[str, Tensor]:
+    """Return starting values that depend on the seed and each tensor's name alone.
+
+    All experts of a pool start from the same values, whatever task they are for: that keeps them in one
+    basin, where a mix of them still works (π-Tuning, step 1).
+    """
+    values = {}
+    for name, shape in shapes.items():
+        generator = torch.Generator().manual_seed(int(sha256_bytes(f"{seed}/{name}".encode())[:15], 16))
+        values[name] = method.initial(name, shape, generator)
+    return values
+
+
+def kaiming(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Return values uniform in ±1/√(inputs), PyTorch's own start for a linear layer's weight (out, in)."""
+    bound = 1.0 / math.sqrt(shape[-1])
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def combine_parameters(method: Method, tensors: Sequence[Tensors], weights: Tensors) -> dict[str, Tensor]:
+    """Mix parameters name by name: `φ̄ = Σ_j α_j φ_j` with one weight vector α per site (π-Tuning, step 3)."""
+    mixed = {}
+    for name in tensors[0]:
+        weight = weights[method.site(name)]
+        mixed[name] = torch.einsum("k,k...->...", weight, torch.stack([one[name] for one in tensors]))
+    return mixed

@@ -1,0 +1,28 @@
+"""Every kind of expert, by name."""
+
+from __future__ import annotations
+
+from pitune.errors import InputError
+from pitune.experts._method import Method
+from pitune.experts.adapter import ADAPTER
+from pitune.experts.lora import LORA
+
+_METHODS: dict[str, Method] = {method.name: method for method in (LORA, ADAPTER)}
+
+
+def register_method(method: Method) -> None:
+    """Add a kind of expert of your own; raise `InputError` if the name is taken."""
+    if _METHODS.setdefault(method.name, method) is not method:
+        raise InputError(f"a method named {method.name!r} is registered already; choose another name")
+
+
+def get_method(name: str) -> Method:
+    """Return the kind of expert with this name."""
+    if name not in _METHODS:
+        raise InputError(f"unknown method {name!r}; expected one of: {', '.join(sorted(_METHODS))}")
+    return _METHODS[name]
+
+
+def method_names() -> tuple[str, ...]:
+    """Return the names of all kinds of expert."""
+    return tuple(_METHODS)

@@ -1,0 +1,65 @@
+"""A pool: a folder of experts, one sub-folder each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pitune.errors import InputError
+from pitune.experts._expert import Expert
+from pitune.experts._storage import RECORD, check_name, load_expert, save_expert
+
+
+class ExpertPool:
+    """A folder of experts by name. Adding is atomic; several processes may add at once."""
+
+    def __init__(self, folder: str | Path, create: bool = True) -> None:
+        """Open a pool; raise `InputError` if `folder` is a file, or is missing and not to be created."""
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder}: is a file; expected the folder of a pool")
+        if not self.folder.exists() and not create:
+            raise InputError(f"{self.folder}: no such pool; expected a folder of experts (`pitune pool add` makes one)")
+
+    def names(self) -> list[str]:
+        """Return the names of all experts, sorted."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path.parent.name for path in self.folder.glob(f"*/{RECORD}") if not path.parent.name.startswith("."))
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __iter__(self) -> Iterator[Expert]:
+        return (self.get(name) for name in self.names())
+
+    def path(self, name: str) -> Path:
+        """Return the folder of the expert with this name, which need not exist yet."""
+        return self.folder / check_name(name)
+
+    def get(self, name: str) -> Expert:
+        """Load an expert; raise `InputError` if there is none of this name or its files were altered."""
+        if not (self.path(name) / RECORD).is_file():
+            raise InputError(f"{self.folder}: has no expert {name!r}; it has: {', '.join(self.names()) or 'none'}")
+        return load_expert(self.path(name))
+
+    def add(self, expert: Expert, replace: bool = False) -> Path:
+        """Save an expert under its name; raise `InputError` if the name is taken and not to be replaced."""
+        path = self.path(expert.name)
+        if path.exists() and not replace:
+            raise InputError(f"{path}: the pool has an expert of this name; remove it first or choose another name")
+        save_expert(expert, path)
+        return path
+
+    def remove(self, name: str) -> None:
+        """Delete an expert."""
+        self.get(name)
+        path = self.path(name)
+        aside = path.with_name(f".{name}.removed-{os.getpid()}")
+        os.replace(path, aside)
+        shutil.rmtree(aside)
