@@ -1,0 +1,25 @@
+"""How an expert is trained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingSettings(BaseModel):
+    """Hyper-parameters of one run; they are stored in the expert's card."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=200, ge=1, description="optimiser steps at most")
+    batch_size: int = Field(default=32, ge=1, description="examples a forward pass")
+    accumulation: int = Field(default=1, ge=1, description="forward passes an optimiser step")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps with a rising rate")
+    schedule: Literal["cosine", "linear"] = "cosine"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    evaluations: int = Field(default=8, ge=1, description="how often validation data is looked at")
+    patience: int = Field(default=4, ge=1, description="evaluations without a gain before stopping")
