@@ -1,0 +1,6 @@
+"""Mix experts: by given weights, or trained together on a target."""
+
+from pitune.interpolation._learner import MixtureLearner as MixtureLearner
+from pitune.interpolation._learner import Rates as Rates
+from pitune.interpolation._mix import mix as mix
+from pitune.interpolation._weights import MixingWeights as MixingWeights
