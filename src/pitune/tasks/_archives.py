@@ -57,7 +57,9 @@ def fetch(archive: Archive) -> Path:
 
 def _download(archive: Archive, path: Path) -> None:
     """Download beside `path`, check, flush to disk, and rename into place."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{archive.name}-", dir=path.parent))
+    for left in path.parent.glob(f".{archive.name}.*.part"):  # by a process that was killed, for we hold the lock
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{archive.name}.", suffix=".part", dir=path.parent))
     try:
         try:
             for attempt in _attempts():
@@ -131,7 +133,7 @@ def _run(command: list[str], folder: Path) -> None:
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
     except FileNotFoundError as error:
-        raise ClientError(f"{command[0]} is not installed") from error
+        raise OSError(f"{command[0]} is not installed") from error  # no use in trying again
     if done.returncode != 0:
         lines = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
         said = [line for line in lines if not line.lower().startswith(("warning", "w:", "[notice]", "npm notice"))]

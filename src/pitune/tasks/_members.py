@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import tarfile
 import zipfile
@@ -15,6 +16,8 @@ from pitune.errors import InputError
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError)
 _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER = 60
+_GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK = 1 << 20
 
 
 def read_member(path: Path, member: str) -> bytes:
@@ -46,14 +49,23 @@ def read_members(path: Path, select: Callable[[str], bool]) -> Iterator[tuple[st
 
 
 def tar_members(file: IO[bytes], select: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Yield the regular files of a (compressed) tar stream, without a leading `./` in their names."""
-    with tarfile.open(fileobj=file, mode="r|*") as archive:
+    """Yield the regular files of a tar in gzip or xz, without a leading `./` in their names."""
+    plain = _decompressed(file)
+    with tarfile.open(fileobj=plain, mode="r|") as archive:
         for info in archive:
             name = info.name.removeprefix("./")
             if info.isreg() and select(name):
                 content = archive.extractfile(info)
                 if content is not None:
                     yield name, content.read()
+    while plain.read(_CHUNK):  # the checksum comes last, behind the end of the tar
+        pass
+
+
+def _decompressed(file: IO[bytes]) -> IO[bytes]:
+    magic = file.read(2)
+    file.seek(-len(magic), 1)
+    return gzip.GzipFile(fileobj=file) if magic == _GZIP_MAGIC else lzma.LZMAFile(file)
 
 
 def _zip_members(file: IO[bytes], select: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
