@@ -1,0 +1,88 @@
+"""The `pitune` command: its subcommands, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from pitune import __version__
+from pitune.commands import demo, evaluate, fit, graph, pool, predict, tasks, tune
+from pitune.errors import InputError
+
+_INTERRUPTED = 130  # as shells report a command that was stopped by the keyboard
+
+app = typer.Typer(
+    name="pitune",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+task_app = typer.Typer(help="What there is to learn.")
+data_app = typer.Typer(help="Download and prepare data.")
+pool_app = typer.Typer(help="Folders of experts.")
+
+app.command("demo")(demo.demo)
+app.add_typer(task_app, name="tasks")
+app.add_typer(data_app, name="data")
+app.command("fit")(fit.fit)
+app.command("graph")(graph.graph)
+app.command("neighbours")(graph.neighbours)
+app.command("tune")(tune.tune)
+app.command("eval")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.add_typer(pool_app, name="pool")
+
+task_app.command("list")(tasks.list_tasks)
+task_app.command("show")(tasks.show)
+task_app.command("check")(tasks.check)
+data_app.command("pull")(tasks.pull)
+pool_app.command("list")(pool.list_experts)
+pool_app.command("show")(pool.show)
+pool_app.command("verify")(pool.verify)
+pool_app.command("add")(pool.add)
+pool_app.command("remove")(pool.remove)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"pitune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _pitune(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """The best small expert for a new task, out of a frozen model, a few labels and the experts of other tasks."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 2 for bad input, 130 if interrupted.
+
+    Any other failure is raised, so that its traceback is seen; Python then ends with status 1.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = app(given or ["--help"], prog_name="pitune", standalone_mode=False)
+    except (InputError, typer.TyperException) as error:
+        print(f"pitune: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
+    if status == _INTERRUPTED:
+        print("pitune: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+    return int(status or 0)
+
+
+def _one_line(error: InputError | typer.TyperException) -> str:
+    """Return an error's message on one line; where the flags are wrong, with the command that explains them."""
+    if isinstance(error, InputError):
+        return " ".join(str(error).split())
+    context = getattr(error, "ctx", None)
+    hint = f" (see {context.command_path} --help)" if context else ""
+    return " ".join(error.format_message().split()) + hint

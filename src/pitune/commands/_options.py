@@ -1,0 +1,89 @@
+"""The options that all commands share, and the YAML file that may hold any of them."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def read_config(context: typer.Context, file: Path | None) -> Path | None:
+    """Take what no flag says from a YAML file with the same field names; runs before any other option is read.
+
+    Raise `typer.BadParameter` that names the field if one is unknown or is not a plain value.
+    """
+    if file is None:
+        return None
+    found: dict[str, Any] = {}
+    fields = {
+        spelling.lstrip("-").replace("-", "_"): parameter
+        for parameter in context.command.params
+        for spelling in (*parameter.opts, *([parameter.name] if parameter.param_type_name == "argument" else []))
+        if parameter.name not in ("config", "help")
+    }
+    fields = {name.lower() if name.isupper() else name: parameter for name, parameter in fields.items()}
+    for field, value in _load(file).items():
+        parameter = fields.get(str(field).replace("-", "_"))
+        if parameter is None or parameter.name is None:
+            near = difflib.get_close_matches(str(field), fields, n=1) or sorted(fields)
+            raise typer.BadParameter(f"{file}: unknown field {field!r}; expected {' or '.join(near)}")
+        many = parameter.nargs != 1 or getattr(parameter, "multiple", False)
+        if isinstance(value, dict) or (isinstance(value, list) and not many):
+            raise typer.BadParameter(f"{file}: field {field!r} is a {type(value).__name__}; expected one plain value")
+        if value is not None:
+            values = [str(one) for one in value] if isinstance(value, list) else [str(value)]
+            found[parameter.name] = values if many else values[0]  # read as the flag's own text would be
+    context.default_map = found
+    return file
+
+
+def _load(file: Path) -> dict[Any, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(file.read_bytes())
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: cannot be read ({error.strerror}); expected a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file}: not a YAML file ({error})") from error
+    if not isinstance(data, dict):
+        raise typer.BadParameter(f"{file}: holds a {type(data).__name__}; expected `field: value` lines")
+    return data
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides every draw.")]
+Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda; cuda where there is one.", show_default=False)]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        is_eager=True,
+        callback=read_config,
+        metavar="YAML",
+        help="A file with these fields; flags win.",
+        show_default=False,
+    ),
+]
+BackboneName = Annotated[str, typer.Option(help="Name, checkpoint folder or hub id.")]
+TASK_HELP = "A named task, a folder of images by class, or a CSV file."
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help=TASK_HELP)]
+PoolFolder = Annotated[Path, typer.Option("--pool", metavar="DIR", help="The pool's folder.")]
+MaybePool = Annotated[
+    Path | None,
+    typer.Option("--pool", metavar="DIR", help="Where the expert is, if it is given by name.", show_default=False),
+]
+Method = Annotated[str, typer.Option(help="Kind of expert, such as lora or adapter.")]
+Shots = Annotated[int | None, typer.Option(help="Examples a class; all of them unless given.", show_default=False)]
+Neighbours = Annotated[int, typer.Option("-k", "--k", min=1, help="How many neighbours.")]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Keeps the run's state; a run stopped half-way goes on from there.", show_default=False
+    ),
+]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the expert here.", show_default=False)]
+Steps = Annotated[int | None, typer.Option(help="Optimiser steps at most.", show_default=False)]
+LearningRate = Annotated[float | None, typer.Option(help="Highest learning rate.", show_default=False)]
+BatchSize = Annotated[int | None, typer.Option(help="Examples a forward pass.", show_default=False)]

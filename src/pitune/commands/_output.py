@@ -1,0 +1,61 @@
+"""What a command prints: one JSON object, or a few lines and tables; progress goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def report(as_json: bool, result: Mapping[str, Any], lines: Iterable[str | Table]) -> None:
+    """Print a command's result, as JSON or for reading."""
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False))
+        return
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False, emoji=False)
+    for line in lines:
+        console.print(printable(line) if isinstance(line, str) else line, soft_wrap=isinstance(line, str))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table; numbers stand to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    cells = [list(row) for row in rows]
+    for i, column in enumerate(columns):
+        number = any(isinstance(row[i], int | float) for row in cells)
+        made.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in cells:
+        made.add_row(*(Text(shown(cell)) for cell in row))
+    return made
+
+
+def shown(value: object) -> str:
+    """Return a value as people read it: four decimals, and a dash where there is none."""
+    if value is None or value == "":
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return text without control characters: names come out of files that others wrote."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def note(text: str) -> None:
+    """Tell on stderr what is going on."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def watched() -> bool:
+    """Return whether somebody looks at stderr, so that a moving bar makes sense."""
+    return sys.stderr.isatty()

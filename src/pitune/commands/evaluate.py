@@ -1,0 +1,51 @@
+"""`pitune eval`: how good an expert is, or the backbone alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from pitune.commands import _options as options
+from pitune.commands._output import note, report
+from pitune.errors import InputError
+
+
+def evaluate(
+    expert: Annotated[str, typer.Argument(metavar="EXPERT", help="An expert's folder, or its name with --pool.")],
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help=options.TASK_HELP, show_default=False)] = None,
+    zero_shot: Annotated[bool, typer.Option("--zero-shot", help="The backbone alone, without EXPERT.")] = False,
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Part of the task.")] = "test",
+    pool: options.MaybePool = None,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Measure an expert on a task; with --zero-shot, give only the task."""
+    if zero_shot and task is not None:
+        raise InputError(f"--zero-shot takes no expert; found {expert!r} before the task {task!r}")
+    if not zero_shot and task is None:
+        raise InputError(
+            f"expected an expert and a task; found only {expert!r} (add --zero-shot for the backbone alone)"
+        )
+    from pitune.commands._set_up import find_expert, open_backbone, quieten
+
+    quieten()
+    from pitune import api
+    from pitune.tasks import load_task
+
+    found = None if zero_shot else find_expert(expert, pool)
+    known = load_task(task or expert)
+    examples = known.examples(split)
+    model = open_backbone(backbone, device)
+    note(f"answering {len(examples)} {split} examples of {known.name}")
+    value = api.evaluate(model, known, found, split)
+    result = {"expert": found.name if found else None, "task": known.name, "split": split, **value}
+    who = found.name if found else "zero-shot"
+    report(
+        as_json,
+        result,
+        [f"{who} on {known.name}: {value['metric']} {value['value']:.4f} of {value['n']} {split} examples"],
+    )

@@ -1,0 +1,86 @@
+"""`pitune fit`: train an expert for a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pitune.commands import _options as options
+from pitune.commands._output import note, report, shown, watched
+
+
+def fit(
+    task: options.TaskName,
+    method: options.Method = "lora",
+    shots: options.Shots = None,
+    steps: options.Steps = None,
+    learning_rate: options.LearningRate = None,
+    batch_size: options.BatchSize = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of a LoRA.", show_default=False)] = None,
+    pool: Annotated[Path | None, typer.Option(metavar="DIR", help="Add the expert here.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the expert.", show_default=False)] = None,
+    out: options.Out = None,
+    run: options.RunFolder = None,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Train an expert for a task. Stopped half-way, the same command goes on where it was."""
+    from pitune.commands._deliver import check_delivery, deliver
+    from pitune.commands._runs import begin, finish, outcome, plan_run
+    from pitune.commands._set_up import make_settings, method_config, open_backbone, quieten
+
+    quieten()
+    from pitune import api
+    from pitune.tasks import load_task
+    from pitune.training import TrainingSettings, expert_name
+
+    given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
+    settings = make_settings(TrainingSettings, given)
+    own = method_config(method, rank)
+    known = load_task(task)
+    api.sample(known, shots, seed)
+    model = open_backbone(backbone, device)
+    inputs = {
+        "backbone": model.fingerprint,
+        "task": [known.name, known.data_hash],
+        "method": method,
+        "config": own,
+        "shots": shots,
+        "seed": seed,
+        "settings": settings.model_dump(),
+    }
+    planned = plan_run("fit", inputs, run)
+    called = name or expert_name(known, method, shots, seed)
+    check_delivery(called, out, pool, planned)
+    if not planned.ended:
+        begin(planned)
+        note(f"training a {method} expert for {known.name}; its run is kept in {planned.folder}")
+        made = api.fit(model, known, method, shots, seed, settings, planned.state, watched(), **own)
+        card = made.card
+        result = {
+            "task": known.name,
+            "method": method,
+            "shots": shots,
+            "seed": seed,
+            "parameters": made.parameters,
+            "metric": card.metric,
+            "validation": card.validation,
+            "best_step": card.hyperparameters["best_step"],
+        }
+        finish(planned, made, result)
+    expert, result = outcome(planned)
+    folders = deliver(expert, called, out, pool, planned)
+    report(
+        as_json,
+        {"expert": called, **result, "folders": [str(folder) for folder in folders], "run": str(planned.folder)},
+        [
+            f"{called}: {result['parameters']:,} parameters, best at step {result['best_step']}, "
+            f"{result['metric']} {shown(result['validation'])} on validation data",
+            *(f"saved in {folder}" for folder in folders),
+        ],
+    )

@@ -1,0 +1,87 @@
+"""`pitune graph` and `pitune neighbours`: how alike tasks are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pitune.commands import _options as options
+from pitune.commands._output import note, report, table
+from pitune.errors import InputError
+
+if TYPE_CHECKING:
+    from pitune.prediction import TaskGraph
+
+
+def graph(
+    pool: options.PoolFolder,
+    by: Annotated[Literal["probe", "expert"], typer.Option(help="Which embedding of the tasks to compare.")] = "probe",
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it here.", show_default=False)] = None,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Show how alike the tasks of a pool are."""
+    from pitune.commands._set_up import check_file, open_pool, quieten
+
+    quieten()
+    from pitune import api
+
+    if html is not None:
+        check_file(html)
+    found = api.task_graph(open_pool(pool), by)
+    if html is not None:
+        _draw(found, html)
+    nearest = {name: found.nearest(name, 1)[0] for name in found.names}
+    report(
+        as_json,
+        {
+            "names": list(found.names),
+            "similarity": found.similarity.tolist(),
+            "nearest": {name: {"name": other, "similarity": value} for name, (other, value) in nearest.items()},
+            "html": html and str(html),
+        },
+        [table(("expert", "nearest", "similarity"), [(name, *pair) for name, pair in nearest.items()])],
+    )
+
+
+def neighbours(
+    task: options.TaskName,
+    pool: options.PoolFolder,
+    k: options.Neighbours = 2,
+    shots: options.Shots = None,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Show the experts of a pool whose tasks are most like TASK."""
+    from pitune.commands._set_up import open_backbone, open_pool, quieten
+
+    quieten()
+    from pitune import api
+    from pitune.tasks import load_task
+
+    experts = open_pool(pool)
+    known = load_task(task)
+    api.sample(known, shots, seed)
+    model = open_backbone(backbone, device)
+    note(f"embedding {known.name}")
+    near = api.neighbours(model, known, experts, k, shots, seed)
+    report(
+        as_json,
+        {"task": known.name, "neighbours": [{"name": name, "similarity": value} for name, value in near]},
+        [table(("neighbour", "similarity"), near)],
+    )
+
+
+def _draw(found: TaskGraph, file: Path) -> None:
+    try:
+        from pitune.reports import write_graph
+    except ImportError as error:
+        raise InputError("--html: drawing is not part of this installation; leave it out") from error
+    write_graph(found, file)

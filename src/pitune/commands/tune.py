@@ -1,0 +1,111 @@
+"""`pitune tune`: the whole of π-Tuning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pitune.commands import _options as options
+from pitune.commands._output import note, report, shown, table, watched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.table import Table
+
+    from pitune.experts import ExpertPool
+    from pitune.interpolation import TuneResult
+
+
+def tune(
+    task: options.TaskName,
+    pool: options.PoolFolder,
+    k: options.Neighbours = 2,
+    method: options.Method = "lora",
+    shots: options.Shots = None,
+    steps: options.Steps = None,
+    learning_rate: options.LearningRate = None,
+    batch_size: options.BatchSize = None,
+    out: options.Out = None,
+    run: options.RunFolder = None,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Find the nearest tasks' experts, train their mix with the target's own, and fold it to one expert."""
+    from pitune.commands._deliver import deliver
+    from pitune.commands._runs import begin, finish, outcome, plan_run
+    from pitune.commands._set_up import check_out, make_settings, open_backbone, open_pool, quieten
+
+    quieten()
+    from pitune import api
+    from pitune.experts import get_method
+    from pitune.interpolation import TuneSettings
+    from pitune.tasks import load_task
+
+    given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
+    settings = make_settings(TuneSettings, given)
+    get_method(method)
+    experts = open_pool(pool)
+    known = load_task(task)
+    data = api.sample(known, shots, seed)
+    model = open_backbone(backbone, device)
+    near = api.find_neighbours(model, known, data, experts, k, method)
+    inputs = {
+        "backbone": model.fingerprint,
+        "task": [known.name, known.data_hash],
+        "pool": _contents(experts),
+        "k": k,
+        "method": method,
+        "shots": shots,
+        "seed": seed,
+        "settings": settings.model_dump(mode="json"),
+    }
+    planned = plan_run("tune", inputs, run)
+    if out is not None:
+        check_out(out)
+    if not planned.ended:
+        begin(planned)
+        names = ", ".join(name for name, _ in near)
+        note(f"tuning {known.name} with {names}; its run is kept in {planned.folder}")
+        made = api.tune(model, known, experts, k, shots, seed, method, settings, planned.state, watched())
+        test = api.evaluate(model, known, made.expert) if known.splits.get("test") else None
+        finish(planned, made.expert, {"task": known.name, **_described(made), "test": test})
+    expert, result = outcome(planned)
+    folders = deliver(expert, expert.name, out, None, planned)
+    told = {"expert": expert.name, **result, "folders": [str(folder) for folder in folders], "run": str(planned.folder)}
+    report(as_json, told, _lines(told))
+
+
+def _contents(pool: ExpertPool) -> dict[str, str]:
+    """Return a hash of every expert's record, which holds the hashes of its files."""
+    from pitune._files import sha256_file
+
+    return {name: sha256_file(pool.path(name) / "expert.json") for name in pool.names()}
+
+
+def _described(result: TuneResult) -> dict[str, Any]:
+    """Return what a run found out, as JSON holds it."""
+    return {
+        "neighbours": [{"name": name, "similarity": value} for name, value in result.neighbours],
+        "candidates": dict(result.candidates),
+        "choice": result.choice,
+        "weights": {place: [float(value) for value in values] for place, values in result.weights.items()},
+        "metric": result.expert.card.metric,
+        "validation": result.expert.card.validation,
+        "parameters": result.expert.parameters,
+    }
+
+
+def _lines(told: Mapping[str, Any]) -> Iterator[str | Table]:
+    yield table(("neighbour", "similarity"), [(one["name"], one["similarity"]) for one in told["neighbours"]])
+    rows = [(name, value, "chosen" if name == told["choice"] else "") for name, value in told["candidates"].items()]
+    yield table(("candidate", f"validation {told['metric']}", ""), rows)
+    if told["weights"]:
+        experts = ("own", *(one["name"] for one in told["neighbours"]))
+        yield table(("weights at", *experts), [(place, *values) for place, values in told["weights"].items()])
+    test = told["test"]
+    if test:
+        yield f"{told['expert']}: {test['metric']} {shown(test['value'])} of {test['n']} test examples"
+    yield from (f"saved in {folder}" for folder in told["folders"])
