@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from pitune.errors import InputError
 
@@ -65,7 +65,7 @@ def tar_members(file: IO[bytes], select: Callable[[str], bool]) -> Iterator[tupl
 def _decompressed(file: IO[bytes]) -> IO[bytes]:
     magic = file.read(2)
     file.seek(-len(magic), 1)
-    return gzip.GzipFile(fileobj=file) if magic == _GZIP_MAGIC else lzma.LZMAFile(file)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=file) if magic == _GZIP_MAGIC else lzma.LZMAFile(file))
 
 
 def _zip_members(file: IO[bytes], select: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
