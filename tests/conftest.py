@@ -17,6 +17,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from pitune._files import sha256_bytes
 from pitune.backbones import Backbone
 from pitune.backbones._feature_cache import FeatureCache
 from pitune.backbones._pocket_model import PocketModel, Projection
@@ -115,7 +116,7 @@ def build_tiny_backbone(features: Path, seed: int = 0) -> Pocket:
         stem = _seeing_stem()
         model = PocketModel(trunk, projection.requires_grad_(False)).eval()
     cache = FeatureCache(features / "features.sqlite", (_FEATURES,))
-    return Pocket(model, stem, tokenizer, f"{seed:064x}", cache)
+    return Pocket(model, stem, tokenizer, sha256_bytes(f"tiny {seed}".encode()), cache)
 
 
 def _seeing_stem() -> Stem:

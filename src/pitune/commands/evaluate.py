@@ -35,11 +35,14 @@ def evaluate(
     quieten()
     from pitune import api
     from pitune.tasks import load_task
+    from pitune.training import check_backbone
 
     found = None if zero_shot else find_expert(expert, pool)
     known = load_task(task or expert)
     examples = known.examples(split)
     model = open_backbone(backbone, device)
+    if found is not None:
+        check_backbone(found, model)
     note(f"answering {len(examples)} {split} examples of {known.name}")
     value = api.evaluate(model, known, found, split)
     result = {"expert": found.name if found else None, "task": known.name, "split": split, **value}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pitune.commands import _options as options
-from pitune.commands._output import note, report, table
+from pitune.commands._output import report, table
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ def neighbours(
     known = load_task(task)
     api.sample(known, shots, seed)
     model = open_backbone(backbone, device)
-    note(f"embedding {known.name}")
     near = api.neighbours(model, known, experts, k, shots, seed)
     report(
         as_json,

@@ -85,9 +85,10 @@ def pull(
 
 
 def _load(name: str) -> Task:
-    from pitune.tasks import load_task
+    from pitune.tasks import load_task, task_names
 
-    note(f"reading {name}")
+    if name in task_names():
+        note(f"reading {name}; the first time fetches its data")
     return load_task(name)
 
 

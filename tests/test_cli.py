@@ -1,0 +1,237 @@
+"""The command line end to end on the tiny backbone: what each command prints, keeps, and picks up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pitune
+from pitune import cli
+
+FAST = ("--shots", "4", "--steps", "12", "--learning-rate", "0.01")
+Command = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def command(pocket_is_tiny: object, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Return a function that runs `pitune … --json`, which must succeed, and returns the JSON object."""
+
+    def run(*arguments: object) -> dict[str, Any]:
+        status = cli.main([str(argument) for argument in (*arguments, "--json")])
+        printed = capsys.readouterr()
+        assert status == 0, printed.err
+        found: dict[str, Any] = json.loads(printed.out)
+        return found
+
+    return run
+
+
+@pytest.fixture
+def pool(command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path) -> Path:
+    """A pool of three experts."""
+    for name in ("taste", "place", "colour"):
+        command("fit", tiny_task_paths[name], *FAST, "--pool", tmp_path / "pool", "--name", name)
+    return tmp_path / "pool"
+
+
+def test_fit_saves_an_expert_that_loads_and_evaluates(
+    command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "expert"
+    made = command("fit", tiny_task_paths["taste"], *FAST, "--rank", 4, "--out", out)
+    assert made["expert"] == "taste-lora-4-0"
+    assert made["folders"] == [str(out)]
+    assert pitune.load_expert(out).config["r"] == 4
+    measured = command("eval", out, tiny_task_paths["taste"])
+    assert {"metric": "accuracy", "n": 12, "split": "test"}.items() <= measured.items()
+    alone = command("eval", "--zero-shot", tiny_task_paths["taste"])
+    assert alone["expert"] is None
+    assert alone["n"] == 12
+
+
+def test_an_ended_run_is_delivered_without_training(
+    command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("fit", tiny_task_paths["taste"], *FAST, "--pool", tmp_path / "pool")
+    first = command(*given)
+    monkeypatch.setattr("pitune.api.fit", lambda *_: pytest.fail("trained again"))
+    assert command(*given) == first
+    elsewhere = command(*given[:-2], "--out", tmp_path / "out")
+    assert elsewhere["folders"] == [str(tmp_path / "out")]
+    weights = [Path(folder) / "adapter_model.safetensors" for folder in (*first["folders"], *elsewhere["folders"])]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_at_the_same_bytes(
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    tiny_task_paths: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = ["fit", str(tiny_task_paths["taste"]), *FAST]
+    whole = command(*given, "--run", tmp_path / "whole")
+    from pitune.training import _loop
+
+    taken = _loop._step
+
+    def step(*arguments: Any) -> Any:
+        if arguments[3] == 7:
+            raise KeyboardInterrupt
+        return taken(*arguments)
+
+    monkeypatch.setattr(_loop, "_step", step)
+    assert cli.main([*given, "--run", str(tmp_path / "cut")]) == 130
+    assert capsys.readouterr().err.splitlines()[-1].startswith("pitune: interrupted; run the same command again")
+    assert (tmp_path / "cut" / "state" / "checkpoint.safetensors").is_file()
+    monkeypatch.setattr(_loop, "_step", taken)
+    cut = command(*given, "--run", tmp_path / "cut")
+    for file in ("adapter_model.safetensors", "fisher.safetensors", "expert.json"):
+        assert (Path(whole["folders"][0]) / file).read_bytes() == (Path(cut["folders"][0]) / file).read_bytes()
+
+
+def test_graph_and_neighbours(command: Command, pool: Path, tiny_task_paths: dict[str, Path]) -> None:
+    graph = command("graph", "--pool", pool)
+    assert graph["names"] == ["colour", "place", "taste"]
+    assert [row[i] for i, row in enumerate(graph["similarity"])] == [1.0] * 3
+    assert set(graph["nearest"]) == set(graph["names"])
+    found = command("neighbours", tiny_task_paths["mood"], "--pool", pool, "-k", 2, "--shots", 4)
+    values = [one["similarity"] for one in found["neighbours"]]
+    assert values == sorted(values, reverse=True)
+    assert len(values) == 2
+
+
+def test_graph_as_a_page(command: Command, pool: Path, tmp_path: Path) -> None:
+    page = tmp_path / "graph.html"
+    assert command("graph", "--pool", pool, "--html", page)["html"] == str(page)
+    assert "taste" in page.read_text(encoding="utf-8")
+
+
+def test_tune_tells_neighbours_candidates_choice_weights_and_the_test_metric(
+    command: Command, pool: Path, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    given = ("tune", tiny_task_paths["mood"], "--pool", pool, "-k", 2, *FAST, "--out", out)
+    made = command(*given)
+    assert {"neighbours", "candidates", "choice", "weights", "test"} <= made.keys()
+    assert len(made["neighbours"]) == 2
+    assert made["test"]["n"] == 12
+    assert pitune.load_expert(out).name == made["expert"]
+    assert command(*given) == made
+
+
+def test_predict_chooses_among_answers(command: Command, pool: Path, tiny_task_paths: dict[str, Path]) -> None:
+    task = tiny_task_paths["colour"]
+    images = sorted(task.glob("*/00.png"))
+    found = command("predict", "colour", *images, "--pool", pool, "--task", task)["predictions"]
+    assert [Path(one["input"]) for one in found] == images
+    for one in found:
+        assert set(one["probabilities"]) == {"red", "green", "blue"}
+        assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert one["probability"] == max(one["probabilities"].values())
+    texts = command("predict", "taste", "sweet fresh", images[0], "--pool", pool, "--answer", "good", "--answer", "bad")
+    assert [set(one["probabilities"]) for one in texts["predictions"]] == [{"good", "bad"}] * 2
+
+
+def test_pool_from_adding_to_removing(command: Command, pool: Path, tmp_path: Path) -> None:
+    assert [row["name"] for row in command("pool", "list", "--pool", pool)["experts"]] == ["colour", "place", "taste"]
+    assert command("pool", "show", "taste", "--pool", pool)["card"]["shots"] == 4
+    assert all(row["problem"] is None for row in command("pool", "verify", "--pool", pool)["experts"])
+    other = tmp_path / "other"
+    command("pool", "add", pool / "taste", "--pool", other, "--name", "copied")
+    assert command("pool", "list", "--pool", other)["experts"][0]["name"] == "copied"
+    command("pool", "remove", "copied", "--pool", other)
+    assert command("pool", "list", "--pool", other)["experts"] == []
+
+
+def test_tasks(command: Command, tiny_task_paths: dict[str, Path]) -> None:
+    names = [row["name"] for row in command("tasks", "list")["tasks"]]
+    assert "pocket/digits" in names
+    shown = command("tasks", "show", tiny_task_paths["place"])
+    assert shown["answers"] == ["hill", "sea", "town"]
+    assert shown["parts"] == {"train": 45, "validation": 9, "test": 18}
+    assert command("tasks", "check", tiny_task_paths["colour"])["sound"] is True
+
+
+def test_data_pull(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("pitune.tasks.pull", lambda names, progress: asked.extend(names))
+    assert command("data", "pull", "pocket/digits", "minilm") == {"pulled": asked}
+    assert asked == ["pocket/digits", "minilm"]
+
+
+def test_what_people_read(pool: Path, tiny_task_paths: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pool", "list", "--pool", str(pool)]) == 0
+    assert cli.main(["graph", "--pool", str(pool)]) == 0
+    assert cli.main(["eval", "taste", str(tiny_task_paths["taste"]), "--pool", str(pool)]) == 0
+    assert cli.main(["tasks", "show", str(tiny_task_paths["taste"])]) == 0
+    out = capsys.readouterr().out
+    assert "nearest" in out
+    assert "accuracy" in out
+    assert "of 12 test examples" in out
+
+
+def test_control_characters_of_a_card_do_not_reach_the_terminal(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expert = pitune.load_expert(pool / "taste")
+    hostile = expert.card.model_copy(update={"name": "hostile", "task": "\x1b]0;owned\x07[bold]task"})
+    pitune.ExpertPool(pool).add(pitune.Expert(expert.method, expert.config, expert.tensors, hostile))
+    assert cli.main(["pool", "list", "--pool", str(pool)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "[bold]task" in out
+
+
+def test_yaml_gives_what_no_flag_says(command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path) -> None:
+    file = tmp_path / "fit.yaml"
+    lines = [
+        f"task: {tiny_task_paths['taste']}",
+        "learning-rate: 1e-2",
+        "steps: 5",
+        "shots: 4",
+        "seed: 3",
+        "json: true",
+    ]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    made = command("fit", "--config", file, "--shots", 2, "--out", tmp_path / "out")
+    assert (made["shots"], made["seed"]) == (2, 3)
+    settings = pitune.load_expert(tmp_path / "out").card.hyperparameters
+    assert (settings["steps"], settings["learning_rate"]) == (5, 0.01)
+
+
+def test_yaml_gives_lists_and_flags(
+    command: Command, pool: Path, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "predict.yaml"
+    file.write_text(
+        f"pool: {pool}\nexpert: taste\ninputs: [sweet warm, stale]\nanswer: [good, bad]\n", encoding="utf-8"
+    )
+    assert len(command("predict", "--config", file)["predictions"]) == 2
+    file.write_text(f"zero-shot: true\nexpert: {tiny_task_paths['taste']}\nsplit: train\n", encoding="utf-8")
+    assert command("eval", "--config", file)["n"] == 30
+
+
+def test_as_a_process() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(pitune.__file__).parents[1])}
+    code = "import sys; from pitune.cli import main; sys.exit(main())"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment)
+
+    help_ = run("--help")
+    assert help_.returncode == 0
+    assert all(
+        name in help_.stdout for name in ("demo", "fit", "graph", "neighbours", "tune", "eval", "predict", "pool")
+    )
+    assert run().stdout == help_.stdout
+    assert run("--version").stdout == f"pitune {pitune.__version__}\n"
+    wrong = run("tasks", "show", "pocket/nothing", "--json")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.splitlines()[-1].startswith("pitune: unknown task")
+    assert "Traceback" not in wrong.stderr
