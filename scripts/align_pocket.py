@@ -27,7 +27,7 @@ from tqdm import tqdm
 from pitune._files import json_bytes, write_atomic
 from pitune.backbones import _pocket_weights as weights
 from pitune.backbones._pocket_model import TOKENS, PocketModel, Projection, mean_pool
-from pitune.backbones._stem import WIDTH
+from pitune.backbones._stem import CLASSES, WIDTH, Stem
 from pitune.backbones.pocket import Pocket, stem_cache
 from pitune.tasks import ARCHIVES, Example, fetch
 from pitune.tasks._parts import position
@@ -48,6 +48,8 @@ class Settings:
     weight_decay: float = 0.05
     keep_text: float = 4.0
     token_dropout: float = 0.25
+    prototypes: int = 64
+    without_stem: float = 0.5
     seed: int = 0
 
 
@@ -76,10 +78,15 @@ class LoraLinear(nn.Module):
 
 def read_pairs(found: list, backbone: Pocket) -> Pairs:
     examples = [Example(pair.id, "", image=pair.image) for pair in found]
-    parts = [torch.from_numpy(backbone._image_features(examples[i : i + 64])) for i in tqdm(range(0, len(examples), 64), "stem")]
+    parts = [
+        torch.from_numpy(backbone._image_features(examples[i : i + 64]))
+        for i in tqdm(range(0, len(examples), 64), "stem")
+    ]
     features = torch.cat(parts)
     tokens = features[:, : TOKENS * WIDTH].unflatten(1, (TOKENS, WIDTH))
-    return Pairs(tokens, features[:, TOKENS * WIDTH :], [pair.caption for pair in found], [pair.group for pair in found])
+    return Pairs(
+        tokens, features[:, TOKENS * WIDTH :], [pair.caption for pair in found], [pair.group for pair in found]
+    )
 
 
 def class_names() -> list[str]:
@@ -91,6 +98,18 @@ def class_names() -> list[str]:
     names = [json.loads(text) for text in re.findall(r'"(?:[^"\\]|\\.)*"', block.group(1))]
     assert len(names) == 1000
     return names
+
+
+def class_prototypes(stem: Stem, data: Pairs, logit: float = 12.0) -> tuple[Tensor, Tensor]:
+    """Return features (1000, 1, 1280) and logits (1000, 1000) of one made-up image for each ImageNet class.
+
+    The mean image of the data is moved along the class's row of the head until its own logit is `logit`.
+    """
+    rows = stem._fc.weight
+    mean = data.tokens.float().mean((0, 1))
+    reach = (logit - stem._fc.bias - rows @ mean) / rows.square().sum(1)
+    features = (mean + reach[:, None] * rows).clamp(0, 6)[:, None]
+    return features.detach(), stem.class_logits(features).detach()
 
 
 def encode_text(backbone: Pocket, trunk: nn.Module, texts: list[str]) -> Tensor:
@@ -106,6 +125,13 @@ def encode_all(backbone: Pocket, trunk: nn.Module, texts: list[str]) -> Tensor:
 
 def encode_images(model: PocketModel, tokens: Tensor, logits: Tensor) -> Tensor:
     return model.encode({"image_tokens": tokens.float(), "image_logits": logits.float()})
+
+
+def contrastive(scores: Tensor, others: Tensor) -> Tensor:
+    """Return CLIP's symmetric loss of scores (B, B); `others` marks pairs that mean the same, which are left out."""
+    scores = scores.masked_fill(others, float("-inf"))
+    target = torch.arange(len(scores))
+    return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
 
 
 def recall(images: Tensor, captions: Tensor) -> dict[str, float]:
@@ -125,7 +151,9 @@ def evaluate(backbone: Pocket, model: PocketModel, data: Pairs) -> dict[str, flo
 
 def select(data: Pairs, rows: list[int]) -> Pairs:
     index = torch.tensor(rows)
-    return Pairs(data.tokens[index], data.logits[index], [data.captions[i] for i in rows], [data.groups[i] for i in rows])
+    return Pairs(
+        data.tokens[index], data.logits[index], [data.captions[i] for i in rows], [data.groups[i] for i in rows]
+    )
 
 
 def main() -> None:
@@ -173,6 +201,8 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [settings.projection_rate, settings.lora_rate], total_steps=steps, pct_start=0.1
     )
+    prototypes, prototype_logits = class_prototypes(backbone._stem, train)
+    class_texts = projection.class_embeddings.clone()
     published = encode_all(backbone, model.answer_trunk, train.captions)
 
     def snapshot() -> dict[str, Tensor]:
@@ -198,24 +228,39 @@ def main() -> None:
             tokens = train.tokens[rows].float()
             drop = torch.rand(tokens.shape[:2], generator=generator) < settings.token_dropout
             tokens = torch.where(drop.unsqueeze(-1), tokens.mean(1, keepdim=True), tokens)
-            images = encode_images(model, tokens, train.logits[rows])
+            read, seen = model.read({"image_tokens": tokens, "image_logits": train.logits[rows].float()})
+            assert seen is not None
+            images = F.normalize(read + projection.residual * seen, dim=-1)
             captions = encode_text(backbone, trunk, [train.captions[i] for i in rows])
-            scores = projection.log_scale.exp().clamp(max=60) * images @ captions.T
+            scale = projection.log_scale.exp()
             same = published[rows] @ published[rows].T > 0.98
-            scores = scores.masked_fill(same & ~torch.eye(len(rows), dtype=torch.bool), float("-inf"))
-            target = torch.arange(len(rows))
-            contrast = (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
+            others = same & ~torch.eye(len(rows), dtype=torch.bool)
+            contrast = contrastive(scale * images @ captions.T, others)
+            alone = contrastive(scale * read @ captions.T, others)
             drift = (1 - (captions * published[rows]).sum(-1)).mean()
-            loss = contrast + settings.keep_text * drift
+            classes = torch.randperm(CLASSES, generator=generator)[: settings.prototypes]
+            made_up = prototypes[classes].expand(-1, TOKENS, -1)
+            named_by, _ = model.read({"image_tokens": made_up, "image_logits": prototype_logits[classes]})
+            named = F.cross_entropy(scale * named_by @ class_texts.T, classes)
+            loss = contrast + settings.keep_text * drift + settings.without_stem * (alone + named)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-            losses.append((contrast.item(), drift.item()))
+            losses.append((contrast.item(), drift.item(), named.item()))
         found = evaluate(backbone, merged(), dev)
         mean = [round(sum(column) / len(losses), 4) for column in zip(*losses, strict=True)]
         state = {"scale": round(projection.log_scale.exp().item(), 2), "residual": round(projection.residual.item(), 3)}
-        print(epoch + 1, "contrast, drift", mean, "held out", found, state, f"{time.time() - started:.0f} s", flush=True)
+        print(
+            epoch + 1,
+            "contrast, drift, named",
+            mean,
+            "held out",
+            found,
+            state,
+            f"{time.time() - started:.0f} s",
+            flush=True,
+        )
         if sum(found.values()) > best_score:
             best, best_score, best_epoch = snapshot(), sum(found.values()), epoch + 1
     print("best epoch", best_epoch)

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pitune.backbones import Backbone
-from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneResult, TuneSettings, tune_expert
-from pitune.prediction import TaskGraph, build_graph, expert_fisher, probe_fisher, rank_neighbours
-from pitune.tasks import Example, Split, Task, few_shot
-from pitune.training import Data, TrainingSettings, check_backbone, evaluate_expert, fit_expert
-
-EMBEDDED = 64  # examples that a task is embedded by, at most
-Embedding = Literal["probe", "expert"]
-
-
-def sample(task: Task, shots: int | None, seed: int) -> Data:
-    """Draw the examples that a few-shot run may use; all of them where `shots` is None."""
-    drawn = few_shot(task, shots, seed)
-    return Data(drawn.train, drawn.validation, shots, seed)
+from pitune.prediction import Embedding, TaskGraph, build_graph, embed, embedding, find_neighbours
+from pitune.tasks import Split, Task
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert, sample
 
 
 def fit(
@@ -46,32 +35,6 @@ def fit(
     return embed(backbone, task, expert, data.train)
 
 
-def embed(backbone: Backbone, task: Task, expert: Expert, examples: Sequence[Example]) -> Expert:
-    """Return the expert with both embeddings of its task: by the fixed probe, and at the expert itself."""
-    some = spread(examples)
-    probe = probe_fisher(backbone, task, some)
-    own = expert_fisher(backbone, task, expert, some)
-    fisher = {f"probe.{name}": value for name, value in probe.items()}
-    fisher |= {f"expert.{name}": value for name, value in own.items()}
-    return replace(expert, fisher=fisher)
-
-
-def spread(examples: Sequence[Example], most: int = EMBEDDED) -> list[Example]:
-    """Return at most `most` examples, evenly spread over the sequence sorted by id."""
-    ordered = sorted(examples, key=lambda example: example.id)
-    step = max(1.0, len(ordered) / most)
-    return [ordered[int(i * step)] for i in range(min(most, len(ordered)))]
-
-
-def embedding(expert: Expert, by: Embedding = "probe") -> dict[str, Any]:
-    """Return the task embedding that an expert carries; raise `InputError` if it has none."""
-    prefix = f"{by}."
-    found = {name.removeprefix(prefix): v for name, v in (expert.fisher or {}).items() if name.startswith(prefix)}
-    if not found:
-        raise InputError(f"expert {expert.name!r} carries no {by} embedding of its task; train it with `pitune fit`")
-    return found
-
-
 def task_graph(pool: ExpertPool, by: Embedding = "probe") -> TaskGraph:
     """Return how alike the tasks of a pool are, every two of them."""
     return build_graph({expert.name: embedding(expert, by) for expert in pool})
@@ -86,19 +49,6 @@ def neighbours(
     """
     data = sample(task, shots, seed)
     return find_neighbours(backbone, task, data, pool, k)
-
-
-def find_neighbours(
-    backbone: Backbone, task: Task, data: Data, pool: ExpertPool, k: int, method: str | None = None
-) -> list[tuple[str, float]]:
-    """Rank a pool's experts (of one kind, if given) by the probe embedding of some data."""
-    experts = [expert for expert in pool if expert.card.task != task.name and method in (None, expert.method)]
-    if not experts:
-        raise InputError(f"{pool.folder}: has no expert of another task than {task.name!r}; train some with `pitune fit`")
-    for expert in experts:
-        check_backbone(expert, backbone)
-    target = probe_fisher(backbone, task, spread([*data.train, *data.validation]))
-    return list(rank_neighbours(target, {expert.name: embedding(expert) for expert in experts}, k))
 
 
 def tune(

@@ -35,9 +35,12 @@ class Backbone(Protocol):
     """A frozen foundation model. Experts attach inside `module`; nothing else of it ever changes."""
 
     name: str
-    module: nn.Module
     fingerprint: str
     width: int
+
+    @property
+    def module(self) -> nn.Module:
+        """The part of the model that experts attach inside."""
 
     @property
     def device(self) -> torch.device:
@@ -51,6 +54,9 @@ class Backbone(Protocol):
 
     def losses(self, batch: Batch) -> Tensor:
         """Return −log p(target | input) per example (B,), unreduced: the Fisher information needs them so."""
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return one vector (B, D) for each input, the frozen features that a linear probe reads."""
 
     def generate(self, batch: Batch) -> list[str]:
         """Return an answer in free text for each example; `InputError` where the family cannot."""

@@ -17,7 +17,9 @@ def load_backbone(name: str = "pocket", device: str | None = None) -> Backbone:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {device!r} cannot be used ({str(error).splitlines()[0]}); expected cpu or cuda") from error
+        raise InputError(
+            f"device {device!r} cannot be used ({str(error).splitlines()[0]}); expected cpu or cuda"
+        ) from error
     if name != "pocket":
         raise InputError(f"unknown backbone {name!r}; expected: pocket")
     from pitune.backbones.pocket import load_pocket

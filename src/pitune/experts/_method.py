@@ -38,7 +38,10 @@ class Method(Protocol):
     """A kind of expert. Tensors are named `<submodule of the backbone>.<parameter>`."""
 
     name: str
-    config: type[MethodConfig]
+
+    @property
+    def config(self) -> type[MethodConfig]:
+        """The class of the method's settings."""
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
         """Return the settings that depend on the backbone, such as where to attach."""
@@ -80,10 +83,10 @@ class _Called(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.module = backbone.module
-        self._calls = {"losses": backbone.losses, "scores": backbone.scores, "generate": backbone.generate}
+        self._backbone = backbone
 
     def forward(self, call: str, *arguments: Any) -> Any:
-        return self._calls[call](*arguments)
+        return getattr(self._backbone, call)(*arguments)
 
 
 class Attached:

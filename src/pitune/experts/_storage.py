@@ -79,22 +79,22 @@ def load_expert(folder: str | Path) -> Expert:
     """Read an expert; raise `InputError` naming the file that is missing, altered or malformed."""
     folder = Path(folder)
     record = _read_record(folder)
-    data = {}
+    data: dict[str, bytes] = {}
     for name, expected in record.files.items():
         data[name] = _read(folder / name)
         found = sha256_bytes(data[name])
         if found != expected:
             problem = f"altered or cut short: found sha256 {found[:16]}…, expected {expected[:16]}…"
             raise InputError(f"{folder / name}: {problem}; fetch or train the expert again")
-    for needed in (CONFIG, WEIGHTS):
-        if needed not in data:
-            raise InputError(f"{folder / RECORD}: does not list {needed}; train the expert again")
+    if missing := {CONFIG, WEIGHTS} - data.keys():
+        raise InputError(f"{folder / RECORD}: does not list {sorted(missing)[0]}; train the expert again")
     method = get_method(record.method)
     read_config(method, record.config, str(folder / RECORD))
-    tensors = {name.removeprefix(_PREFIX): value for name, value in _decode(folder / WEIGHTS, data[WEIGHTS]).items()}
-    for name, value in tensors.items():
+    stored = _decode(folder / WEIGHTS, data[WEIGHTS])
+    tensors = {tensor.removeprefix(_PREFIX): value for tensor, value in stored.items()}
+    for tensor, value in tensors.items():
         if not torch.isfinite(value).all():
-            raise InputError(f"{folder / WEIGHTS}: tensor {name!r} holds values that are not finite; train it again")
+            raise InputError(f"{folder / WEIGHTS}: tensor {tensor!r} holds values that are not finite; train it again")
     fisher = _decode(folder / FISHER, data[FISHER]) if FISHER in data else None
     return Expert(record.method, record.config, tensors, record.card, fisher)
 
@@ -142,7 +142,11 @@ def _adapter_config(expert: Expert) -> dict[str, Any]:
         config = peft_config(LoraSettings.model_validate(dict(expert.config))).to_dict()
         config["init_lora_weights"] = True
         plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-        return {**json.loads(json.dumps(plain, default=str)), "base_model_name_or_path": expert.card.base_model, "inference_mode": True}
+        return {
+            **json.loads(json.dumps(plain, default=str)),
+            "base_model_name_or_path": expert.card.base_model,
+            "inference_mode": True,
+        }
     kind = f"PITUNE_{expert.method.upper().replace('-', '_')}"
     return {"peft_type": kind, "base_model_name_or_path": expert.card.base_model, **expert.config}
 
@@ -185,7 +189,9 @@ def _read_record(folder: Path) -> _Record:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: malformed at {field or 'the top'}: {first['msg'].lower()}; fetch it again") from error
+        raise InputError(
+            f"{path}: malformed at {field or 'the top'}: {first['msg'].lower()}; fetch it again"
+        ) from error
 
 
 def _decode(path: Path, data: bytes) -> dict[str, torch.Tensor]:

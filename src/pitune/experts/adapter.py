@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,7 +14,7 @@ from pitune.backbones import Backbone
 from pitune.experts._method import Attachment, MethodConfig, Tensors, combine_parameters, kaiming
 
 _CHILD = "pitune_adapter"
-_ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
 
 
 class AdapterSettings(MethodConfig):
@@ -49,11 +49,12 @@ class Adapter:
         return {"target_modules": backbone.attachment(self.name)}
 
     def attach(self, backbone: Backbone, config: AdapterSettings) -> Attachment:
-        paths, undo = {}, []
+        paths: dict[str, str] = {}
+        undo = []
         for target in config.target_modules:
             layer = backbone.module.get_submodule(target)
             with torch.random.fork_rng(devices=[]):
-                bottleneck = _Bottleneck(layer.out_features, config).to(layer.weight)  # type: ignore[arg-type,call-overload]
+                bottleneck = _Bottleneck(layer.out_features, config).to(layer.weight)  # type: ignore[arg-type]
             layer.add_module(_CHILD, bottleneck)
             hook = layer.register_forward_hook(_through)
             undo.append((layer, hook))

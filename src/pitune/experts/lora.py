@@ -75,7 +75,9 @@ class Lora:
             down, up = f"{site}{_SUFFIXES[0]}", f"{site}{_SUFFIXES[1]}"
             have = [j for j, one in enumerate(tensors) if down in one]
             mixed[down] = torch.cat([tensors[j][down] for j in have], 0)
-            scaled = [weights[site][j] * scaling(configs[j], site, _rank(tensors[j], site)) * tensors[j][up] for j in have]
+            scaled = [
+                weights[site][j] * scaling(configs[j], site, _rank(tensors[j], site)) * tensors[j][up] for j in have
+            ]
             mixed[up] = torch.cat(scaled, 1)
         return mixed
 

@@ -27,7 +27,9 @@ class ExpertPool:
         """Return the names of all experts, sorted."""
         if not self.folder.is_dir():
             return []
-        return sorted(path.parent.name for path in self.folder.glob(f"*/{RECORD}") if not path.parent.name.startswith("."))
+        return sorted(
+            path.parent.name for path in self.folder.glob(f"*/{RECORD}") if not path.parent.name.startswith(".")
+        )
 
     def __len__(self) -> int:
         return len(self.names())

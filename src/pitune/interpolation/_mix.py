@@ -20,7 +20,8 @@ def check_mixable(experts: Sequence[Expert]) -> None:
     for other in experts[1:]:
         if other.method != first.method:
             raise InputError(
-                f"cannot mix {first.name!r} ({first.method}) with {other.name!r} ({other.method}); expected one kind of expert"
+                f"cannot mix {first.name!r} ({first.method}) with {other.name!r} ({other.method}); "
+                "expected one kind of expert"
             )
         if other.card.backbone != first.card.backbone:
             raise InputError(f"cannot mix {first.name!r} with {other.name!r}: they belong to different backbones")
@@ -69,5 +70,3 @@ def mix(
     )
     card = Card(name=name, backbone=first.backbone, base_model=first.base_model, parents=parents, hyperparameters=error)
     return Expert(method.name, config.model_dump(mode="json"), mixed, card)
-
-

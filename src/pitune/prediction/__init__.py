@@ -1,5 +1,10 @@
 """Which tasks help which: Fisher embeddings, their similarity, the graph, and retrieval."""
 
+from pitune.prediction.embedding import Embedding as Embedding
+from pitune.prediction.embedding import embed as embed
+from pitune.prediction.embedding import embedding as embedding
+from pitune.prediction.embedding import find_neighbours as find_neighbours
+from pitune.prediction.embedding import spread as spread
 from pitune.prediction.fisher import expert_fisher as expert_fisher
 from pitune.prediction.fisher import probe_fisher as probe_fisher
 from pitune.prediction.graph import TaskGraph as TaskGraph

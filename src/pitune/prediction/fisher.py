@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pitune.backbones import Backbone, Batch
 from pitune.errors import InputError
@@ -87,7 +88,9 @@ def fisher_at(
     result = {name: (value / len(ordered)).float() for name, value in total.items()}
     for name, value in result.items():
         if not torch.isfinite(value).all():
-            raise InputError(f"the Fisher information of task {task.name!r} is not finite at tensor {name!r}; check its expert")
+            raise InputError(
+                f"the Fisher information of task {task.name!r} is not finite at tensor {name!r}; check its expert"
+            )
     return result
 
 
@@ -113,5 +116,6 @@ def squared_gradients(
     if draw is not None:
         rows["draw"] = draw
     gradients: Callable[..., dict[str, Tensor]] = vmap(grad(log_likelihood), in_dims=(None, 0))
-    each = gradients({name: tensors[name] for name in wanted}, rows)
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no batching rule and would loop
+        each = gradients({name: tensors[name] for name in wanted}, rows)
     return {name: value.square().sum(0) for name, value in each.items()}

@@ -32,7 +32,9 @@ def _cosine(name: str, first: Tensor, second: Tensor) -> float | None:
         raise InputError(f"two embeddings differ in shape at tensor {name!r}: {shapes}; embed both by the same probe")
     for value in (first, second):
         if not torch.isfinite(value).all() or (value < 0).any():
-            raise InputError(f"embedding tensor {name!r} holds values that are negative or not finite; embed the task again")
+            raise InputError(
+                f"embedding tensor {name!r} holds values that are negative or not finite; embed the task again"
+            )
     known = (first > 0) | (second > 0)
     if not known.any():
         return None

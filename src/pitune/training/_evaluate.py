@@ -41,7 +41,10 @@ def check_backbone(expert: Expert, backbone: Backbone) -> None:
 
 
 def evaluate_examples(
-    task: Task, examples: Sequence[Example], prepare: Callable[[Sequence[Example], Task], Batch], score: Callable[[Batch], Tensor]
+    task: Task,
+    examples: Sequence[Example],
+    prepare: Callable[[Sequence[Example], Task], Batch],
+    score: Callable[[Batch], Tensor],
 ) -> Evaluation:
     """Score examples in chunks of like length."""
     rows: list[tuple[str, Tensor, Tensor]] = []

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.experts import Card, Expert, Tensors, attached, get_method, initial_tensors, make_config
-from pitune.tasks import Example, Task
+from pitune.tasks import Example, Task, few_shot
 from pitune.training._loop import Trained, train
 from pitune.training._settings import TrainingSettings
-
 
 INITIAL_SEED = 0  # of every expert, whatever its task, so that experts stay mixable
 
@@ -44,6 +43,12 @@ class Data:
     validation: Sequence[Example]
     shots: int | None = None
     seed: int = 0
+
+
+def sample(task: Task, shots: int | None, seed: int) -> Data:
+    """Draw the examples that a few-shot run may use; all of them where `shots` is None."""
+    drawn = few_shot(task, shots, seed)
+    return Data(drawn.train, drawn.validation, shots, seed)
 
 
 def expert_name(task: Task, method: str, shots: int | None, seed: int) -> str:

@@ -62,8 +62,9 @@ def train(
     run: Path | None = None,
     title: str = "",
 ) -> Trained:
-    """Train to the lowest validation loss at the best validation metric; with a `run` folder, resume there.
+    """Train to the lowest validation loss; with a `run` folder, resume there.
 
+    The loss, not the metric, decides: of eight validation examples it tells far more than how many are right.
     Without validation examples the last step counts. What is read when, and every starting value, follows
     from `seed`, so an interrupted run ends at the same bytes on CPU. Raise `InputError` if the loss is not
     finite.
@@ -74,9 +75,7 @@ def train(
         parameter.requires_grad_(True)
     groups = [{"params": [parameter], "lr": settings.learning_rate * factor} for parameter, factor in leaves]
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-    schedule = get_scheduler(
-        settings.schedule, optimizer, round(settings.warmup * settings.steps), settings.steps
-    )
+    schedule = get_scheduler(settings.schedule, optimizer, round(settings.warmup * settings.steps), settings.steps)
     key = _key(parameters, task, train_examples, validation_examples, settings, seed)
     progress = (load_checkpoint(run, key, parameters, optimizer) if run else None) or Progress()
     for _ in range(progress.step):
@@ -88,7 +87,7 @@ def train(
         found = evaluate_tensors(place, learner.tensors(), task, validation_examples) if validation_examples else None
         value, loss = (found.value, found.loss) if found else (0.0, -float(progress.step))
         progress.since_best += 1
-        if (value, -loss) > (progress.best_value, -progress.best_loss):
+        if loss < progress.best_loss:
             progress.best_step, progress.best_value, progress.best_loss = progress.step, value, loss
             progress.best = [parameter.detach().clone() for parameter in parameters]
             progress.since_best = 0
@@ -101,7 +100,9 @@ def train(
                 look()
             loss = _step(place, learner, batches, progress.step, settings)
             if not torch.isfinite(loss):
-                raise InputError(f"the loss on task {task.name!r} is not finite at step {progress.step}; lower the learning rate")
+                raise InputError(
+                    f"the loss on task {task.name!r} is not finite at step {progress.step}; lower the learning rate"
+                )
             torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
             optimizer.step()
             optimizer.zero_grad()
@@ -118,9 +119,7 @@ def train(
     for parameter, best in zip(parameters, progress.best, strict=True):
         parameter.data.copy_(best)
         parameter.requires_grad_(False)
-    return Trained(
-        progress.step, progress.best_step, progress.best_value, progress.best_loss, tuple(progress.history)
-    )
+    return Trained(progress.step, progress.best_step, progress.best_value, progress.best_loss, tuple(progress.history))
 
 
 def smoothed_losses(place: Attached, tensors: Tensors, batch: Batch, smoothing: float) -> Tensor:
@@ -134,7 +133,9 @@ def smoothed_losses(place: Attached, tensors: Tensors, batch: Batch, smoothing: 
 class _Batches:
     """Batches by step; a set that fits one batch is prepared once."""
 
-    def __init__(self, place: Attached, task: Task, examples: Sequence[Example], settings: TrainingSettings, seed: int) -> None:
+    def __init__(
+        self, place: Attached, task: Task, examples: Sequence[Example], settings: TrainingSettings, seed: int
+    ) -> None:
         self._prepare: Callable[[list[Example]], Batch] = lambda some: place.backbone.prepare(some, task)
         self._examples, self._size, self._seed = examples, settings.batch_size, seed
         self._whole = self._prepare(list(examples)) if len(examples) <= settings.batch_size else None

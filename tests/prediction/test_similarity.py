@@ -1,0 +1,75 @@
+"""Task similarity: the paper's formula, in log space."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pitune.errors import InputError
+from pitune.prediction import build_graph, fisher_similarity, rank_neighbours
+
+values = st.lists(st.floats(1e-6, 1e3), min_size=4, max_size=4)
+
+
+@given(values, values)
+def test_is_the_papers_formula(first, second):
+    f, g = torch.tensor(first, dtype=torch.float64), torch.tensor(second, dtype=torch.float64)
+    a, b = f / (f + g), g / (f + g)
+    expected = float(a @ b / (a.norm() * b.norm()))
+    assert fisher_similarity({"w": f}, {"w": g}) == pytest.approx(expected, rel=1e-9)
+
+
+@given(values, values)
+def test_is_symmetric_and_at_most_one(first, second):
+    f, g = {"w": torch.tensor(first)}, {"w": torch.tensor(second)}
+    assert fisher_similarity(f, g) == pytest.approx(fisher_similarity(g, f))
+    assert 0 <= fisher_similarity(f, g) <= 1 + 1e-9
+    assert fisher_similarity(f, f) == pytest.approx(1)
+
+
+def test_tiny_and_huge_values_are_safe():
+    tiny, huge = torch.full((3,), 1e-44), torch.full((3,), 3e38)
+    assert fisher_similarity({"w": tiny}, {"w": tiny}) == pytest.approx(1)
+    assert fisher_similarity({"w": huge}, {"w": huge}) == pytest.approx(1)
+    assert 0 <= fisher_similarity({"w": torch.cat([tiny, huge])}, {"w": torch.cat([huge, tiny])}) < 1e-12
+
+
+def test_averages_over_tensors_and_leaves_out_what_is_zero_in_both():
+    f = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([1.0, 2.0]), "zero": torch.zeros(2)}
+    g = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([2.0, 1.0]), "zero": torch.zeros(2)}
+    b = 2 * (1 / 3) * (2 / 3) / ((1 / 3) ** 2 + (2 / 3) ** 2)
+    assert fisher_similarity(f, g) == pytest.approx((1 + b) / 2)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
+def test_values_that_cannot_be_name_their_tensor(bad):
+    with pytest.raises(InputError, match="'w'"):
+        fisher_similarity({"w": torch.tensor([1.0, bad])}, {"w": torch.ones(2)})
+
+
+def test_embeddings_of_different_kinds_are_refused():
+    with pytest.raises(InputError, match="'v'"):
+        fisher_similarity({"v": torch.ones(2)}, {"w": torch.ones(2)})
+    with pytest.raises(InputError, match="shape"):
+        fisher_similarity({"w": torch.ones(2)}, {"w": torch.ones(3)})
+    with pytest.raises(InputError, match="zero everywhere"):
+        fisher_similarity({"w": torch.zeros(2)}, {"w": torch.zeros(2)})
+
+
+def test_graph_and_neighbours_agree():
+    embeddings = {
+        name: {"w": torch.tensor(v)} for name, v in {"a": [1.0, 2.0], "b": [1.1, 2.0], "c": [9.0, 0.1]}.items()
+    }
+    graph = build_graph(embeddings)
+    assert graph.nearest("a", 1)[0][0] == "b"
+    rest = {name: value for name, value in embeddings.items() if name != "a"}
+    assert rank_neighbours(embeddings["a"], rest, 2) == graph.nearest("a", 2)
+    assert graph.networkx().number_of_edges() == 3
+    with pytest.raises(InputError, match="k is 0"):
+        rank_neighbours(embeddings["a"], rest, 0)
+    with pytest.raises(InputError, match="at least 2"):
+        build_graph({"a": embeddings["a"]})
