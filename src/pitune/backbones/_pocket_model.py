@@ -103,11 +103,6 @@ class PocketModel(nn.Module):
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return unit vectors (B, D) for token ids, image features, or image features before token ids."""
-        read, seen = self.read(inputs)
-        return read if seen is None else F.normalize(read + self.projection.residual * seen, dim=-1)
-
-    def read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Return unit vectors (B, D): what the trunk made of the inputs, and what the stem alone saw in images."""
         parts, masks = [], []
         seen = None
         if "image_tokens" in inputs:
@@ -121,7 +116,8 @@ class PocketModel(nn.Module):
             masks.append(inputs["attention_mask"].to(words.dtype))
         mask = torch.cat(masks, 1)
         hidden = run_trunk(self.trunk, torch.cat(parts, 1), mask)
-        return F.normalize(mean_pool(hidden, mask), dim=-1), seen
+        pooled = F.normalize(mean_pool(hidden, mask), dim=-1)
+        return pooled if seen is None else F.normalize(pooled + self.projection.residual * seen, dim=-1)
 
     def encode_answers(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return unit vectors (C, D) for the texts of answers."""

@@ -75,11 +75,9 @@ def train(
         parameter.requires_grad_(True)
     groups = [{"params": [parameter], "lr": settings.learning_rate * factor} for parameter, factor in leaves]
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-    schedule = get_scheduler(settings.schedule, optimizer, round(settings.warmup * settings.steps), settings.steps)
+    rate = _rate(settings, optimizer)
     key = _key(parameters, task, train_examples, validation_examples, settings, seed)
     progress = (load_checkpoint(run, key, parameters, optimizer) if run else None) or Progress()
-    for _ in range(progress.step):
-        schedule.step()
     every = max(1, settings.steps // settings.evaluations)
     batches = _Batches(place, task, train_examples, settings, seed)
 
@@ -98,6 +96,8 @@ def train(
         while not progress.done:
             if progress.step == 0 and not progress.history:
                 look()
+            for group, (_, factor) in zip(optimizer.param_groups, leaves, strict=True):
+                group["lr"] = settings.learning_rate * factor * rate(progress.step)
             loss = _step(place, learner, batches, progress.step, settings)
             if not torch.isfinite(loss):
                 raise InputError(
@@ -106,7 +106,6 @@ def train(
             torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
             optimizer.step()
             optimizer.zero_grad()
-            schedule.step()
             progress.step += 1
             bar.update()
             bar.set_postfix(loss=f"{float(loss):.3f}", validation=f"{progress.best_value:.3f}")
@@ -120,6 +119,14 @@ def train(
         parameter.data.copy_(best)
         parameter.requires_grad_(False)
     return Trained(progress.step, progress.best_step, progress.best_value, progress.best_loss, tuple(progress.history))
+
+
+def _rate(settings: TrainingSettings, optimizer: torch.optim.Optimizer) -> Callable[[int], float]:
+    """Return the share of the learning rate at each step, a pure function, so that resuming needs no state."""
+    warmup = round(settings.warmup * settings.steps)
+    schedule = get_scheduler(settings.schedule, optimizer, warmup, settings.steps)
+    share: Callable[[int], float] = schedule.lr_lambdas[0]
+    return lambda step: share(max(step, 1)) if warmup else share(step)  # the first step is not wasted on a rate of 0
 
 
 def smoothed_losses(place: Attached, tensors: Tensors, batch: Batch, smoothing: float) -> Tensor:

@@ -1,0 +1,145 @@
+"""What each part costs, as ratios within one run: `make bench`.
+
+fisher            per-example Fisher of a batch / one backward pass of the same batch (forward included in both)
+interpolated step one training step with own + 4 neighbours / one step of a single expert
+folded            scoring with the folded expert / with a single expert
+cached images     preparing images whose features are cached / seeing them for the first time
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from pitune.backbones import load_backbone
+from pitune.backbones._feature_cache import FeatureCache
+from pitune.backbones.pocket import _FEATURES, Pocket
+from pitune.experts import Card, Expert, attached, get_method, initial_tensors, make_config, read_config
+from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
+from pitune.prediction.fisher import squared_gradients
+from pitune.tasks import load_task
+
+NEIGHBOURS = 4
+
+
+def paired(first: Callable[[], object], second: Callable[[], object], rounds: int) -> dict[str, float]:
+    """Time two calls in turn, A B A B, and return the median of each and of the ratio first / second."""
+    first(), second()
+    times: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        taken = []
+        for call in (first, second):
+            started = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - started)
+        times.append((taken[0], taken[1]))
+    ratios = sorted(a / b for a, b in times)
+    medians = [statistics.median(column) for column in zip(*times, strict=True)]
+    return {
+        "ratio": round(statistics.median(ratios), 3),
+        "low": round(ratios[0], 3),
+        "high": round(ratios[-1], 3),
+        "seconds": round(medians[0], 4),
+        "baseline_seconds": round(medians[1], 4),
+    }
+
+
+def trained_like(backbone: Pocket, seed: int) -> Expert:
+    """Return a LoRA whose ΔW is not zero; what it holds does not matter to a clock."""
+    method = get_method("lora")
+    config = make_config(method, backbone)
+    with attached(backbone, method, config) as place:
+        tensors = initial_tensors(method, place.shapes, seed)
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in tensors.items()}
+    card = Card(name=f"bench-{seed}", backbone=backbone.fingerprint, base_model=backbone.name)
+    return Expert("lora", config.model_dump(mode="json"), tensors, card)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--task", default="pocket/nyt")
+    arguments = parser.parse_args()
+    backbone = load_backbone("pocket")
+    assert isinstance(backbone, Pocket)
+    task = load_task(arguments.task)
+    batch = backbone.prepare(task.examples("train")[:32], task)
+    method = get_method("lora")
+    experts = [trained_like(backbone, seed) for seed in range(NEIGHBOURS + 1)]
+    one = experts[0]
+    config = read_config(method, one.config, "bench")
+    found = {}
+
+    with attached(backbone, method, config) as place:
+        leaves = {name: value.clone().requires_grad_() for name, value in one.tensors.items()}
+        wanted = list(leaves)
+        draw = torch.rand(len(batch), dtype=torch.float64)
+
+        def backward() -> None:
+            place.losses(leaves, batch).mean().backward()
+
+        def fisher() -> None:
+            squared_gradients(place, one.tensors, wanted, batch, draw)
+
+        found["fisher / batch backward"] = paired(fisher, backward, arguments.rounds)
+
+    def stepper(chosen: list[Expert]) -> Callable[[], None]:
+        configs = [read_config(method, expert.config, "bench") for expert in chosen]
+        tensors = [expert.tensors for expert in chosen]
+        sites = list(dict.fromkeys(method.site(name) for name in one.tensors))
+        start = [1.0, *[1 / NEIGHBOURS] * (len(chosen) - 1)]
+        learner = MixtureLearner(method, configs, tensors, MixingWeights(sites, start, "layer", "free"), Rates())
+        parameters = [leaf.requires_grad_() for leaf, _ in learner.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=1e-6)
+
+        def step() -> None:
+            with attached(backbone, method, method.combined(configs, tensors)) as place:
+                place.losses(learner.tensors(), batch).mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    found[f"step with {NEIGHBOURS} neighbours / single step"] = paired(
+        stepper(experts), stepper([one]), arguments.rounds
+    )
+
+    def scorer(expert: Expert) -> Callable[[], None]:
+        settings = read_config(method, expert.config, "bench")
+
+        def score() -> None:
+            with torch.no_grad(), attached(backbone, method, settings) as place:
+                place.scores(expert.tensors, batch)
+
+        return score
+
+    folded = mix(experts, [1 / len(experts)] * len(experts), rank=8)
+    wide = mix(experts, [1 / len(experts)] * len(experts))
+    found["folded to rank 8 / single expert"] = paired(scorer(folded), scorer(one), arguments.rounds)
+    found["folded exactly (rank 40) / single expert"] = paired(scorer(wide), scorer(one), arguments.rounds)
+
+    images = load_task("pocket/digits")
+    some = images.examples("train")[:64]
+    backbone.prepare(some, images)
+    with tempfile.TemporaryDirectory() as folder:
+        count = iter(range(1_000_000))
+
+        def unseen() -> None:
+            fresh = FeatureCache(Path(folder) / f"{next(count)}.sqlite", (_FEATURES,))
+            Pocket(backbone.model, backbone._stem, backbone._tokenizer, "bench", fresh).prepare(some, images)
+            fresh.close()
+
+        found["cached images / first sight"] = paired(lambda: backbone.prepare(some, images), unseen, arguments.rounds)
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

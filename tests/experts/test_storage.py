@@ -1,0 +1,177 @@
+"""Experts on disk: what was saved is what is loaded, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pitune._files import sha256_bytes
+from pitune.errors import InputError
+from pitune.experts import ExpertPool, load_expert, save_expert
+from pitune.prediction import embed
+from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert
+
+WEIGHTS, RECORD = "adapter_model.safetensors", "expert.json"
+
+
+@pytest.fixture(scope="module")
+def expert(tiny_backbone, tiny_tasks):
+    task = tiny_tasks["taste"]
+    data = Data(task.examples("train"), task.examples("validation"), None, 0)
+    settings = TrainingSettings(steps=6, batch_size=16, learning_rate=2e-2)
+    return embed(tiny_backbone, task, fit_expert(tiny_backbone, task, data, "lora", settings)[0], data.train)
+
+
+@pytest.fixture
+def folder(expert, tmp_path):
+    save_expert(expert, tmp_path / "expert")
+    return tmp_path / "expert"
+
+
+def reseal(folder, name, data):
+    """Write a file and put its hash into the record, as someone would who means harm."""
+    (folder / name).write_bytes(data)
+    record = json.loads((folder / RECORD).read_text())
+    record["files"][name] = sha256_bytes(data)
+    (folder / RECORD).write_text(json.dumps(record))
+
+
+def test_what_is_loaded_is_what_was_saved(expert, folder):
+    again = load_expert(folder)
+    assert again.card == expert.card
+    assert dict(again.config) == dict(expert.config)
+    for found, expected in ((again.tensors, expert.tensors), (again.fisher, expert.fisher)):
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_same_expert_is_the_same_bytes(expert, folder, tmp_path):
+    save_expert(expert, tmp_path / "other")
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "adapter_config.json", "fisher.safetensors", "README.md"])
+@pytest.mark.parametrize("damage", ["cut", "edit", "remove"])
+def test_a_damaged_file_is_named(folder, name, damage):
+    path = folder / name
+    data = path.read_bytes()
+    if damage == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(data[:-5] if damage == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(InputError, match=name.replace(".", r"\.")):
+        load_expert(folder)
+
+
+def test_a_file_that_is_no_record_is_named(folder):
+    (folder / RECORD).write_text('{"schema_version": 1')
+    with pytest.raises(InputError, match=r"expert\.json"):
+        load_expert(folder)
+    (folder / RECORD).unlink()
+    with pytest.raises(InputError, match="is not an expert"):
+        load_expert(folder)
+
+
+@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "adapter_model.bin", "x.pkl"])
+def test_a_record_that_lists_other_files_is_refused(folder, name):
+    record = json.loads((folder / RECORD).read_text())
+    record["files"][name] = "0" * 64
+    (folder / RECORD).write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"expert\.json: malformed"):
+        load_expert(folder)
+
+
+def test_a_link_out_of_the_folder_is_refused(folder, tmp_path):
+    outside = tmp_path / "outside"
+    (folder / WEIGHTS).rename(outside)
+    (folder / WEIGHTS).symlink_to(outside)
+    with pytest.raises(InputError, match="is a link"):
+        load_expert(folder)
+
+
+def test_a_pickle_in_place_of_the_weights_is_not_opened(folder):
+    reseal(folder, WEIGHTS, b"\x80\x04\x95" + b"cos\nsystem\n(S'touch /tmp/owned'\ntR." * 3)
+    with pytest.raises(InputError, match="not a safetensors file"):
+        load_expert(folder)
+
+
+def test_an_unknown_method_or_setting_is_refused(folder):
+    record = json.loads((folder / RECORD).read_text())
+    (folder / RECORD).write_text(json.dumps({**record, "method": "os.system"}))
+    with pytest.raises(InputError, match="unknown method"):
+        load_expert(folder)
+    (folder / RECORD).write_text(json.dumps({**record, "config": {**record["config"], "hook": "os.system"}}))
+    with pytest.raises(InputError, match="hook"):
+        load_expert(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, name: tensors.pop(name), "is missing"),
+        (lambda tensors, name: tensors.update({"extra.lora_A.weight": torch.ones(2)}), "is not part of"),
+        (lambda tensors, name: tensors.update({name: torch.ones(1, 1)}), "wrong shape"),
+        (lambda tensors, name: tensors.update({name: torch.full_like(tensors[name], float("nan"))}), "not finite"),
+    ],
+)
+def test_wrong_tensors_are_each_one_named_error(expert, tiny_backbone, tiny_tasks, change, message):
+    tensors = dict(expert.tensors)
+    change(tensors, next(iter(tensors)))
+    task = tiny_tasks["taste"]
+    with pytest.raises(InputError, match=message):
+        evaluate_expert(tiny_backbone, task, replace(expert, tensors=tensors), task.examples("test"))
+
+
+def test_saving_replaces_an_expert_but_nothing_else(expert, folder, tmp_path):
+    save_expert(expert, folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["expert"]
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("keep")
+    with pytest.raises(InputError, match="is not an expert"):
+        save_expert(expert, tmp_path / "notes")
+    assert (tmp_path / "notes" / "mine.txt").read_text() == "keep"
+
+
+def test_a_failing_write_leaves_what_was_there(expert, folder, tmp_path, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save_expert(replace(expert, card=expert.card.model_copy(update={"seed": 9})), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["expert"]
+
+
+@pytest.mark.parametrize("name", ["../up", "/etc", "", "A", "a b", ".hidden", "a/b", "x" * 65])
+def test_a_pool_takes_no_name_that_could_leave_its_folder(expert, tmp_path, name):
+    pool = ExpertPool(tmp_path / "pool")
+    with pytest.raises(InputError, match="cannot name an expert"):
+        pool.add(replace(expert, card=expert.card.model_copy(update={"name": name})))
+    assert not (tmp_path / "pool").exists()
+
+
+def test_a_pool_adds_lists_gives_and_removes(expert, tmp_path):
+    pool = ExpertPool(tmp_path / "pool")
+    assert pool.names() == []
+    pool.add(expert)
+    assert pool.names() == [expert.name]
+    assert expert.name in pool
+    assert pool.get(expert.name).card == expert.card
+    with pytest.raises(InputError, match="has an expert of this name"):
+        pool.add(expert)
+    pool.add(expert, replace=True)
+    with pytest.raises(InputError, match="has no expert 'other'"):
+        pool.get("other")
+    pool.remove(expert.name)
+    assert len(pool) == 0
+    assert list((tmp_path / "pool").iterdir()) == []
+    with pytest.raises(InputError, match="no such pool"):
+        ExpertPool(tmp_path / "absent", create=False)

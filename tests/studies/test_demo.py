@@ -1,0 +1,62 @@
+"""The demo, whole, on tiny tasks: every baseline is measured, nothing is done twice, and it stays the same."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pitune.errors import InputError
+from pitune.experts import load_expert
+from pitune.interpolation import TuneSettings
+from pitune.studies import demo as demo_module
+from pitune.studies.demo import METHODS, DemoPlan, run_demo
+from pitune.training import TrainingSettings, evaluate_expert
+
+
+@pytest.fixture
+def plan(tiny_task_paths):
+    steps = TrainingSettings(steps=8, batch_size=16, learning_rate=2e-2, evaluations=2)
+    return DemoPlan(
+        sources=tuple(str(tiny_task_paths[name]) for name in ("taste", "place", "colour")),
+        targets=(str(tiny_task_paths["mood"]),),
+        shots=2,
+        validation=6,
+        test=6,
+        source_training=steps,
+        tuning=TuneSettings(training=steps),
+    )
+
+
+def test_leaves_results_report_and_expert(tiny_backbone, tiny_tasks, plan, tmp_path):
+    found = run_demo(tmp_path / "out", 2, False, plan, tiny_backbone)
+    assert found == json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [(row["method"], row["seed"]) for row in found["rows"]] == [(m, s) for m in METHODS for s in (0, 1)]
+    assert all(row["n"] == 6 and 0 <= row["value"] <= 1 for row in found["rows"])
+    assert {gain["baseline"] for gain in found["gains"]} == set(METHODS[:-1])
+    by_key = {(row["method"], row["seed"]): row["value"] for row in found["rows"]}
+    gain = next(gain for gain in found["gains"] if gain["baseline"] == "single")
+    assert gain["mean"] == pytest.approx(sum(by_key["pi", s] - by_key["single", s] for s in (0, 1)) / 2)
+    graph = found["graph"]
+    assert len(graph["names"]) == len(graph["similarity"]) == 4
+    assert graph["kinds"].count("image") == 1
+    assert "mood" in (tmp_path / "out" / "report.html").read_text()
+    expert = load_expert(tmp_path / "out" / "expert")
+    task = tiny_tasks["mood"]
+    value = evaluate_expert(tiny_backbone, task, expert, task.examples("test")).value
+    assert value == pytest.approx(by_key["pi", 0]) or plan.test != len(task.examples("test"))
+
+
+def test_a_second_run_trains_nothing_and_ends_at_the_same_bytes(tiny_backbone, plan, tmp_path, monkeypatch):
+    run_demo(tmp_path, 1, False, plan, tiny_backbone)
+    names = ("results.json", "report.html", "expert/adapter_model.safetensors")
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    monkeypatch.setattr(demo_module, "embed", lambda *arguments: pytest.fail("embedded a source again"))
+    run_demo(tmp_path, 1, False, plan, tiny_backbone)
+    assert {name: (tmp_path / name).read_bytes() for name in names} == before
+
+
+def test_no_seeds_is_bad_input(tmp_path):
+    with pytest.raises(InputError, match="seeds is 0"):
+        run_demo(tmp_path / "out", 0, False)
+    assert not (tmp_path / "out").exists()

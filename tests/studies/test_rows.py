@@ -1,0 +1,59 @@
+"""Rows on disk, and what is computed from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pitune.errors import InputError
+from pitune.studies._rows import Row, Rows
+from pitune.studies._statistics import interval, paired_gains
+
+
+def row(method: str, seed: int, value: float) -> Row:
+    return Row(task="t", method=method, shots=4, seed=seed, metric="accuracy", value=value, n=10, seconds=1.0)
+
+
+def test_a_measurement_is_made_once(tmp_path):
+    calls = []
+
+    def run():
+        calls.append(1)
+        return "accuracy", 0.5, 10
+
+    first = Rows(tmp_path / "rows.jsonl").measure("t", "m", 4, 0, run)
+    second = Rows(tmp_path / "rows.jsonl").measure("t", "m", 4, 0, run)
+    assert first == second
+    assert len(calls) == 1
+
+
+def test_a_line_cut_short_is_dropped_and_another_damage_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = Rows(path)
+    rows.add(row("a", 0, 0.1))
+    rows.add(row("b", 0, 0.2))
+    path.write_bytes(path.read_bytes()[:-20])
+    assert [one.method for one in Rows(path)] == ["a"]
+    Rows(path).add(row("c", 0, 0.3))
+    assert [one.method for one in Rows(path)] == ["a", "c"]
+    path.write_text("nonsense\n" + path.read_text())
+    with pytest.raises(InputError, match="line 1"):
+        Rows(path)
+
+
+def test_gains_are_paired_by_seed():
+    rows = [row("pi", s, v) for s, v in enumerate((0.9, 0.8, 0.7))]
+    rows += [row("single", s, v) for s, v in ((2, 0.1), (0, 0.5))]
+    gain = paired_gains(rows, "pi", "single")[0]
+    assert gain["mean"] == pytest.approx((0.4 + 0.6) / 2)
+    assert gain["seeds"] == 2
+    assert gain["low"] <= gain["mean"] <= gain["high"]
+
+
+def test_the_interval_is_that_of_the_mean():
+    values = np.random.default_rng(0).normal(0.3, 0.1, 40)
+    low, high = interval(list(values))
+    error = values.std(ddof=1) / 40**0.5
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.4 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.4 * error)
+    assert interval([0.25]) == (0.25, 0.25)

@@ -1,0 +1,131 @@
+"""The loop: it learns, it resumes to the same bytes, and it says when it cannot go on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from pitune.errors import InputError
+from pitune.experts import digest
+from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert, sample
+from pitune.training import _loop as loop
+from pitune.training._batching import by_length, epoch_batches
+
+SETTINGS = TrainingSettings(steps=24, batch_size=8, learning_rate=2e-2, evaluations=6, patience=6)
+
+
+def data_of(task) -> Data:
+    return Data(task.examples("train"), task.examples("validation"), None, 0)
+
+
+@pytest.mark.parametrize("method", ["lora", "adapter"])
+def test_learns(tiny_backbone, tiny_tasks, method):
+    task = tiny_tasks["taste"]
+    expert, trained = fit_expert(tiny_backbone, task, data_of(task), method, SETTINGS)
+    before = evaluate_expert(tiny_backbone, task, None, task.examples("test"))
+    after = evaluate_expert(tiny_backbone, task, expert, task.examples("test"))
+    assert after.loss < before.loss
+    assert after.value >= 0.75
+    assert expert.card.validation == trained.validation
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 17])
+def test_an_interrupted_run_ends_at_the_same_bytes(tiny_backbone, tiny_tasks, tmp_path, monkeypatch, stop_after):
+    task = tiny_tasks["place"]
+    whole, trained = fit_expert(tiny_backbone, task, data_of(task), "lora", SETTINGS, run=tmp_path / "whole")
+    true_step, steps = loop._step, []
+
+    def stopping_step(*arguments):
+        if len(steps) == stop_after:
+            raise StoppedError
+        steps.append(1)
+        return true_step(*arguments)
+
+    monkeypatch.setattr(loop, "_step", stopping_step)
+    with pytest.raises(StoppedError):
+        fit_expert(tiny_backbone, task, data_of(task), "lora", SETTINGS, run=tmp_path / "cut")
+    monkeypatch.setattr(loop, "_step", true_step)
+    resumed, again = fit_expert(tiny_backbone, task, data_of(task), "lora", SETTINGS, run=tmp_path / "cut")
+    assert digest(resumed) == digest(whole)
+    assert again == trained
+    assert (tmp_path / "cut" / loop.LOG).read_bytes() == (tmp_path / "whole" / loop.LOG).read_bytes()
+    lines = [json.loads(line) for line in (tmp_path / "cut" / loop.LOG).read_text().splitlines()]
+    assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
+
+
+def test_a_finished_run_is_not_run_again(tiny_backbone, tiny_tasks, tmp_path, monkeypatch):
+    task = tiny_tasks["taste"]
+    first, _ = fit_expert(tiny_backbone, task, data_of(task), "lora", SETTINGS, run=tmp_path)
+    monkeypatch.setattr(loop, "_step", lambda *arguments: pytest.fail("trained again"))
+    second, _ = fit_expert(tiny_backbone, task, data_of(task), "lora", SETTINGS, run=tmp_path)
+    assert digest(first) == digest(second)
+
+
+def test_a_checkpoint_of_another_run_is_passed_over_and_a_damaged_one_named(tiny_backbone, tiny_tasks, tmp_path):
+    task = tiny_tasks["taste"]
+    fit_expert(tiny_backbone, task, data_of(task), "lora", SETTINGS, run=tmp_path)
+    other = SETTINGS.model_copy(update={"steps": 12})
+    fresh, _ = fit_expert(tiny_backbone, task, data_of(task), "lora", other)
+    reused, _ = fit_expert(tiny_backbone, task, data_of(task), "lora", other, run=tmp_path)
+    assert digest(fresh) == digest(reused)
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors"):
+        fit_expert(tiny_backbone, task, data_of(task), "lora", other, run=tmp_path)
+
+
+def test_seeds_decide_the_bytes(tiny_backbone, tiny_tasks):
+    task = tiny_tasks["taste"]
+
+    def run(seed: int) -> str:
+        return digest(fit_expert(tiny_backbone, task, sample(task, 4, seed), "lora", SETTINGS)[0])
+
+    assert run(0) == run(0)
+    assert run(0) != run(1)
+
+
+def test_accumulation_is_one_larger_batch(tiny_backbone, tiny_tasks):
+    task = tiny_tasks["taste"]
+    data = Data(task.examples("train")[:16], (), None, 0)
+    once = TrainingSettings(steps=4, batch_size=16, learning_rate=1e-2)
+    twice = once.model_copy(update={"accumulation": 2})
+    one, two = (fit_expert(tiny_backbone, task, data, "lora", settings)[0] for settings in (once, twice))
+    for name, value in one.tensors.items():
+        torch.testing.assert_close(two.tensors[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_label_smoothing_keeps_the_answers_less_sure(tiny_backbone, tiny_tasks):
+    task = tiny_tasks["taste"]
+    data = Data(task.examples("train"), (), None, 0)
+    plain, _ = fit_expert(tiny_backbone, task, data, "lora", SETTINGS)
+    smooth, _ = fit_expert(tiny_backbone, task, data, "lora", SETTINGS.model_copy(update={"label_smoothing": 0.3}))
+    sure = [evaluate_expert(tiny_backbone, task, e, data.train).scores.max(-1).values.mean() for e in (plain, smooth)]
+    assert sure[1] < sure[0]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_backbone, tiny_tasks):
+    task = tiny_tasks["taste"]
+    with pytest.raises(InputError, match="not finite at step"):
+        fit_expert(tiny_backbone, task, data_of(task), "lora", SETTINGS.model_copy(update={"learning_rate": 1e30}))
+
+
+def test_an_expert_of_another_backbone_is_refused(tiny_backbone, other_backbone, tiny_tasks):
+    task = tiny_tasks["taste"]
+    expert, _ = fit_expert(tiny_backbone, task, data_of(task), "lora", SETTINGS.model_copy(update={"steps": 1}))
+    with pytest.raises(InputError, match="another backbone"):
+        evaluate_expert(other_backbone, task, expert, task.examples("test"))
+
+
+def test_an_epoch_reads_every_example_once_in_an_order_of_its_own(tiny_tasks):
+    examples = tiny_tasks["place"].examples("train")
+    first, again, second = (epoch_batches(examples, 4, 0, epoch) for epoch in (0, 0, 1))
+    assert first == again != second
+    for batches in (first, second):
+        assert sorted(e.id for batch in batches for e in batch) == sorted(e.id for e in examples)
+    assert sorted(e.id for batch in by_length(examples, 7) for e in batch) == sorted(e.id for e in examples)
