@@ -49,7 +49,8 @@ class Pocket:
     def attachment(self, method: str) -> tuple[str, ...]:
         layers = range(self.module.config.num_hidden_layers)
         if method == "lora":
-            return tuple(f"encoder.layer.{i}.attention.self.{part}" for i in layers for part in ("query", "value"))
+            parts = ("self.query", "self.key", "self.value", "output.dense")
+            return tuple(f"encoder.layer.{i}.attention.{part}" for i in layers for part in parts)
         if method == "adapter":
             return tuple(f"encoder.layer.{i}.{part}.dense" for i in layers for part in ("attention.output", "output"))
         raise InputError(f"pocket has no place for experts of kind {method!r}; expected lora or adapter")

@@ -15,7 +15,7 @@ class TrainingSettings(BaseModel):
     steps: int = Field(default=200, ge=1, description="optimiser steps at most")
     batch_size: int = Field(default=32, ge=1, description="examples a forward pass")
     accumulation: int = Field(default=1, ge=1, description="forward passes an optimiser step")
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps with a rising rate")
     schedule: Literal["cosine", "linear"] = "cosine"
