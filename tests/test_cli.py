@@ -167,13 +167,25 @@ def test_data_pull(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == ["pocket/digits", "minilm"]
 
 
+def test_demo(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(out: Path, seeds: int, progress: bool, backbone: object) -> dict[str, Any]:
+        return {"out": str(out), "seeds": seeds}
+
+    monkeypatch.setattr("pitune.studies.demo.run_demo", run)
+    assert command("demo", "--out", tmp_path, "--seeds", 5) == {"out": str(tmp_path), "seeds": 5}
+    assert command("demo", "--out", tmp_path, "--quick")["seeds"] == 1
+
+
 def test_what_people_read(pool: Path, tiny_task_paths: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["pool", "list", "--pool", str(pool)]) == 0
     assert cli.main(["graph", "--pool", str(pool)]) == 0
     assert cli.main(["eval", "taste", str(tiny_task_paths["taste"]), "--pool", str(pool)]) == 0
     assert cli.main(["tasks", "show", str(tiny_task_paths["taste"])]) == 0
+    assert cli.main(["tune", str(tiny_task_paths["mood"]), "--pool", str(pool), *FAST]) == 0
     out = capsys.readouterr().out
     assert "nearest" in out
+    assert out.count("chosen") == 1
+    assert "weights at" in out
     assert "accuracy" in out
     assert "of 12 test examples" in out
 

@@ -15,8 +15,6 @@ from pitune.tasks import Task
 
 Refused = Callable[..., str]
 
-pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # of vmap over attention
-
 
 @pytest.fixture(scope="module")
 def expert(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> pitune.Expert:
@@ -92,6 +90,8 @@ def _named(text: str, tasks: dict[str, Path]) -> list[str]:
         ("eval @taste --zero-shot --split nothing", "'--split'"),
         ("predict nothing hello", "nothing: is not an expert"),
         ("data pull nothing", "unknown task 'nothing'"),
+        ("demo --out @taste", "is a file; expected a folder"),
+        ("demo --out demo --device nothing", "device 'nothing' cannot be used"),
     ],
 )
 def test_refused(line: str, says: str, refused: Refused, tiny_task_paths: dict[str, Path]) -> None:

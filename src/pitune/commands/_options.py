@@ -84,6 +84,7 @@ RunFolder = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the expert here.", show_default=False)]
+ExpertName = Annotated[str | None, typer.Option("--name", help="Name of the expert.", show_default=False)]
 Steps = Annotated[int | None, typer.Option(help="Optimiser steps at most.", show_default=False)]
 LearningRate = Annotated[float | None, typer.Option(help="Highest learning rate.", show_default=False)]
 BatchSize = Annotated[int | None, typer.Option(help="Examples a forward pass.", show_default=False)]

@@ -32,7 +32,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     cells = [list(row) for row in rows]
     for i, column in enumerate(columns):
-        number = any(isinstance(row[i], int | float) for row in cells)
+        number = all(row[i] is None or isinstance(row[i], int | float) for row in cells)
         made.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in cells:
         made.add_row(*(Text(shown(cell)) for cell in row))
@@ -40,10 +40,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 
 
 def shown(value: object) -> str:
-    """Return a value as people read it: four decimals, and a dash where there is none."""
+    """Return a value as people read it: four decimals unless it is tiny, and a dash where there is none."""
     if value is None or value == "":
         return "–"
-    return f"{value:.4f}" if isinstance(value, float) else printable(str(value))
+    if isinstance(value, float):
+        return f"{value:.4f}" if value == 0 or abs(value) >= 0.01 else f"{value:.4g}"
+    return printable(str(value))
 
 
 def printable(text: str) -> str:

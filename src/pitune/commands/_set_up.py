@@ -62,10 +62,11 @@ def find_expert(name_or_folder: str, pool: Path | None) -> Expert:
     return open_pool(pool).get(name_or_folder) if pool else load_expert(name_or_folder)
 
 
-def make_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
-    """Return settings with what was given, the rest as it is by default; raise `InputError` that names the flag."""
+def make_settings(kind: type[Settings], given: Mapping[str, Any], base: Settings | None = None) -> Settings:
+    """Return settings with what was given, the rest as in `base`; raise `InputError` that names the flag."""
+    rest = base.model_dump() if base else {}
     try:
-        return kind(**{name: value for name, value in given.items() if value is not None})
+        return kind(**rest | {name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         flag = f"--{'.'.join(str(part) for part in first['loc'])}".replace("_", "-")

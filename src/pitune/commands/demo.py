@@ -21,11 +21,11 @@ def demo(
     config: options.Config = None,
 ) -> None:
     """Train a pool, predict neighbours, tune few-shot targets, and leave a report to look at."""
-    from pitune.commands._set_up import check_writable, quieten
+    from pitune.commands._set_up import check_writable, open_backbone, quieten
 
     check_writable(out)
     quieten()
     from pitune.studies.demo import run_demo
 
-    result = run_demo(out, 1 if quick else seeds, True)
+    result = run_demo(out, 1 if quick else seeds, True, backbone=open_backbone("pocket", device))
     report(as_json, result, [f"{name}: {out / name}" for name in ("results.json", "report.html", "expert")])

@@ -20,7 +20,7 @@ def fit(
     batch_size: options.BatchSize = None,
     rank: Annotated[int | None, typer.Option(help="Rank of a LoRA.", show_default=False)] = None,
     pool: Annotated[Path | None, typer.Option(metavar="DIR", help="Add the expert here.", show_default=False)] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the expert.", show_default=False)] = None,
+    name: options.ExpertName = None,
     out: options.Out = None,
     run: options.RunFolder = None,
     backbone: options.BackboneName = "pocket",
@@ -37,13 +37,13 @@ def fit(
     quieten()
     from pitune import api
     from pitune.tasks import load_task
-    from pitune.training import TrainingSettings, expert_name
+    from pitune.training import TrainingSettings, expert_name, sample
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     settings = make_settings(TrainingSettings, given)
     own = method_config(method, rank)
     known = load_task(task)
-    api.sample(known, shots, seed)
+    sample(known, shots, seed)
     model = open_backbone(backbone, device)
     inputs = {
         "backbone": model.fingerprint,

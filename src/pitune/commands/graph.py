@@ -65,10 +65,11 @@ def neighbours(
     quieten()
     from pitune import api
     from pitune.tasks import load_task
+    from pitune.training import sample
 
     experts = open_pool(pool)
     known = load_task(task)
-    api.sample(known, shots, seed)
+    sample(known, shots, seed)
     model = open_backbone(backbone, device)
     near = api.neighbours(model, known, experts, k, shots, seed)
     report(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
 
 from pitune.commands import _options as options
 from pitune.commands._output import note, report, shown, table, watched
@@ -25,6 +28,13 @@ def tune(
     steps: options.Steps = None,
     learning_rate: options.LearningRate = None,
     batch_size: options.BatchSize = None,
+    granularity: Annotated[
+        Literal["site", "layer", "global"], typer.Option(help="What shares a mixing weight.")
+    ] = "layer",
+    kind: Annotated[
+        Literal["free", "softmax"], typer.Option(help="Free and signed mixing weights, or the paper's softmax.")
+    ] = "free",
+    name: options.ExpertName = None,
     out: options.Out = None,
     run: options.RunFolder = None,
     backbone: options.BackboneName = "pocket",
@@ -40,18 +50,22 @@ def tune(
 
     quieten()
     from pitune import api
-    from pitune.experts import get_method
+    from pitune.experts import check_name, get_method
     from pitune.interpolation import TuneSettings
+    from pitune.prediction import find_neighbours
     from pitune.tasks import load_task
+    from pitune.training import TrainingSettings, sample
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
-    settings = make_settings(TuneSettings, given)
+    training = make_settings(TrainingSettings, given, TuneSettings().training)
+    settings = TuneSettings(training=training, granularity=granularity, kind=kind)
+    if name is not None:
+        check_name(name)
     get_method(method)
     experts = open_pool(pool)
     known = load_task(task)
-    data = api.sample(known, shots, seed)
+    data = sample(known, shots, seed)
     model = open_backbone(backbone, device)
-    near = api.find_neighbours(model, known, data, experts, k, method)
     inputs = {
         "backbone": model.fingerprint,
         "task": [known.name, known.data_hash],
@@ -66,15 +80,17 @@ def tune(
     if out is not None:
         check_out(out)
     if not planned.ended:
+        near = find_neighbours(model, known, data, experts, k, method)  # before anything is written
         begin(planned)
-        names = ", ".join(name for name, _ in near)
-        note(f"tuning {known.name} with {names}; its run is kept in {planned.folder}")
+        helpers = ", ".join(helper for helper, _ in near)
+        note(f"tuning {known.name} with {helpers}; its run is kept in {planned.folder}")
         made = api.tune(model, known, experts, k, shots, seed, method, settings, planned.state, watched())
         test = api.evaluate(model, known, made.expert) if known.splits.get("test") else None
         finish(planned, made.expert, {"task": known.name, **_described(made), "test": test})
     expert, result = outcome(planned)
-    folders = deliver(expert, expert.name, out, None, planned)
-    told = {"expert": expert.name, **result, "folders": [str(folder) for folder in folders], "run": str(planned.folder)}
+    called = name or expert.name
+    folders = deliver(expert, called, out, None, planned)
+    told = {"expert": called, **result, "folders": [str(folder) for folder in folders], "run": str(planned.folder)}
     report(as_json, told, _lines(told))
 
 
@@ -89,9 +105,9 @@ def _described(result: TuneResult) -> dict[str, Any]:
     """Return what a run found out, as JSON holds it."""
     return {
         "neighbours": [{"name": name, "similarity": value} for name, value in result.neighbours],
-        "candidates": dict(result.candidates),
+        "candidates": [asdict(candidate) for candidate in result.candidates],
         "choice": result.choice,
-        "weights": {place: [float(value) for value in values] for place, values in result.weights.items()},
+        "weights": {group: dict(values) for group, values in result.weights.items()},
         "metric": result.expert.card.metric,
         "validation": result.expert.card.validation,
         "parameters": result.expert.parameters,
@@ -100,11 +116,15 @@ def _described(result: TuneResult) -> dict[str, Any]:
 
 def _lines(told: Mapping[str, Any]) -> Iterator[str | Table]:
     yield table(("neighbour", "similarity"), [(one["name"], one["similarity"]) for one in told["neighbours"]])
-    rows = [(name, value, "chosen" if name == told["choice"] else "") for name, value in told["candidates"].items()]
-    yield table(("candidate", f"validation {told['metric']}", ""), rows)
-    if told["weights"]:
-        experts = ("own", *(one["name"] for one in told["neighbours"]))
-        yield table(("weights at", *experts), [(place, *values) for place, values in told["weights"].items()])
+    chosen = {told["choice"]: "chosen"}
+    rows = [(one["name"], one["validation"], one["loss"], chosen.get(one["name"], "")) for one in told["candidates"]]
+    yield table(("candidate", f"validation {told['metric']}", "validation loss", ""), rows)
+    used = {name for values in told["weights"].values() for name in values}
+    near = [one["name"] for one in told["neighbours"] if one["name"] in used]
+    experts = [*sorted(used - set(near)), *near]  # the target's own first
+    groups = sorted(told["weights"], key=lambda group: [part.zfill(6) for part in group.split(".")])
+    rows = [(group, *(told["weights"][group].get(name) for name in experts)) for group in groups]
+    yield table(("weights at", *experts), rows)
     test = told["test"]
     if test:
         yield f"{told['expert']}: {test['metric']} {shown(test['value'])} of {test['n']} test examples"
