@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -65,6 +66,12 @@ class Expert:
     def parameters(self) -> int:
         """How many numbers it has."""
         return sum(tensor.numel() for tensor in self.tensors.values())
+
+    def save(self, folder: str | Path) -> None:
+        """Write the expert as one folder in PEFT's layout, whole or not at all; see `save_expert`."""
+        from pitune.experts._storage import save_expert
+
+        save_expert(self, Path(folder))
 
 
 def check_tensors(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor], where: str) -> None:

@@ -1,0 +1,128 @@
+"""The whole of π-Tuning on tiny tasks: it uses neighbours that help, ignores those that do not, and resumes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pitune import api
+from pitune.errors import InputError
+from pitune.experts import ExpertPool, digest, load_expert
+from pitune.interpolation import TuneSettings, tune_expert
+from pitune.interpolation import _tune as tune_module
+from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert, sample
+
+TRAINING = TrainingSettings(steps=16, batch_size=16, learning_rate=2e-2, evaluations=4)
+SETTINGS = TuneSettings(training=TRAINING)
+
+
+@pytest.fixture(scope="module")
+def pool(tiny_backbone, tiny_tasks, tmp_path_factory):
+    pool = ExpertPool(tmp_path_factory.mktemp("pool"))
+    long = TrainingSettings(steps=60, batch_size=16, learning_rate=2e-2)
+    for name in ("taste", "place", "colour"):
+        pool.add(api.fit(tiny_backbone, tiny_tasks[name], settings=long))
+    return pool
+
+
+def named(pool, start):
+    return next(expert for expert in pool if expert.name.startswith(start))
+
+
+def test_the_fold_is_what_was_chosen(tiny_backbone, tiny_tasks, pool, tmp_path):
+    task = tiny_tasks["mood"]
+    result = api.tune(tiny_backbone, task, pool, k=2, shots=4, settings=SETTINGS)
+    best = min(result.candidates, key=lambda candidate: candidate.loss)
+    assert result.choice == best.name
+    assert [name for name, _ in result.neighbours] == [n for n, _ in api.neighbours(tiny_backbone, task, pool, 2, 4)]
+    found = evaluate_expert(tiny_backbone, task, result.expert, sample(task, 4, 0).validation)
+    assert found.loss == pytest.approx(best.loss, abs=1e-5)
+    assert result.expert.card.validation == pytest.approx(found.value)
+    result.expert.save(tmp_path / "out")
+    assert digest(load_expert(tmp_path / "out")) == digest(result.expert)
+
+
+def test_a_neighbour_that_knows_the_task_wins_untrained(tiny_backbone, tiny_tasks, pool):
+    task = replace(tiny_tasks["taste"], name="the same again")
+    expert = named(pool, "taste")
+    result = tune_expert(tiny_backbone, task, sample(task, 2, 0), [expert], SETTINGS)
+    alone = next(candidate for candidate in result.candidates if candidate.name == "alone")
+    assert result.choice != "alone"
+    assert min(candidate.loss for candidate in result.candidates) < alone.loss
+    test = task.examples("test")
+    assert evaluate_expert(tiny_backbone, task, result.expert, test).value >= 0.9
+
+
+def test_alone_is_the_single_expert_to_the_bit(tiny_backbone, tiny_tasks, pool):
+    """The fallback harms nobody: it is what one would have trained without neighbours."""
+    task = tiny_tasks["mood"]
+    data = sample(task, 4, 0)
+    only = SETTINGS.model_copy(update={"candidates": ("alone",)})
+    result = tune_expert(tiny_backbone, task, data, [named(pool, "place")], only)
+    single, _ = fit_expert(tiny_backbone, task, data, "lora", TRAINING)
+    scores = [evaluate_expert(tiny_backbone, task, e, task.examples("test")).scores for e in (result.expert, single)]
+    torch.testing.assert_close(scores[0], scores[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("granularity", ["site", "layer", "global"])
+@pytest.mark.parametrize("kind", ["softmax", "free"])
+def test_joint_training_lowers_the_loss_and_moves_the_weights(tiny_backbone, tiny_tasks, pool, granularity, kind):
+    task = tiny_tasks["mood"]
+    settings = TuneSettings(training=TRAINING, granularity=granularity, kind=kind, candidates=("joint",))
+    data = Data(task.examples("train"), (), None, 0)
+    result = tune_expert(tiny_backbone, task, data, [named(pool, "place")], settings)
+    before = evaluate_expert(tiny_backbone, task, None, data.train).loss
+    assert evaluate_expert(tiny_backbone, task, result.expert, data.train).loss < before
+    weights = torch.tensor([list(values.values()) for values in result.weights.values()])
+    assert len(weights) == {"global": 1, "layer": 2, "site": 8}[granularity]
+    start = torch.tensor([0.5, 0.5] if kind == "softmax" else [1.0, 1.0])
+    assert float((weights - start).abs().min(0).values.max()) > 1e-4
+    if kind == "softmax":
+        torch.testing.assert_close(weights.sum(1), torch.ones(len(weights)))
+
+
+@pytest.mark.parametrize("method", ["lora", "adapter"])
+def test_a_run_stopped_between_and_within_candidates_ends_at_the_same_bytes(
+    tiny_backbone, tiny_tasks, tmp_path, monkeypatch, method
+):
+    task = tiny_tasks["mood"]
+    data = sample(task, 4, 0)
+    near = [fit_expert(tiny_backbone, tiny_tasks["taste"], data_of(tiny_tasks["taste"]), method, TRAINING)[0]]
+    whole = tune_expert(tiny_backbone, task, data, near, SETTINGS)
+    true_train, calls = tune_module.train, []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return true_train(*arguments)
+
+    monkeypatch.setattr(tune_module, "train", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        tune_expert(tiny_backbone, task, data, near, SETTINGS, run=tmp_path)
+    monkeypatch.setattr(tune_module, "train", true_train)
+    resumed = tune_expert(tiny_backbone, task, data, near, SETTINGS, run=tmp_path)
+    assert digest(resumed.expert) == digest(whole.expert)
+    assert resumed.candidates == whole.candidates
+    assert resumed.weights == whole.weights
+
+
+def data_of(task):
+    return Data(task.examples("train"), task.examples("validation"), None, 0)
+
+
+def test_bad_input(tiny_backbone, other_backbone, tiny_tasks, pool, tmp_path):
+    task = tiny_tasks["mood"]
+    with pytest.raises(InputError, match="another backbone"):
+        api.tune(other_backbone, task, pool, k=1, shots=2)
+    with pytest.raises(InputError, match="k is 0"):
+        api.tune(tiny_backbone, task, pool, k=0, shots=2)
+    with pytest.raises(InputError, match="no expert of another task"):
+        api.tune(tiny_backbone, task, ExpertPool(tmp_path / "empty"), k=1, shots=2)
+    with pytest.raises(InputError, match="unknown candidate 'best'"):
+        settings = TuneSettings(candidates=("best",))
+        api.tune(tiny_backbone, task, pool, k=1, shots=2, settings=settings)
+    with pytest.raises(InputError, match="softmax weights must start above 0"):
+        tune_module.MixingWeights(["a.0.b"], [1.0, 0.0], "layer", "softmax")
