@@ -168,12 +168,19 @@ def test_data_pull(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_demo(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(out: Path, seeds: int, progress: bool, backbone: object) -> dict[str, Any]:
-        return {"out": str(out), "seeds": seeds}
+    asked: list[tuple[Path, int, int]] = []
+
+    def run(out: Path, seeds: int, progress: bool, backbone: object, first_seed: int) -> dict[str, Any]:
+        asked.append((out, seeds, first_seed))
+        row = {"task": "t", "method": "pi", "value": 0.5}
+        gain = {"baseline": "single", "task": "t", "mean": 0.1, "low": 0.0, "high": 0.2, "seeds": seeds}
+        return {"rows": [row], "gains": [gain]}
 
     monkeypatch.setattr("pitune.studies.demo.run_demo", run)
-    assert command("demo", "--out", tmp_path, "--seeds", 5) == {"out": str(tmp_path), "seeds": 5}
-    assert command("demo", "--out", tmp_path, "--quick")["seeds"] == 1
+    monkeypatch.setattr("pitune.reports.write_report", lambda results, path: path.write_text("report"))
+    assert command("demo", "--out", tmp_path, "--seeds", 5, "--seed", 2)["rows"][0]["value"] == 0.5
+    assert asked == [(tmp_path, 5, 2)]
+    assert (tmp_path / "report.html").read_text() == "report"
 
 
 def test_what_people_read(pool: Path, tiny_task_paths: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

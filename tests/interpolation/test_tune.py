@@ -121,8 +121,8 @@ def test_bad_input(tiny_backbone, other_backbone, tiny_tasks, pool, tmp_path):
         api.tune(tiny_backbone, task, pool, k=0, shots=2)
     with pytest.raises(InputError, match="no expert of another task"):
         api.tune(tiny_backbone, task, ExpertPool(tmp_path / "empty"), k=1, shots=2)
+    settings = TuneSettings(candidates=("best",))
     with pytest.raises(InputError, match="unknown candidate 'best'"):
-        settings = TuneSettings(candidates=("best",))
         api.tune(tiny_backbone, task, pool, k=1, shots=2, settings=settings)
     with pytest.raises(InputError, match="softmax weights must start above 0"):
         tune_module.MixingWeights(["a.0.b"], [1.0, 0.0], "layer", "softmax")

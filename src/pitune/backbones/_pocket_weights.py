@@ -73,7 +73,7 @@ def stem() -> Stem:
 def alignment() -> dict[str, Tensor]:
     """Return the shipped alignment: the projection, and LoRA factors for the trunk."""
     data = files("pitune.backbones").joinpath("data/pocket-alignment.safetensors").read_bytes()
-    return safetensors.torch.load(data)
+    return {name: value.clone() for name, value in safetensors.torch.load(data).items()}
 
 
 def fingerprint() -> str:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from statistics import mean
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pitune.commands import _options as options
-from pitune.commands._output import report
+from pitune.commands._output import report, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+REPORT = "report.html"
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Leave results, report and expert here.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Leave results, report and expert here.")] = Path("demo"),
     seeds: Annotated[int, typer.Option(min=1, help="Runs with as many seeds, to show the spread.")] = 3,
-    quick: Annotated[bool, typer.Option("--quick", help="One seed only.")] = False,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -25,7 +31,30 @@ def demo(
 
     check_writable(out)
     quieten()
+    from pitune.reports import write_report
     from pitune.studies.demo import run_demo
 
-    result = run_demo(out, 1 if quick else seeds, True, backbone=open_backbone("pocket", device))
-    report(as_json, result, [f"{name}: {out / name}" for name in ("results.json", "report.html", "expert")])
+    result = run_demo(out, seeds, True, backbone=open_backbone("pocket", device), first_seed=seed)
+    write_report(result, out / REPORT)
+    report(as_json, result, _lines(result, out))
+
+
+def _lines(result: Mapping[str, Any], out: Path) -> Iterator[str | Table]:
+    values: dict[str, dict[str, list[float]]] = {}
+    for row in result["rows"]:
+        values.setdefault(row["method"], {}).setdefault(row["task"], []).append(row["value"])
+    targets = list(dict.fromkeys(row["task"] for row in result["rows"]))
+    means = [(method, *(mean(of[target]) for target in targets)) for method, of in values.items()]
+    yield table(("mean over seeds", *targets), means)
+    shown = ("π-Tuning over", "on", "points", "from", "to", "seeds")
+    gains = [
+        (
+            gain["baseline"],
+            gain["task"],
+            *(round(100 * gain[part], 1) for part in ("mean", "low", "high")),
+            gain["seeds"],
+        )
+        for gain in result["gains"]
+    ]
+    yield table(shown, gains)
+    yield from (f"{name}: {out / name}" for name in ("results.json", REPORT, "expert"))

@@ -17,7 +17,6 @@ from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool, save_expert
 from pitune.interpolation import TuneResult, TuneSettings, tune_expert
 from pitune.prediction import build_graph, embed, embedding, find_neighbours, probe_fisher, spread
-from pitune.reports import write_report
 from pitune.studies._baselines import best_neighbour, linear_probe, measured, uniform_mix
 from pitune.studies._rows import Rows, environment
 from pitune.studies._statistics import paired_gains
@@ -53,9 +52,14 @@ METHODS = ("zero-shot", "linear probe", "single", "best neighbour", "uniform mix
 
 
 def run_demo(
-    out: Path, seeds: int = 3, progress: bool = True, plan: DemoPlan | None = None, backbone: Backbone | None = None
+    out: Path,
+    seeds: int = 3,
+    progress: bool = True,
+    plan: DemoPlan | None = None,
+    backbone: Backbone | None = None,
+    first_seed: int = 0,
 ) -> dict[str, Any]:
-    """Train the pool, tune every target on every seed, and leave `results.json`, `report.html` and `expert/`.
+    """Train the pool, tune every target on every seed, and leave `results.json` and `expert/`.
 
     What is there already is kept: experts in the pool, rows in `rows.jsonl`, checkpoints in `runs/`.
     """
@@ -71,15 +75,15 @@ def run_demo(
     rows = Rows(out / "rows.jsonl")
     told: dict[str, Any] = {}
     for name in plan.targets:
-        for seed in range(seeds):
+        for seed in range(first_seed, first_seed + seeds):
             console.print(f"[bold]{name}[/], {plan.shots} shots a class, seed {seed}")
             result = _target(backbone, tasks[name], pool, plan, seed, rows, out / "runs", progress)
-            if seed == 0:
+            if seed == first_seed:
                 told[name] = _told(result, plan)
                 save_expert(result.expert, out / "expert")
-    graph = _graph(backbone, tasks, pool, plan)
+    graph = _graph(backbone, tasks, pool, plan, first_seed)
     gains = [gain for base in METHODS[:-1] for gain in paired_gains(rows, "pi", base)]
-    command = f"pitune demo --out {shlex.quote(str(out))} --seeds {seeds}"
+    command = f"pitune demo --out {shlex.quote(str(out))} --seeds {seeds} --seed {first_seed}"
     found = {
         "schema": 1,
         "environment": environment(backbone),
@@ -92,7 +96,6 @@ def run_demo(
         "gains": gains,
     }
     write_atomic(out / RESULTS, json_bytes(found))
-    write_report(found, out / "report.html")
     return found
 
 
@@ -162,7 +165,9 @@ def _told(result: TuneResult, plan: DemoPlan) -> dict[str, Any]:
     }
 
 
-def _graph(backbone: Backbone, tasks: Mapping[str, Task], pool: ExpertPool, plan: DemoPlan) -> dict[str, Any]:
+def _graph(
+    backbone: Backbone, tasks: Mapping[str, Task], pool: ExpertPool, plan: DemoPlan, seed: int
+) -> dict[str, Any]:
     """Compare all tasks by the probe: sources by what their experts carry, targets by their few labels."""
     experts = {expert.card.task: expert for expert in pool}
     embeddings, kinds = {}, []
@@ -173,7 +178,7 @@ def _graph(backbone: Backbone, tasks: Mapping[str, Task], pool: ExpertPool, plan
             embeddings[name] = embedding(expert)
             scores.append({"metric": expert.card.metric, "value": expert.card.validation})
         else:
-            data = sample(task, plan.shots, 0)
+            data = sample(task, plan.shots, seed)
             embeddings[name] = probe_fisher(backbone, task, spread([*data.train, *data.validation]))
             scores.append(None)
         kinds.append(kind_of(task))

@@ -57,7 +57,7 @@ def load_checkpoint(
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
-        tensors = safetensors.torch.load_file(path)
+        tensors = {name: value.clone() for name, value in safetensors.torch.load_file(path).items()}
         if metadata["key"] != key:
             return None
         progress = Progress(**json.loads(metadata["progress"]))

@@ -92,7 +92,9 @@ def train(
         progress.history.append({"step": progress.step, "validation": value, "validation_loss": loss})
         progress.done = progress.step >= settings.steps or progress.since_best >= settings.patience
 
-    with tqdm(total=settings.steps, initial=progress.step, desc=title, leave=False, disable=not title) as bar:
+    with tqdm(
+        total=settings.steps, initial=progress.step, desc=title, leave=False, disable=None if title else True
+    ) as bar:
         while not progress.done:
             if progress.step == 0 and not progress.history:
                 look()
