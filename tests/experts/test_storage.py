@@ -170,6 +170,7 @@ def test_a_pool_adds_lists_gives_and_removes(expert, tmp_path):
     pool.add(expert, replace=True)
     with pytest.raises(InputError, match="has no expert 'other'"):
         pool.get("other")
+    (pool.path(expert.name) / WEIGHTS).write_bytes(b"altered")
     pool.remove(expert.name)
     assert len(pool) == 0
     assert list((tmp_path / "pool").iterdir()) == []

@@ -59,9 +59,10 @@ class ExpertPool:
         return path
 
     def remove(self, name: str) -> None:
-        """Delete an expert."""
-        self.get(name)
+        """Delete an expert, an altered one too; raise `InputError` if there is none of this name."""
         path = self.path(name)
+        if not (path / RECORD).is_file():
+            raise InputError(f"{self.folder}: has no expert {name!r}; it has: {', '.join(self.names()) or 'none'}")
         aside = path.with_name(f".{name}.removed-{os.getpid()}")
         os.replace(path, aside)
         shutil.rmtree(aside)
