@@ -10,8 +10,9 @@ import torch
 from pitune import api
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest, load_expert
-from pitune.interpolation import TuneSettings, tune_expert
+from pitune.interpolation import Candidate, TuneSettings, tune_expert
 from pitune.interpolation import _tune as tune_module
+from pitune.interpolation._tune import choose
 from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert, sample
 
 TRAINING = TrainingSettings(steps=16, batch_size=16, learning_rate=2e-2, evaluations=4)
@@ -34,8 +35,9 @@ def named(pool, start):
 def test_the_fold_is_what_was_chosen(tiny_backbone, tiny_tasks, pool, tmp_path):
     task = tiny_tasks["mood"]
     result = api.tune(tiny_backbone, task, pool, k=2, shots=4, settings=SETTINGS)
-    best = min(result.candidates, key=lambda candidate: candidate.loss)
+    best = choose(result.candidates)
     assert result.choice == best.name
+    assert [candidate.name for candidate in result.candidates] == ["uniform", "weights", "alone", "joint"]
     assert [name for name, _ in result.neighbours] == [n for n, _ in api.neighbours(tiny_backbone, task, pool, 2, 4)]
     found = evaluate_expert(tiny_backbone, task, result.expert, sample(task, 4, 0).validation)
     assert found.loss == pytest.approx(best.loss, abs=1e-5)
@@ -107,6 +109,21 @@ def test_a_run_stopped_between_and_within_candidates_ends_at_the_same_bytes(
     assert digest(resumed.expert) == digest(whole.expert)
     assert resumed.candidates == whole.candidates
     assert resumed.weights == whole.weights
+
+
+def candidate(name, losses):
+    return Candidate(name, 0.5, tuple(losses), 10, 5)
+
+
+def test_the_simplest_within_one_standard_error_wins():
+    simple = candidate("simple", [0.5, 0.1, 0.9, 0.5])
+    a_little_better = candidate("a little better", [0.1, 0.3, 0.7, 0.6])
+    clearly_better = candidate("clearly better", [0.2, 0.0, 0.5, 0.2])
+    assert choose([simple, a_little_better]).name == "simple"
+    assert choose([simple, a_little_better, clearly_better]).name == "clearly better"
+    assert choose([clearly_better, simple]).name == "clearly better"
+    assert choose([candidate("first", [0.4]), candidate("lower", [0.3])]).name == "lower"
+    assert choose([candidate("first", []), candidate("last", [])]).name == "last"
 
 
 def data_of(task):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -105,7 +104,7 @@ def _described(result: TuneResult) -> dict[str, Any]:
     """Return what a run found out, as JSON holds it."""
     return {
         "neighbours": [{"name": name, "similarity": value} for name, value in result.neighbours],
-        "candidates": [asdict(candidate) for candidate in result.candidates],
+        "candidates": [candidate.described() for candidate in result.candidates],
         "choice": result.choice,
         "weights": {group: dict(values) for group, values in result.weights.items()},
         "metric": result.expert.card.metric,

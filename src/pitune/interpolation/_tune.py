@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts import Card, Expert, Method, attached, get_method, initial_tensors, make_config, read_config
+from pitune.experts import (
+    Attached,
+    Card,
+    Expert,
+    Method,
+    Tensors,
+    attached,
+    get_method,
+    initial_tensors,
+    make_config,
+    read_config,
+)
 from pitune.interpolation._learner import MixtureLearner, Rates
 from pitune.interpolation._mix import check_mixable, mix
 from pitune.interpolation._weights import Granularity, Kind, MixingWeights
 from pitune.tasks import Task
-from pitune.training import INITIAL_SEED, Data, Trained, TrainingSettings, check_backbone, expert_name, train
+from pitune.training import (
+    INITIAL_SEED,
+    Data,
+    Trained,
+    TrainingSettings,
+    check_backbone,
+    evaluate_tensors,
+    expert_name,
+    train,
+)
 
 OWN = "own"
 
@@ -32,18 +54,28 @@ class TuneSettings(BaseModel):
     kind: Kind = "free"
     neighbour_rate: float = Field(default=0.3, ge=0, description="share of the learning rate for neighbours' experts")
     weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
-    candidates: tuple[str, ...] = Field(default=("alone", "weights", "joint"), min_length=1)
+    candidates: tuple[str, ...] = Field(default=("uniform", "weights", "alone", "joint"), min_length=1)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to use the neighbours, with its validation metric and loss."""
+    """One way to use the neighbours, with its validation metric and its loss on each validation example."""
 
     name: str
     validation: float
-    loss: float
+    losses: tuple[float, ...]
     steps: int
     best_step: int
+
+    @property
+    def loss(self) -> float | None:
+        """The mean validation loss, None without validation examples."""
+        return sum(self.losses) / len(self.losses) if self.losses else None
+
+    def described(self) -> dict[str, Any]:
+        """Return the candidate as JSON holds it."""
+        shown = {"name": self.name, "validation": self.validation, "loss": self.loss}
+        return {**shown, "steps": self.steps, "best_step": self.best_step}
 
 
 @dataclass(frozen=True)
@@ -83,12 +115,13 @@ def tune_expert(
     run: Path | None = None,
     progress: bool = False,
 ) -> TuneResult:
-    """Train every candidate on `data` and fold the one of the lowest validation loss to a single expert.
+    """Train every candidate on `data` and fold one of them to a single expert.
 
-    `alone`: the target's own expert, as without neighbours. `weights`: the neighbours as they are, one free
-    weight each. `joint`: own and neighbours at once, beginning at the weights just found (π-Tuning, step 3,
-    where all begin equal). Each begins with an evaluation before its first step, so a mix that is best
-    untrained stays so.
+    From the simplest on: `uniform`, the neighbours as they are in equal shares; `weights`, one free weight
+    for each of them; `alone`, the target's own expert as without neighbours; `joint`, own and neighbours at
+    once, beginning at the weights just found (π-Tuning, step 3, where all begin equal). The simplest wins
+    whose validation loss is within one standard error of the lowest (Breiman's rule): a few labels may show
+    that training helps, but must not talk a good mix away. Without validation examples the last one wins.
     """
     settings = settings or TuneSettings()
     unknown = set(settings.candidates) - _PLANS.keys()
@@ -105,8 +138,23 @@ def tune_expert(
         folder = run / name if run else None
         title = f"{task.name} {name}" if progress else ""
         finished[name] = _train(backbone, task, data, method, start, settings, name, folder, title)
-    best = min(finished.values(), key=lambda found: found.candidate.loss)
-    return _fold(task, data, best, [found.candidate for found in finished.values()], settings)
+    candidates = [found.candidate for found in finished.values()]
+    return _fold(task, data, finished[choose(candidates).name], candidates, settings)
+
+
+def choose(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the first candidate within one standard error of the lowest mean loss, paired by example."""
+    if not candidates[0].losses:
+        return candidates[-1]
+    losses = torch.tensor([candidate.losses for candidate in candidates], dtype=torch.float64)
+    excess = losses - losses[losses.mean(1).argmin()]
+    error = excess.std(1) / math.sqrt(losses.shape[1]) if losses.shape[1] > 1 else torch.zeros(len(losses))
+    within = excess.mean(1) <= error
+    return candidates[int(within.int().argmax())]
+
+
+def _uniform(own: Expert, neighbours: Sequence[Expert], settings: TuneSettings, finished: Any) -> _Start:
+    return _Start(neighbours, [1.0 / len(neighbours)] * len(neighbours), "global", Rates(0.0, 0.0, 0.0))
 
 
 def _alone(own: Expert, neighbours: Sequence[Expert], settings: TuneSettings, finished: Any) -> _Start:
@@ -128,7 +176,7 @@ def _joint(
     return _Start([own, *neighbours], [1.0, *(begun or share)], settings.granularity, rates)
 
 
-_PLANS = {"alone": _alone, "weights": _weights, "joint": _joint}
+_PLANS = {"uniform": _uniform, "weights": _weights, "alone": _alone, "joint": _joint}
 
 
 def _fresh(backbone: Backbone, task: Task, data: Data, method: Method, like: Expert) -> Expert:
@@ -162,15 +210,28 @@ def _train(
     weights = MixingWeights(sites, start.weights, start.granularity, kind).to(backbone.device)
     learner = MixtureLearner(method, configs, tensors, weights, start.rates)
     with attached(backbone, method, method.combined(configs, tensors)) as place:
-        trained: Trained = train(
-            place, learner, task, data.train, data.validation, settings.training, data.seed, run, title
-        )
+        if learner.parameters():
+            candidate = _trained(
+                name, train(place, learner, task, data.train, data.validation, settings.training, data.seed, run, title)
+            )
+        else:
+            candidate = _untrained(name, place, learner.tensors(), task, data)
     moved = [
         replace(expert, tensors={key: value.detach() for key, value in values.items()})
         for expert, values in zip(start.experts, learner.experts, strict=True)
     ]
-    candidate = Candidate(name, trained.validation, trained.validation_loss, trained.steps, trained.best_step)
     return _Finished(candidate, moved, weights)
+
+
+def _trained(name: str, trained: Trained) -> Candidate:
+    return Candidate(name, trained.validation, trained.validation_losses, trained.steps, trained.best_step)
+
+
+def _untrained(name: str, place: Attached, tensors: Tensors, task: Task, data: Data) -> Candidate:
+    if not data.validation:
+        return Candidate(name, 0.0, (), 0, 0)
+    found = evaluate_tensors(place, tensors, task, data.validation)
+    return Candidate(name, found.value, tuple(found.losses.tolist()), 0, 0)
 
 
 def _fold(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ def _told(result: TuneResult, plan: DemoPlan) -> dict[str, Any]:
         "neighbours": [list(pair) for pair in result.neighbours],
         "weights": {group: dict(weights) for group, weights in result.weights.items()},
         "choice": result.choice,
-        "candidates": [asdict(candidate) for candidate in result.candidates],
+        "candidates": [candidate.described() for candidate in result.candidates],
     }
 
 

@@ -26,6 +26,7 @@ class Progress:
     step: int = 0
     best_step: int = -1
     best_value: float = float("-inf")
+    best_losses: list[float] = field(default_factory=list)
     best_loss: float = float("inf")
     since_best: int = 0
     done: bool = False

@@ -24,10 +24,19 @@ class Evaluation:
 
     metric: str
     value: float
-    loss: float
     ids: tuple[str, ...]
     scores: Tensor
     target: Tensor
+
+    @property
+    def loss(self) -> float:
+        """Return the mean loss."""
+        return float(self.losses.mean())
+
+    @property
+    def losses(self) -> Tensor:
+        """Return −log p(target | input) per example (N,)."""
+        return -self.scores.gather(1, self.target[:, None]).squeeze(1)
 
 
 def check_backbone(expert: Expert, backbone: Backbone) -> None:
@@ -54,9 +63,8 @@ def evaluate_examples(
             rows += zip(batch.ids, score(batch).float().cpu(), batch.target.cpu(), strict=True)
     scores = torch.stack([row[1] for row in rows])
     target = torch.stack([row[2] for row in rows])
-    loss = float(-scores.gather(1, target[:, None]).mean())
     value = compute_metric(task.metric, scores, target)
-    return Evaluation(task.metric, value, loss, tuple(row[0] for row in rows), scores, target)
+    return Evaluation(task.metric, value, tuple(row[0] for row in rows), scores, target)
 
 
 def evaluate_tensors(attached_: Attached, tensors: Tensors, task: Task, examples: Sequence[Example]) -> Evaluation:

@@ -48,6 +48,7 @@ class Trained:
     best_step: int
     validation: float
     validation_loss: float
+    validation_losses: tuple[float, ...]
     history: tuple[dict[str, float], ...]
 
 
@@ -87,6 +88,7 @@ def train(
         progress.since_best += 1
         if loss < progress.best_loss:
             progress.best_step, progress.best_value, progress.best_loss = progress.step, value, loss
+            progress.best_losses = found.losses.tolist() if found else []
             progress.best = [parameter.detach().clone() for parameter in parameters]
             progress.since_best = 0
         progress.history.append({"step": progress.step, "validation": value, "validation_loss": loss})
@@ -120,7 +122,14 @@ def train(
     for parameter, best in zip(parameters, progress.best, strict=True):
         parameter.data.copy_(best)
         parameter.requires_grad_(False)
-    return Trained(progress.step, progress.best_step, progress.best_value, progress.best_loss, tuple(progress.history))
+    return Trained(
+        progress.step,
+        progress.best_step,
+        progress.best_value,
+        progress.best_loss,
+        tuple(progress.best_losses),
+        tuple(progress.history),
+    )
 
 
 def _rate(settings: TrainingSettings, optimizer: torch.optim.Optimizer) -> Callable[[int], float]:
