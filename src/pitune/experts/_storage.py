@@ -196,7 +196,7 @@ def _read_record(folder: Path) -> _Record:
 
 def _decode(path: Path, data: bytes) -> dict[str, torch.Tensor]:
     try:
-        # copied, because sums over memory that is aligned otherwise may round otherwise
-        return {name: value.clone() for name, value in safetensors.torch.load(data).items()}
+        # in one order and copied: sums in another order, or over memory aligned otherwise, may round otherwise
+        return {name: value.clone() for name, value in sorted(safetensors.torch.load(data).items())}
     except SafetensorError as error:
         raise InputError(f"{path}: not a safetensors file ({error}); fetch or train the expert again") from error
