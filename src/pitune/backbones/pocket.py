@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from pitune._files import home, sha256_bytes
@@ -47,13 +47,11 @@ class Pocket:
         return self.model.projection.residual.device
 
     def attachment(self, method: str) -> tuple[str, ...]:
-        layers = range(self.module.config.num_hidden_layers)
-        if method == "lora":
-            parts = ("self.query", "self.key", "self.value", "output.dense")
-            return tuple(f"encoder.layer.{i}.attention.{part}" for i in layers for part in parts)
-        if method == "adapter":
-            return tuple(f"encoder.layer.{i}.{part}.dense" for i in layers for part in ("attention.output", "output"))
-        raise InputError(f"pocket has no place for experts of kind {method!r}; expected lora or adapter")
+        places = _places(self.module)
+        if method not in places:
+            expected = ", ".join(places)
+            raise InputError(f"pocket has no place for experts of kind {method!r}; expected one of: {expected}")
+        return places[method]
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
         inputs: dict[str, Tensor] = {}
@@ -125,6 +123,25 @@ class Pocket:
             seen = image_features(self._stem, pixels.to(self.device))
             made.append(torch.cat([seen.tokens.flatten(1), seen.logits], 1).half().cpu().numpy())
         return np.concatenate(made)
+
+
+def _places(trunk: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return where each kind of expert attaches in the trunk."""
+    layers = [f"encoder.layer.{i}" for i in range(len(list(trunk.get_submodule("encoder.layer").children())))]
+    named = list(trunk.named_modules())
+    attention = ("self.query", "self.key", "self.value", "output.dense")
+    below = tuple(f"{layer}.output.dense" for layer in layers)
+    return {
+        "lora": tuple(f"{layer}.attention.{part}" for layer in layers for part in attention),
+        "adapter": tuple(f"{layer}.{part}.dense" for layer in layers for part in ("attention.output", "output")),
+        "bitfit": tuple(name for name, module in named if isinstance(module, nn.Linear | nn.LayerNorm)),
+        "layernorm": tuple(name for name, module in named if isinstance(module, nn.LayerNorm)),
+        "ia3": (*(f"{layer}.attention.self.{part}" for layer in layers for part in ("key", "value")), *below),
+        "ia3_feedforward": below,
+        "prefix": tuple(f"{layer}.attention.self" for layer in layers),
+        "prompt": tuple(layers),
+        "deep_prompt": tuple(layers),
+    }
 
 
 def _pixels(image: Image.Image) -> Tensor:

@@ -35,9 +35,13 @@ class Attachment:
 
 
 class Method(Protocol):
-    """A kind of expert. Tensors are named `<submodule of the backbone>.<parameter>`."""
+    """A kind of expert. Tensors are named `<submodule of the backbone>.<parameter>`.
+
+    `linear` says whether what a site computes from its input is affine in the mixing weights.
+    """
 
     name: str
+    linear: bool
 
     @property
     def config(self) -> type[MethodConfig]:
@@ -49,8 +53,12 @@ class Method(Protocol):
     def attach(self, backbone: Backbone, config: Any) -> Attachment:
         """Put the expert's modules into `backbone.module`."""
 
-    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """Return the starting value of one tensor; together they leave the backbone's outputs as they are."""
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
+        """Return the starting value of one tensor.
+
+        Together they leave the backbone's outputs as they are, unless the expert adds to what is read
+        (prompts and prefixes).
+        """
 
     def site(self, tensor: str) -> str:
         """Return the submodule that a tensor belongs to, the smallest unit that a mixing weight covers."""
@@ -60,6 +68,9 @@ class Method(Protocol):
 
     def combine(self, configs: Sequence[Any], tensors: Sequence[Tensors], weights: Tensors) -> dict[str, Tensor]:
         """Mix K experts with weights (K,) per site, differentiably, to the tensors of one."""
+
+    def peft(self, config: Any) -> dict[str, Any] | None:
+        """Return PEFT's `adapter_config.json` of the same expert, or None where PEFT has no such kind."""
 
 
 def make_config(method: Method, backbone: Backbone, **changes: Any) -> MethodConfig:
@@ -123,8 +134,10 @@ def attached(backbone: Backbone, method: Method, config: MethodConfig) -> Iterat
         attachment.detach()
 
 
-def initial_tensors(method: Method, shapes: Mapping[str, torch.Size], seed: int) -> dict[str, Tensor]:
-    """Return starting values that depend on the seed and each tensor's name alone.
+def initial_tensors(
+    method: Method, shapes: Mapping[str, torch.Size], seed: int, config: MethodConfig | None = None
+) -> dict[str, Tensor]:
+    """Return starting values that depend on the seed, the configuration and each tensor's name alone.
 
     All experts of a pool start from the same values, whatever task they are for: that keeps them in one
     basin, where a mix of them still works (π-Tuning, step 1).
@@ -132,7 +145,7 @@ def initial_tensors(method: Method, shapes: Mapping[str, torch.Size], seed: int)
     values = {}
     for name, shape in shapes.items():
         generator = torch.Generator().manual_seed(int(sha256_bytes(f"{seed}/{name}".encode())[:15], 16))
-        values[name] = method.initial(name, shape, generator)
+        values[name] = method.initial(name, shape, generator, config)
     return values
 
 
@@ -142,10 +155,34 @@ def kaiming(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
-def combine_parameters(method: Method, tensors: Sequence[Tensors], weights: Tensors) -> dict[str, Tensor]:
-    """Mix parameters name by name: `φ̄ = Σ_j α_j φ_j` with one weight vector α per site (π-Tuning, step 3)."""
+def normal(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Return values of N(0, 0.02²), where prompts start."""
+    return torch.empty(shape).normal_(std=0.02, generator=generator)
+
+
+def same_config(method: str, configs: Sequence[MethodConfig]) -> MethodConfig:
+    """Return the configuration that all experts share; raise `InputError` naming the first setting that differs."""
+    for other in configs[1:]:
+        for field, value in configs[0]:
+            if getattr(other, field) != value:
+                raise InputError(
+                    f"cannot mix {method} experts that differ in {field}: "
+                    f"found {value!r} and {getattr(other, field)!r}; expected one setting"
+                )
+    return configs[0]
+
+
+def combine_parameters(
+    method: Method, tensors: Sequence[Tensors], weights: Tensors, around: float = 0.0
+) -> dict[str, Tensor]:
+    """Mix parameters name by name: `φ̄ = Σ_j α_j φ_j` with one weight vector α per site (π-Tuning, step 3).
+
+    `around` is the value that leaves the backbone as it is; what is mixed is the distance from it, so that
+    weights of sum 0 are no expert at all: `φ̄ = φ₀ + Σ_j α_j (φ_j − φ₀)`.
+    """
     mixed = {}
     for name in tensors[0]:
         weight = weights[method.site(name)]
-        mixed[name] = torch.einsum("k,k...->...", weight, torch.stack([one[name] for one in tensors]))
+        stacked = torch.stack([one[name] for one in tensors]) - around
+        mixed[name] = torch.einsum("k,k...->...", weight, stacked) + around
     return mixed

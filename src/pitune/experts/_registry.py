@@ -5,9 +5,31 @@ from __future__ import annotations
 from pitune.errors import InputError
 from pitune.experts._method import Method
 from pitune.experts.adapter import ADAPTER
+from pitune.experts.bitfit import BITFIT
+from pitune.experts.deep_prompt import DEEP_PROMPT
+from pitune.experts.ia3 import IA3
+from pitune.experts.layernorm import LAYERNORM
 from pitune.experts.lora import LORA
+from pitune.experts.prefix import PREFIX
+from pitune.experts.prompt import PROMPT
+from pitune.experts.text_prompt import TEXT_PROMPT
+from pitune.experts.unified_prompt import UNIFIED_PROMPT
+from pitune.experts.visual_prompt import VISUAL_PROMPT
 
-_METHODS: dict[str, Method] = {method.name: method for method in (LORA, ADAPTER)}
+_ALL: tuple[Method, ...] = (
+    LORA,
+    ADAPTER,
+    BITFIT,
+    LAYERNORM,
+    IA3,
+    PREFIX,
+    PROMPT,
+    DEEP_PROMPT,
+    TEXT_PROMPT,
+    VISUAL_PROMPT,
+    UNIFIED_PROMPT,
+)
+_METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 
 
 def register_method(method: Method) -> None:

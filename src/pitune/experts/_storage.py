@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,6 @@ from pitune.errors import InputError
 from pitune.experts._expert import Card, Expert
 from pitune.experts._method import read_config
 from pitune.experts._registry import get_method
-from pitune.experts.lora import LORA, LoraSettings, peft_config
 
 RECORD = "expert.json"
 CONFIG = "adapter_config.json"
@@ -138,17 +136,16 @@ def _weights(expert: Expert) -> bytes:
 
 
 def _adapter_config(expert: Expert) -> dict[str, Any]:
-    if expert.method == LORA.name:
-        config = peft_config(LoraSettings.model_validate(dict(expert.config))).to_dict()
-        config["init_lora_weights"] = True
-        plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-        return {
-            **json.loads(json.dumps(plain, default=str)),
-            "base_model_name_or_path": expert.card.base_model,
-            "inference_mode": True,
-        }
-    kind = f"PITUNE_{expert.method.upper().replace('-', '_')}"
-    return {"peft_type": kind, "base_model_name_or_path": expert.card.base_model, **expert.config}
+    base = {"base_model_name_or_path": expert.card.base_model}
+    if (known := peft_json(expert)) is not None:
+        return {**known, **base, "inference_mode": True}
+    return {"peft_type": f"PITUNE_{expert.method.upper().replace('-', '_')}", **base, **expert.config}
+
+
+def peft_json(expert: Expert) -> dict[str, Any] | None:
+    """Return PEFT's configuration of an expert, or None where plain PEFT cannot load its tensors."""
+    method = get_method(expert.method)
+    return method.peft(read_config(method, expert.config, f"expert {expert.name!r}"))
 
 
 def _readme(expert: Expert) -> bytes:
@@ -156,7 +153,7 @@ def _readme(expert: Expert) -> bytes:
     lines = [
         "---",
         f"base_model: {card.base_model}",
-        "library_name: peft" if expert.method == LORA.name else "library_name: pitune",
+        f"library_name: {'pitune' if peft_json(expert) is None else 'peft'}",
         "---",
         f"# {card.name}",
         "",

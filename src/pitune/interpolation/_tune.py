@@ -185,7 +185,7 @@ def _fresh(backbone: Backbone, task: Task, data: Data, method: Method, like: Exp
     config = make_config(method, backbone)
     own = config if method.name == "lora" else kept
     with attached(backbone, method, own) as place:
-        start = initial_tensors(method, place.shapes, INITIAL_SEED)
+        start = initial_tensors(method, place.shapes, INITIAL_SEED, own)
     card = Card(name=OWN, backbone=backbone.fingerprint, base_model=backbone.name, task=task.name, seed=data.seed)
     return Expert(method.name, own.model_dump(mode="json"), start, card)
 

@@ -73,7 +73,7 @@ def fit_expert(
     kind = get_method(method)
     chosen = make_config(kind, backbone, **config)
     with attached(backbone, kind, chosen) as place:
-        first = start or initial_tensors(kind, place.shapes, INITIAL_SEED)
+        first = start or initial_tensors(kind, place.shapes, INITIAL_SEED, chosen)
         learner = SingleLearner({name: value.clone().to(backbone.device) for name, value in first.items()})
         title = task.name if progress else ""
         trained = train(place, learner, task, data.train, data.validation, settings, data.seed, run, title)
