@@ -19,4 +19,7 @@ from pitune.experts._storage import check_name as check_name
 from pitune.experts._storage import digest as digest
 from pitune.experts._storage import load_expert as load_expert
 from pitune.experts._storage import save_expert as save_expert
+from pitune.experts.merging import merge_into as merge_into
+from pitune.experts.peft_format import export_peft as export_peft
+from pitune.experts.peft_format import import_peft as import_peft
 from pitune.experts.pool import ExpertPool as ExpertPool

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
+from peft import PeftConfig
+from peft.functional import inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from pitune.errors import InputError
 
-def peft_json(config: Any) -> dict[str, Any]:
-    """Return a PEFT configuration as what `adapter_config.json` holds."""
-    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
-    values: dict[str, Any] = json.loads(json.dumps(plain, default=str))
-    return values
+Layer = TypeVar("Layer")
+
+
+def inject(
+    module: nn.Module, config: PeftConfig, kind: type[Layer], targets: str | tuple[str, ...]
+) -> dict[str, Layer]:
+    """Let PEFT wrap the target modules and return the wrappers by name; raise `InputError` if a target is missing."""
+    try:
+        with torch.random.fork_rng(devices=[]):  # PEFT draws starting values that we replace
+            inject_adapter_in_model(config, module)
+    except (ValueError, re.error) as error:
+        restore(module, {name: layer for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)})
+        raise InputError(f"the expert cannot attach: {error}") from error
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, kind)}
+    for target in () if isinstance(targets, str) else targets:
+        if not any(name == target or name.endswith(f".{target}") for name in layers):
+            restore(module, layers)
+            raise InputError(f"the backbone has no submodule {target!r}; check where this kind of expert attaches")
+    return layers
 
 
 def restore(module: nn.Module, layers: Mapping[str, Any]) -> None:
@@ -22,3 +42,10 @@ def restore(module: nn.Module, layers: Mapping[str, Any]) -> None:
         module.set_submodule(name, layer.get_base_layer())
     if hasattr(module, "peft_config"):
         del module.peft_config
+
+
+def peft_json(config: PeftConfig) -> dict[str, Any]:
+    """Return a PEFT configuration as what `adapter_config.json` holds."""
+    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
+    values: dict[str, Any] = json.loads(json.dumps(plain, default=str))
+    return values

@@ -48,7 +48,7 @@ def check_name(name: str) -> str:
 
 def digest(expert: Expert) -> str:
     """Return the SHA-256 of an expert's weights as they are stored."""
-    return sha256_bytes(_weights(expert))
+    return sha256_bytes(weights(expert))
 
 
 def save_expert(expert: Expert, folder: Path) -> None:
@@ -117,7 +117,11 @@ def _put(beside: Path, folder: Path) -> None:
 
 
 def _encode(expert: Expert) -> dict[str, bytes]:
-    files = {CONFIG: json_bytes(_adapter_config(expert)), WEIGHTS: _weights(expert), README: _readme(expert)}
+    files = {
+        CONFIG: json_bytes(_adapter_config(expert)),
+        WEIGHTS: weights(expert),
+        README: readme(expert, "pitune" if peft_json(expert) is None else "peft"),
+    }
     if expert.fisher is not None:
         files[FISHER] = safetensors.torch.save({name: value.contiguous() for name, value in expert.fisher.items()})
     record = {
@@ -130,7 +134,8 @@ def _encode(expert: Expert) -> dict[str, bytes]:
     return {**files, RECORD: json_bytes(record)}
 
 
-def _weights(expert: Expert) -> bytes:
+def weights(expert: Expert) -> bytes:
+    """Return an expert's tensors as safetensors, under the names that PEFT gives them."""
     tensors = {f"{_PREFIX}{name}": value.detach().cpu().contiguous() for name, value in sorted(expert.tensors.items())}
     return safetensors.torch.save(tensors, metadata={"format": "pt"})
 
@@ -148,12 +153,13 @@ def peft_json(expert: Expert) -> dict[str, Any] | None:
     return method.peft(read_config(method, expert.config, f"expert {expert.name!r}"))
 
 
-def _readme(expert: Expert) -> bytes:
+def readme(expert: Expert, library: str) -> bytes:
+    """Return an expert's model card, in a library that loads it."""
     card = expert.card
     lines = [
         "---",
         f"base_model: {card.base_model}",
-        f"library_name: {'pitune' if peft_json(expert) is None else 'peft'}",
+        f"library_name: {library}",
         "---",
         f"# {card.name}",
         "",

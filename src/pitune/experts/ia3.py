@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 from peft import IA3Config
-from peft.functional import inject_adapter_in_model
 from peft.tuners.ia3 import IA3Layer
 from pydantic import Field
 from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.experts._method import Attachment, MethodConfig, Tensors, combine_parameters, same_config
-from pitune.experts._peft import peft_json, restore
+from pitune.experts._peft import inject, peft_json, restore
 
 _SUFFIX = ".ia3_l"
 
@@ -41,9 +40,7 @@ class Ia3:
 
     def attach(self, backbone: Backbone, config: Ia3Settings) -> Attachment:
         module = backbone.module
-        with torch.random.fork_rng(devices=[]):  # PEFT draws starting values that we replace
-            inject_adapter_in_model(_peft_config(config), module)
-        layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, IA3Layer)}
+        layers = inject(module, _peft_config(config), IA3Layer, config.target_modules)
         paths = {f"{name}{_SUFFIX}": f"{name}{_SUFFIX}.default" for name in layers}
         return Attachment(paths, lambda: restore(module, layers))
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from peft import LoraConfig
-from peft.functional import inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from peft.utils.other import get_pattern_key
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from pitune.backbones import Backbone
-from pitune.errors import InputError
 from pitune.experts._method import Attachment, MethodConfig, Tensors, kaiming
-from pitune.experts._peft import peft_json, restore
+from pitune.experts._peft import inject, peft_json, restore
 
 DOWN, UP, BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"
 
@@ -49,13 +46,7 @@ class Lora:
 
     def attach(self, backbone: Backbone, config: LoraSettings) -> Attachment:
         module = backbone.module
-        try:
-            with torch.random.fork_rng(devices=[]):  # PEFT draws starting values that we replace
-                inject_adapter_in_model(peft_config(config), module)
-        except (ValueError, re.error) as error:
-            restore(module, _layers(module))
-            raise InputError(f"LoRA cannot attach: {error}") from error
-        layers = _layers(module)
+        layers = inject(module, peft_config(config), LoraLayer, config.target_modules)
         return Attachment(_paths(layers, config), lambda: restore(module, layers))
 
     def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
@@ -138,10 +129,6 @@ def truncate(config: LoraSettings, tensors: Tensors, rank: int) -> tuple[LoraSet
 def bias_change(config: LoraSettings, tensors: Tensors, site: str) -> Tensor:
     """Return Δb (out,) at one site of a LoRA that has biases."""
     return scaling(config, site, _rank(tensors, site)) * tensors[f"{site}{BIAS}"]
-
-
-def _layers(module: nn.Module) -> dict[str, LoraLayer]:
-    return {name: layer for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
 
 
 def _paths(layers: Mapping[str, LoraLayer], config: LoraSettings) -> dict[str, str]:
