@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pitune.commands import _options as options
-from pitune.commands._output import report, table
+from pitune.commands._output import report, shown, table
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 def graph(
     pool: options.PoolFolder,
     by: Annotated[Literal["probe", "expert"], typer.Option(help="Which embedding of the tasks to compare.")] = "probe",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Correlate the ranks of pairs with those by the other embedding.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it here.", show_default=False)] = None,
     seed: options.Seed = 0,
     device: options.Device = None,
@@ -29,10 +32,14 @@ def graph(
 
     quieten()
     from pitune import api
+    from pitune.prediction import graph_correlation
 
     if html is not None:
         check_file(html)
-    found = api.task_graph(open_pool(pool), by)
+    experts = open_pool(pool)
+    found = api.task_graph(experts, by)
+    other: Literal["probe", "expert"] = "expert" if by == "probe" else "probe"
+    correlation = graph_correlation(found, api.task_graph(experts, other)) if compare else None
     if html is not None:
         _draw(found, html)
     nearest = {name: found.nearest(name, 1)[0] for name in found.names}
@@ -42,9 +49,13 @@ def graph(
             "names": list(found.names),
             "similarity": found.similarity.tolist(),
             "nearest": {name: {"name": other, "similarity": value} for name, (other, value) in nearest.items()},
+            "correlation": correlation,
             "html": html and str(html),
         },
-        [table(("expert", "nearest", "similarity"), [(name, *pair) for name, pair in nearest.items()])],
+        [
+            table(("expert", "nearest", "similarity"), [(name, *pair) for name, pair in nearest.items()]),
+            *([f"rank correlation with the graph by {other}: {shown(correlation)}"] if compare else []),
+        ],
     )
 
 

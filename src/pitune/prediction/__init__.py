@@ -9,5 +9,6 @@ from pitune.prediction.fisher import expert_fisher as expert_fisher
 from pitune.prediction.fisher import probe_fisher as probe_fisher
 from pitune.prediction.graph import TaskGraph as TaskGraph
 from pitune.prediction.graph import build_graph as build_graph
+from pitune.prediction.graph import graph_correlation as graph_correlation
 from pitune.prediction.graph import rank_neighbours as rank_neighbours
 from pitune.prediction.similarity import fisher_similarity as fisher_similarity

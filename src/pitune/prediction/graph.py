@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from pitune.errors import InputError
@@ -48,6 +49,24 @@ def build_graph(embeddings: Mapping[str, Mapping[str, Tensor]]) -> TaskGraph:
             value = fisher_similarity(embeddings[first], embeddings[names[j]])
             similarity[i, j] = similarity[j, i] = value
     return TaskGraph(names, similarity)
+
+
+def graph_correlation(first: TaskGraph, second: TaskGraph) -> float:
+    """Return Spearman's rank correlation of two graphs' similarities over all pairs of tasks, in [−1, 1].
+
+    Raise `InputError` if the graphs are of different tasks, or of fewer than 3, which have no ranks to compare.
+    """
+    if set(first.names) != set(second.names):
+        name = sorted(set(first.names) ^ set(second.names))[0]
+        raise InputError(f"two graphs differ in their tasks: {name!r} is in one only; compare graphs of one pool")
+    if len(first.names) < 3:
+        raise InputError(f"a rank correlation of graphs needs at least 3 tasks; found {len(first.names)}")
+    order = [second.names.index(name) for name in first.names]
+    upper = np.triu_indices(len(order), 1)
+    pairs = (first.similarity[upper], second.similarity[np.ix_(order, order)][upper])
+    if any(np.ptp(values) == 0 for values in pairs):
+        raise InputError("all pairs of tasks of a graph are equally alike; there are no ranks to compare")
+    return float(spearmanr(*pairs).statistic)
 
 
 def rank_neighbours(
