@@ -140,6 +140,27 @@ def test_predict_chooses_among_answers(command: Command, pool: Path, tiny_task_p
     assert [set(one["probabilities"]) for one in texts["predictions"]] == [{"good", "bad"}] * 2
 
 
+def test_graphs_by_both_embeddings_are_compared(command: Command, pool: Path) -> None:
+    found = command("graph", "--pool", pool, "--compare")
+    assert -1 <= found["correlation"] <= 1
+    assert command("graph", "--pool", pool)["correlation"] is None
+
+
+def test_pool_export_and_import(command: Command, pool: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "plain", tmp_path / "other"
+    assert command("pool", "export", "taste", "--pool", pool, "--out", out)["method"] == "lora"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    found = command("pool", "import", out, "--pool", other, "--name", "back")
+    assert found["parameters"] == command("pool", "show", "taste", "--pool", pool)["parameters"]
+    assert command("pool", "verify", "--pool", other)["experts"] == [{"name": "back", "problem": None}]
+    command("pool", "export", "taste", "--pool", pool, "--out", tmp_path / "whole", "--merged")
+    assert (tmp_path / "whole" / "model.safetensors").is_file()
+
+
 def test_pool_from_adding_to_removing(command: Command, pool: Path, tmp_path: Path) -> None:
     assert [row["name"] for row in command("pool", "list", "--pool", pool)["experts"]] == ["colour", "place", "taste"]
     assert command("pool", "show", "taste", "--pool", pool)["card"]["shots"] == 4

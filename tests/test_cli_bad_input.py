@@ -61,7 +61,7 @@ def _named(text: str, tasks: dict[str, Path]) -> list[str]:
     [
         ("fit nothing", "unknown task 'nothing'"),
         ("fit missing.csv", "missing.csv: no such file"),
-        ("fit @taste --method nothing", "unknown method 'nothing'; expected one of: adapter, lora"),
+        ("fit @taste --method nothing", "unknown method 'nothing'; expected one of: adapter, bitfit, "),
         ("fit @taste --device nothing", "device 'nothing' cannot be used"),
         ("fit @taste --backbone nothing", "unknown backbone 'nothing'"),
         ("fit @taste --shots 0", "shots is 0, expected 1 or more"),

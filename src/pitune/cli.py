@@ -44,6 +44,8 @@ pool_app.command("show")(pool.show)
 pool_app.command("verify")(pool.verify)
 pool_app.command("add")(pool.add)
 pool_app.command("remove")(pool.remove)
+pool_app.command("import")(pool.import_expert)
+pool_app.command("export")(pool.export_expert)
 
 
 def _version(wanted: bool) -> None:

@@ -114,6 +114,67 @@ def remove(
     report(as_json, {"removed": name, "pool": str(pool)}, [f"removed {name} from {pool}"])
 
 
+def import_expert(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A PEFT LoRA's folder, or its hub id.")],
+    pool: options.PoolFolder,
+    name: Annotated[str, typer.Option(help="Name in the pool.")],
+    any_base: Annotated[
+        bool, typer.Option("--any-base", help="Its base model is the backbone, though under another name.")
+    ] = False,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Take a LoRA that PEFT saved into a pool, made if it is not there."""
+    from pitune.commands._set_up import check_writable, open_backbone, quieten
+
+    quieten()
+    from pitune.experts import ExpertPool, check_name, import_peft
+
+    check_name(name)
+    check_writable(pool)
+    expert = import_peft(source, open_backbone(backbone, device), name, any_base)
+    path = ExpertPool(pool).add(expert)
+    report(
+        as_json,
+        {"expert": name, "method": expert.method, "parameters": expert.parameters, "folder": str(path)},
+        [f"imported {name} as {path}: {expert.method}, {expert.parameters:,} parameters"],
+    )
+
+
+def export_expert(
+    name: Name,
+    pool: options.PoolFolder,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write, which must be free.")],
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Write the whole model with the expert in its weights instead.")
+    ] = False,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Write an expert as a folder that plain PEFT loads, or as a whole model."""
+    from pitune.commands._set_up import check_writable, open_backbone, open_pool, quieten
+
+    quieten()
+    from pitune.experts import export_peft, merge_into, save_merged
+
+    check_writable(out)
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: exists; choose a folder that is free")
+    expert = open_pool(pool).get(name)
+    if merged:
+        save_merged(merge_into(open_backbone(backbone, device), expert), out)
+    else:
+        export_peft(expert, out, open_backbone(backbone, device) if expert.method == "layernorm" else None)
+    result = {"expert": name, "method": expert.method, "merged": merged, "folder": str(out)}
+    report(as_json, result, [f"wrote {name} to {out}"])
+
+
 def _look(folder: Path) -> list[dict[str, Any]]:
     """Return one row an expert; one that cannot be read has a problem instead of its facts."""
     from pitune.commands._set_up import open_pool, quieten

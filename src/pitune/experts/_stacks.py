@@ -49,7 +49,7 @@ def _entering(
         name = next(iter(arguments))
         hidden: Tensor = arguments[name]
         cache = arguments.get("past_key_values")
-        if cache is not None and cache.get_seq_length() > 0:
+        if i == 0 and cache is not None and cache.get_seq_length() > 0:
             raise InputError("prompts cannot join a sequence half-way; generate with use_cache=False")
         chosen = vectors(i)
         if chosen is not None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
@@ -35,6 +40,20 @@ def merge_into(backbone: Backbone, expert: Expert) -> nn.Module:
     for site in dict.fromkeys(method.site(name) for name in expert.tensors):
         _MERGES[expert.method](module.get_submodule(site), config, expert, site)
     return module
+
+
+def save_merged(module: nn.Module, folder: Path) -> None:
+    """Write a merged model as transformers would, so that `from_pretrained` loads it; whole or not at all."""
+    if not isinstance(module, PreTrainedModel):
+        raise InputError(f"a {type(module).__name__} is no model of transformers; use merge_into from Python instead")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        module.save_pretrained(beside)
+        beside.chmod(0o755)
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _change(layer: nn.Module, name: str, change: Tensor) -> None:

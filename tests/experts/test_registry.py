@@ -1,0 +1,76 @@
+"""A kind of expert of one's own takes one call, and then trains, mixes, saves and loads like the others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import pitune
+from pitune.errors import InputError
+from pitune.experts import Attachment, _registry, combine_parameters, load_expert, save_expert
+from pitune.experts._method import MethodConfig
+from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert
+
+
+class GateSettings(MethodConfig):
+    target_modules: tuple[str, ...]
+
+
+class Gate:
+    """A factor 1 + g on the output of each target, written with nothing but PyTorch."""
+
+    name = "gate"
+    linear = True
+    config = GateSettings
+
+    def default(self, backbone):
+        return {"target_modules": backbone.attachment("adapter")}
+
+    def attach(self, backbone, config):
+        layers = [backbone.module.get_submodule(target) for target in config.target_modules]
+        for layer in layers:
+            layer.register_parameter("gate", torch.nn.Parameter(torch.zeros(())))
+        hooks = [layer.register_forward_hook(lambda layer, _, output: output * (1 + layer.gate)) for layer in layers]
+
+        def detach():
+            for layer, hook in zip(layers, hooks, strict=True):
+                hook.remove()
+                del layer.gate
+
+        return Attachment({f"{target}.gate": f"{target}.gate" for target in config.target_modules}, detach)
+
+    def initial(self, tensor, shape, generator, config):
+        return torch.zeros(shape)
+
+    def site(self, tensor):
+        return tensor.removesuffix(".gate")
+
+    def combined(self, configs, tensors):
+        return configs[0]
+
+    def combine(self, configs, tensors, weights):
+        return combine_parameters(self, tensors, weights)
+
+    def peft(self, config):
+        return None
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    monkeypatch.setattr(_registry, "_METHODS", dict(_registry._METHODS))
+    pitune.register_method(Gate())
+
+
+def test_a_method_of_ones_own(gate, tiny_backbone, tiny_tasks, tmp_path) -> None:
+    task = tiny_tasks["taste"]
+    data = Data(task.examples("train"), (), None, 0)
+    settings = TrainingSettings(steps=4, learning_rate=0.1)
+    expert, _ = fit_expert(tiny_backbone, task, data, "gate", settings)
+    save_expert(expert, tmp_path / "gate")
+    again = load_expert(tmp_path / "gate")
+    found = evaluate_expert(tiny_backbone, task, pitune.mix([again, expert], [0.5, 0.5]), task.examples("test"))
+    expected = evaluate_expert(tiny_backbone, task, expert, task.examples("test"))
+    torch.testing.assert_close(found.scores, expected.scores)
+    assert not torch.equal(expected.scores, evaluate_expert(tiny_backbone, task, None, task.examples("test")).scores)
+    with pytest.raises(InputError, match="registered already"):
+        pitune.register_method(Gate())
