@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from pitune.errors import InputError as InputError
     from pitune.experts import Expert as Expert
     from pitune.experts import ExpertPool as ExpertPool
+    from pitune.experts import export_peft as export_peft
+    from pitune.experts import import_peft as import_peft
     from pitune.experts import load_expert as load_expert
+    from pitune.experts import merge_into as merge_into
     from pitune.experts import register_method as register_method
     from pitune.interpolation import TuneSettings as TuneSettings
     from pitune.interpolation import mix as mix
@@ -39,11 +42,14 @@ _HOMES = {
     "TrainingSettings": "pitune.training",
     "TuneSettings": "pitune.interpolation",
     "evaluate": "pitune.api",
+    "export_peft": "pitune.experts",
     "few_shot": "pitune.tasks",
     "fit": "pitune.api",
+    "import_peft": "pitune.experts",
     "load_backbone": "pitune.backbones",
     "load_expert": "pitune.experts",
     "load_task": "pitune.tasks",
+    "merge_into": "pitune.experts",
     "mix": "pitune.interpolation",
     "neighbours": "pitune.api",
     "register_method": "pitune.experts",

@@ -69,6 +69,8 @@ class Case:
 
     def settings(self, number: int) -> dict[str, object]:
         """Return settings for the number-th expert: LoRAs differ, the other kinds must not."""
+        if self.method.name == "adapter" and self.family in ("clip", "t5"):
+            return {"placement": "parallel", "activation": "silu", "scale": 0.5}
         if self.method.name != "lora":
             return {"length": 3} if "length" in self.method.config.model_fields else {}
         return {**LORA_SETTINGS[number], "lora_bias": number == 1 and self.family in BIASED}

@@ -49,7 +49,7 @@ class Pocket:
     def attachment(self, method: str) -> tuple[str, ...]:
         places = _places(self.module)
         if method not in places:
-            expected = ", ".join(places)
+            expected = ", ".join(name for name in places if name != "ia3_feedforward")
             raise InputError(f"pocket has no place for experts of kind {method!r}; expected one of: {expected}")
         return places[method]
 
