@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from pitune.errors import InputError
 from pitune.tasks import Example, Task
 
 
@@ -18,7 +19,8 @@ class Batch:
 
     `inputs` maps a family's own names to tensors whose first dimension is B. `answers` holds what the
     family made of the answer texts. `target` (B,) indexes the right answer; `allowed` (B, C) is False
-    for the answers that an example may not choose, or None where all may be chosen.
+    for the answers that an example may not choose, or None where all may be chosen. `relevant` (B, C) marks
+    every right answer where an example may have several. Where any text may be an answer, C is 1, the target's.
     """
 
     ids: tuple[str, ...]
@@ -26,17 +28,22 @@ class Batch:
     answers: Tensor
     target: Tensor
     allowed: Tensor | None = None
+    relevant: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 class Backbone(Protocol):
-    """A frozen foundation model. Experts attach inside `module`; nothing else of it ever changes."""
+    """A frozen foundation model. Experts attach inside `module`; nothing else of it ever changes.
+
+    `vectorises` says whether `torch.func.vmap` can follow `scores`; where it cannot, per-example gradients loop.
+    """
 
     name: str
     fingerprint: str
     width: int
+    vectorises: bool
 
     @property
     def module(self) -> nn.Module:
@@ -70,3 +77,49 @@ def masked_log_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:
     if allowed is not None:
         scores = scores.masked_fill(~allowed, float("-inf"))
     return scores.log_softmax(-1)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The C answers that a batch is scored against: which is right (B,), may be chosen (B, C), is right too (B, C)."""
+
+    texts: tuple[str, ...]
+    target: Tensor
+    allowed: Tensor | None
+    relevant: Tensor | None
+
+
+def batch_answers(examples: Sequence[Example], task: Task, device: torch.device) -> Answers:
+    """Return the task's answers, or those that any example of the batch lists; `InputError` if a target is not there."""
+    texts = task.answers or tuple(dict.fromkeys(a for example in examples for a in task.candidates(example)))
+    index = {answer: i for i, answer in enumerate(texts)}
+    for example in examples:
+        if example.target not in index:
+            raise InputError(f"task {task.name!r}: the target {example.target!r} of {example.id!r} is not an answer")
+    target = torch.tensor([index[example.target] for example in examples])
+    allowed = relevant = None
+    if any(example.candidates for example in examples):
+        allowed = torch.zeros(len(examples), len(texts), dtype=torch.bool)
+        for row, example in enumerate(examples):
+            allowed[row, [index[answer] for answer in task.candidates(example)]] = True
+    if has_several_labels(task):
+        relevant = torch.zeros(len(examples), len(texts), dtype=torch.bool)
+        for row, example in enumerate(examples):
+            relevant[row, [index[answer] for answer in example.right if answer in index]] = True
+    put = [None if one is None else one.to(device) for one in (allowed, relevant)]
+    return Answers(texts, target.to(device), *put)
+
+
+def has_several_labels(task: Task) -> bool:
+    """Return whether a task's metric looks at every right answer rather than at one."""
+    return task.answers is not None and task.metric in _SEVERAL
+
+
+_SEVERAL = ("11-point-map", "recall@1", "recall@5", "recall@10")
+
+
+def target_losses(scores: Tensor, target: Tensor, relevant: Tensor | None) -> Tensor:
+    """Return −log p(target) (B,) of log-scores (B, C), or its mean over all that are `relevant` (B, C)."""
+    if relevant is None:
+        return -scores.gather(1, target[:, None]).squeeze(1)
+    return -scores.log_softmax(-1).masked_fill(~relevant, 0.0).sum(1) / relevant.sum(1)

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from pitune._files import home, sha256_bytes
 from pitune.backbones import _pocket_weights as weights
-from pitune.backbones._contract import Batch, masked_log_softmax
+from pitune.backbones._contract import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones._feature_cache import FeatureCache, Features
 from pitune.backbones._pocket_model import IMAGE_SIZE, TOKENS, PocketModel, image_features
 from pitune.backbones._stem import CLASSES, WIDTH, Stem
@@ -29,6 +29,7 @@ class Pocket:
     """A frozen vision stem in front of a frozen sentence encoder; answers are matched by cosine."""
 
     name = "pocket"
+    vectorises = True
 
     def __init__(
         self, model: PocketModel, stem: Stem, tokenizer: PreTrainedTokenizerFast, fingerprint: str, cache: FeatureCache
@@ -67,16 +68,10 @@ class Pocket:
             inputs["image_logits"] = features[:, TOKENS * WIDTH :]
         if has_text:
             inputs |= self._tokens([task.input_text(example) or "" for example in examples])
-        answers = task.answers or tuple(dict.fromkeys(a for example in examples for a in task.candidates(example)))
-        index = {answer: i for i, answer in enumerate(answers)}
-        target = torch.tensor([index[example.target] for example in examples], device=self.device)
-        allowed = None
-        if any(example.candidates for example in examples):
-            allowed = torch.zeros(len(examples), len(answers), dtype=torch.bool, device=self.device)
-            for row, example in enumerate(examples):
-                allowed[row, [index[answer] for answer in task.candidates(example)]] = True
-        vectors = self._encoded(tuple(task.answer_text(answer) for answer in answers))
-        return Batch(tuple(example.id for example in examples), inputs, vectors, target, allowed)
+        answers = batch_answers(examples, task, self.device)
+        vectors = self._encoded(tuple(task.answer_text(answer) for answer in answers.texts))
+        ids = tuple(example.id for example in examples)
+        return Batch(ids, inputs, vectors, answers.target, answers.allowed, answers.relevant)
 
     def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
         answers, allowed = batch.answers, batch.allowed
@@ -85,7 +80,7 @@ class Pocket:
         return masked_log_softmax(self.model(batch.inputs, answers), allowed)
 
     def losses(self, batch: Batch) -> Tensor:
-        return -self.scores(batch).gather(1, batch.target[:, None]).squeeze(1)
+        return target_losses(self.scores(batch), batch.target, batch.relevant)
 
     def generate(self, batch: Batch) -> list[str]:
         raise InputError("pocket matches answers and cannot write text; give the task candidate answers")

@@ -99,6 +99,7 @@ def squared_gradients(
 ) -> Fisher:
     """Return Σ_x (∇ log p(y|x))² over a batch; y is drawn at `draw` (B,) in [0, 1), or given where that is None."""
     rest = {name: value for name, value in tensors.items() if name not in wanted}
+    batch = replace(batch, relevant=None)  # labels are drawn one at a time
 
     def log_likelihood(chosen: Tensors, row: dict[str, Tensor]) -> Tensor:
         inputs = {name: value[None] for name, value in row.items() if name in batch.inputs}
@@ -115,7 +116,24 @@ def squared_gradients(
         rows["allowed"] = batch.allowed
     if draw is not None:
         rows["draw"] = draw
+    if not getattr(place.backbone, "vectorises", True):
+        return _looped(log_likelihood, {name: tensors[name] for name in wanted}, rows)
     gradients: Callable[..., dict[str, Tensor]] = vmap(grad(log_likelihood), in_dims=(None, 0))
     with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no batching rule and would loop
         each = gradients({name: tensors[name] for name in wanted}, rows)
     return {name: value.square().sum(0) for name, value in each.items()}
+
+
+def _looped(
+    log_likelihood: Callable[[Tensors, dict[str, Tensor]], Tensor], chosen: Tensors, rows: dict[str, Tensor]
+) -> Fisher:
+    """Return the same one example at a time, for backbones whose code looks at the values of its inputs."""
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in chosen.items()}
+    total = {name: torch.zeros_like(value) for name, value in chosen.items()}
+    for i in range(len(rows["target"])):
+        value = log_likelihood(leaves, {name: row[i] for name, row in rows.items()})
+        found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        for name, gradient in zip(leaves, found, strict=True):
+            if gradient is not None:
+                total[name] += gradient.square()
+    return total

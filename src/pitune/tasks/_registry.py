@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from pitune.errors import InputError
 from pitune.tasks._archives import fetch
+from pitune.tasks._declared import declared_names, declared_source
 from pitune.tasks._pinned import ARCHIVES
 from pitune.tasks._source import Source, load
 from pitune.tasks._task import Task
-from pitune.tasks.formats import folder, table
+from pitune.tasks.formats import declaration, hub
+from pitune.tasks.formats._labelled import build_task
+from pitune.tasks.formats._reading import Found, Options, Reading, Tell
+from pitune.tasks.formats._registry import read_path
 from pitune.tasks.sources import (
     digits,
     easy_vqa,
@@ -49,24 +53,63 @@ def task_source(name: str) -> Source:
     for source in SOURCES:
         if source.name == name:
             return source
-    near = difflib.get_close_matches(name, task_names(), n=3, cutoff=0.5)
+    known = (*task_names(), *declared_names())
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known tasks are {', '.join(task_names())}"
-    raise InputError(f"unknown task {name!r}: neither a named task nor a folder of images nor a CSV file; {hint}")
+    raise InputError(f"unknown task {name!r}: neither a named task nor a file or folder of data; {hint}")
 
 
-def load_task(name_or_path: str | Path) -> Task:
-    """Return a named task, or one read from a folder of images by class or from a CSV file.
+def load_task(
+    name_or_path: str | Path, columns: Mapping[str, str] | None = None, tell: Tell | None = None
+) -> Task:
+    """Return a named or declared task, `hf:OWNER/NAME`, or one read from a file or folder in any known format.
 
+    `columns` names a table's columns by role, such as `{"label": "stars"}`; `tell` hears what was guessed.
     Raises `InputError` if there is no such task or what is there cannot be used.
     """
-    if isinstance(name_or_path, str) and name_or_path in task_names():
-        return load(task_source(name_or_path))
+    options = _options(columns, tell)
+    name = str(name_or_path)
+    if isinstance(name_or_path, str) and name in task_names():
+        return load(task_source(name))
+    if isinstance(name_or_path, str) and name in declared_names():
+        return declaration.declared_task(*declared_source(name), options)
     path = Path(name_or_path)
-    if path.is_dir():
-        return folder.load(path)
-    if path.suffix.lower() == ".csv":
-        return table.load(path)
-    return load(task_source(str(name_or_path)))
+    if declaration.recognises(path):
+        return declaration.declared_task(declaration.read_declaration(path), path.parent, options)
+    return build_task(_read(name, path, options))
+
+
+def read_task(
+    name_or_path: str | Path, columns: Mapping[str, str] | None = None, tell: Tell | None = None
+) -> Reading:
+    """Return what is at a path, or of a named task, entry by entry, before any of it is checked."""
+    options = _options(columns, tell)
+    name = str(name_or_path)
+    if name in task_names():
+        return _as_reading(load(task_source(name)))
+    if name in declared_names():
+        return declaration.declared_reading(*declared_source(name), options)
+    path = Path(name_or_path)
+    if declaration.recognises(path):
+        return declaration.declared_reading(declaration.read_declaration(path), path.parent, options)
+    return _read(name, path, options)
+
+
+def _options(columns: Mapping[str, str] | None, tell: Tell | None) -> Options:
+    return Options(dict(columns or {}), tell or (lambda _: None))
+
+
+def _read(name: str, path: Path, options: Options) -> Reading:
+    if name.startswith(hub.PREFIX):
+        return hub.read_hub(name, options)
+    if not path.exists() and not path.suffix:
+        task_source(name)
+    return read_path(path, options)
+
+
+def _as_reading(task: Task) -> Reading:
+    items = (Found(example.id, example, split) for split, found in task.splits.items() for example in found)
+    return Reading(Path(task.name), task.name, items, task.answers, task.balanced, task.metric, task.provenance)
 
 
 def pull(names: Iterable[str], progress: Callable[[str], None] | None = None) -> None:

@@ -26,7 +26,8 @@ def few_shot(task: Task, shots: int | None, seed: int) -> FewShot:
 
     They come from the task's train and validation parts; None means all of both. The result does
     not depend on the order of the task's examples, nor on the platform: examples are ranked by a
-    hash of (data, shots, seed, example). Raises `InputError` if `shots` is not positive, a class
+    hash of (data, shots, seed, example). A task that is not balanced gives what it has of a rare answer;
+    one with open answers counts as a single class. Raises `InputError` if `shots` is not positive, a class
     has no examples, or fewer than `shots` to train on.
     """
     if shots is not None and shots < 1:
@@ -41,6 +42,7 @@ def few_shot(task: Task, shots: int | None, seed: int) -> FewShot:
 
 def _draw(task: Task, split: Split, most: int | None, fewest: int, salt: str) -> tuple[Example, ...]:
     classes = _classes(task, split)
+    fewest = fewest if task.balanced else 0
     for target, found in classes.items():
         if len(found) < fewest:
             raise InputError(
@@ -61,5 +63,6 @@ def _classes(task: Task, split: Split) -> dict[str, list[Example]]:
     for answer in task.answers or ():
         classes[answer] = []
     for example in task.examples(split):
-        classes[example.target].append(example)
+        one_class = task.answers is None and example.candidates is None
+        classes["" if one_class else example.target].append(example)
     return classes

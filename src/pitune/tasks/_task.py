@@ -19,7 +19,9 @@ class Example:
 
     An image is kept encoded (a file's path or its bytes) and decoded only when a backbone asks.
     `candidates` holds the answers to choose from where they differ by example; otherwise the
-    task's own `answers` hold for all.
+    task's own `answers` hold for all. `references` holds every right answer where there are several:
+    the labels of a picture, the answers of ten people, the captions of an image; `target` is the one
+    to learn from.
     """
 
     id: str
@@ -27,6 +29,12 @@ class Example:
     text: str | None = None
     image: bytes | Path | None = None
     candidates: tuple[str, ...] | None = None
+    references: tuple[str, ...] = ()
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        """Every right answer."""
+        return self.references or (self.target,)
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,9 @@ class Task:
     """A named set of examples in fixed parts, and how to ask for and score their answers.
 
     `template` turns an example's text into the backbone's input text (`{}` is the text);
-    `answer_template` turns an answer into the text that the input is matched against.
+    `answer_template` turns an answer into the text that the input is matched against. `answers` is None
+    where any text may be an answer. Where the task is not `balanced`, some answers may be too rare for every
+    part to hold them, as in visual question answering.
     """
 
     name: str
@@ -45,6 +55,7 @@ class Task:
     metric: str = "accuracy"
     licence: str = "unknown"
     provenance: str = ""
+    balanced: bool = True
     data_hash: str = field(default="", compare=False)
 
     def examples(self, split: Split) -> Sequence[Example]:

@@ -18,4 +18,5 @@ def data_hash(splits: Mapping[Split, Sequence[Example]]) -> str:
 
 def _line(split: Split, example: Example) -> str:
     image = None if example.image is None else image_hash(example)
-    return json.dumps([split, example.id, example.text, image, example.target, example.candidates])
+    held = [split, example.id, example.text, image, example.target, example.candidates]
+    return json.dumps([*held, example.references] if example.references else held)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from pitune.backbones import Backbone, Batch
+from pitune.backbones import Backbone, Batch, target_losses
 from pitune.errors import InputError
 from pitune.experts import Attached, Expert, Tensors, attached, check_tensors, get_method, read_config
 from pitune.tasks import Example, Task
-from pitune.tasks.metrics import compute_metric
+from pitune.tasks.metrics import compute_metric, compute_text_metric, reads_text
 from pitune.training._batching import by_length
 
 _CHUNK = 64
@@ -20,23 +21,24 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well some examples were answered; `scores` (N, C) and `target` (N,) follow `ids`."""
+    """How well some examples were answered; `scores` (N, C), `target` (N,) and `losses` (N,) follow `ids`.
+
+    Where answers differ by example, C is the most that any has, and the rest of a row is −inf. `written` holds
+    the answers in words, where the metric reads them.
+    """
 
     metric: str
     value: float
     ids: tuple[str, ...]
     scores: Tensor
     target: Tensor
+    losses: Tensor
+    written: tuple[str, ...] = ()
 
     @property
     def loss(self) -> float:
         """Return the mean loss."""
         return float(self.losses.mean())
-
-    @property
-    def losses(self) -> Tensor:
-        """Return −log p(target | input) per example (N,)."""
-        return -self.scores.gather(1, self.target[:, None]).squeeze(1)
 
 
 def check_backbone(expert: Expert, backbone: Backbone) -> None:
@@ -49,33 +51,77 @@ def check_backbone(expert: Expert, backbone: Backbone) -> None:
         )
 
 
-def evaluate_examples(
-    task: Task,
-    examples: Sequence[Example],
-    prepare: Callable[[Sequence[Example], Task], Batch],
-    score: Callable[[Batch], Tensor],
-) -> Evaluation:
+@dataclass(frozen=True)
+class _Calls:
+    """What evaluation asks of a backbone, with or without an expert in place."""
+
+    prepare: Callable[[Sequence[Example], Task], Batch]
+    score: Callable[[Batch], Tensor]
+    write: Callable[[Batch], list[str]]
+
+
+@dataclass(frozen=True)
+class _Row:
+    scores: Tensor
+    target: Tensor
+    relevant: Tensor | None
+    written: str
+
+
+def evaluate_examples(task: Task, examples: Sequence[Example], calls: _Calls) -> Evaluation:
     """Score examples in chunks of like length."""
-    rows: list[tuple[str, Tensor, Tensor]] = []
+    rows: dict[str, _Row] = {}
     with torch.no_grad():
         for chunk in by_length(examples, _CHUNK):
-            batch = prepare(chunk, task)
-            rows += zip(batch.ids, score(batch).float().cpu(), batch.target.cpu(), strict=True)
-    scores = torch.stack([row[1] for row in rows])
-    target = torch.stack([row[2] for row in rows])
-    value = compute_metric(task.metric, scores, target)
-    return Evaluation(task.metric, value, tuple(row[0] for row in rows), scores, target)
+            batch = calls.prepare(chunk, task)
+            scores = calls.score(batch).float().cpu()
+            written = _written(task, chunk, batch, scores, calls)
+            target = batch.target.cpu()
+            relevant = None if batch.relevant is None else batch.relevant.cpu()
+            for i, name in enumerate(batch.ids):
+                rows[name] = _Row(scores[i], target[i], None if relevant is None else relevant[i], written[i])
+    found = list(rows.values())
+    widest = max(len(row.scores) for row in found)
+    scores = torch.stack([F.pad(row.scores, (0, widest - len(row.scores)), value=float("-inf")) for row in found])
+    target = torch.stack([row.target for row in found])
+    several = [row.relevant for row in found if row.relevant is not None]
+    relevant = torch.stack(several) if several else None
+    losses = target_losses(scores, target, relevant)
+    lines = tuple(row.written for row in found)
+    if reads_text(task.metric):
+        by_id = {example.id: example for example in examples}
+        value = compute_text_metric(task.metric, lines, [by_id[name].right for name in rows])
+    elif task.answers is None and widest == 1:
+        raise InputError(f"task {task.name!r} has open answers; {task.metric} needs listed ones, choose exact-match")
+    else:
+        value = compute_metric(task.metric, scores, target, relevant, task.answers or ())
+    return Evaluation(task.metric, value, tuple(rows), scores, target, losses, lines)
+
+
+def _written(task: Task, examples: Sequence[Example], batch: Batch, scores: Tensor, calls: _Calls) -> list[str]:
+    """Return each example's answer in words: the best of the listed ones, or what the backbone writes."""
+    if not reads_text(task.metric):
+        return [""] * len(batch)
+    if task.answers is None and not any(example.candidates for example in examples):
+        return calls.write(batch)
+    listed = task.answers or tuple(dict.fromkeys(a for example in examples for a in task.candidates(example)))
+    return [listed[i] for i in scores.argmax(-1).tolist()]
 
 
 def evaluate_tensors(attached_: Attached, tensors: Tensors, task: Task, examples: Sequence[Example]) -> Evaluation:
     """Score examples with the given tensors in the attached modules."""
-    return evaluate_examples(task, examples, attached_.backbone.prepare, lambda batch: attached_.scores(tensors, batch))
+    calls = _Calls(
+        attached_.backbone.prepare,
+        lambda batch: attached_.scores(tensors, batch),
+        lambda batch: attached_.generate(tensors, batch),
+    )
+    return evaluate_examples(task, examples, calls)
 
 
 def evaluate_expert(backbone: Backbone, task: Task, expert: Expert | None, examples: Sequence[Example]) -> Evaluation:
     """Score examples with an expert, or zero-shot with none."""
     if expert is None:
-        return evaluate_examples(task, examples, backbone.prepare, backbone.scores)
+        return evaluate_examples(task, examples, _Calls(backbone.prepare, backbone.scores, backbone.generate))
     check_backbone(expert, backbone)
     method = get_method(expert.method)
     with attached(backbone, method, read_config(method, expert.config, f"expert {expert.name!r}")) as place:

@@ -1,4 +1,4 @@
-"""A folder of images by class: `FOLDER/CLASS/IMAGE`."""
+"""A folder of images by class: `FOLDER/CLASS/IMAGE`, or `FOLDER/train/CLASS/IMAGE` where the parts are given."""
 
 from __future__ import annotations
 
@@ -6,33 +6,44 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.tasks._image import open_image
-from pitune.tasks._task import Example, Task
-from pitune.tasks.formats._labelled import labelled_task
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+from pitune.tasks._task import Example, Split
+from pitune.tasks.formats._reading import IMAGE_SUFFIXES, Found, Options, Reading, readable_class, split_named
 
 
-def load(path: Path) -> Task:
-    """Return the task whose classes are the sub-folders of `path`.
+def recognises(path: Path) -> bool:
+    return path.is_dir()
 
-    Raises `InputError` that names the file or class: no classes, an empty class, a corrupt image,
-    a link that leads out of the folder.
+
+def read(path: Path, options: Options) -> Reading:
+    """Read a task whose classes are the sub-folders of `path`, or of its parts' folders.
+
+    Raises `InputError` that names the folder without classes, or the empty class.
     """
-    return labelled_task(path, path.resolve().name, _examples(path))
+    folders = _folders(path)
+    parts = {folder: split_named(folder.name) for folder in folders}
+    if folders and all(parts.values()):
+        return Reading(path, path.resolve().name, (one for folder in folders for one in _classes(folder, path)))
+    return Reading(path, path.resolve().name, _classes(path, path))
 
 
-def _examples(path: Path) -> Iterator[Example]:
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _folders(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _classes(path: Path, root: Path) -> Iterator[Found]:
+    split: Split | None = split_named(path.name) if path != root else None
+    folders = _folders(path)
     if not folders:
         raise InputError(f"{path}: found no sub-folders, expected one for each class with its images inside")
     for folder in folders:
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+        files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
-            raise InputError(f"{folder}: class {folder.name!r} is empty, expected images ({', '.join(_SUFFIXES)})")
+            problem = f"{folder}: class {folder.name!r} is empty, expected images ({', '.join(IMAGE_SUFFIXES)})"
+            yield Found(str(folder), split=split, problem=problem)
         for file in files:
-            if not file.resolve().is_relative_to(path.resolve()):
-                raise InputError(f"{file}: leads out of {path} to {file.resolve()}; copy the image into the folder")
-            example = Example(f"{folder.name}/{file.name}", folder.name.replace("_", " "), image=file)
-            open_image(example)
-            yield example
+            name = str(file.relative_to(root))
+            if not file.resolve().is_relative_to(root.resolve()):
+                problem = f"{file}: leads out of {root} to {file.resolve()}; copy the image into the folder"
+                yield Found(name, split=split, problem=problem)
+            else:
+                yield Found(name, Example(name, readable_class(folder.name), image=file), split)

@@ -1,62 +1,125 @@
-"""A CSV file with a `label` column and a `text` column, an `image` column (paths), or both."""
+"""CSV, TSV, JSONL and Parquet: texts, pairs of texts, images, questions about images, and their labels or answers."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pitune.errors import InputError
-from pitune.tasks._image import open_image
-from pitune.tasks._task import Example, Task
-from pitune.tasks.formats._labelled import labelled_task
+from pitune.tasks._task import Example, Split
+from pitune.tasks.formats._columns import Columns, find_columns
+from pitune.tasks.formats._reading import Found, Options, Reading, inside, split_named
+from pitune.tasks.formats._rows import SUFFIXES, Row, columns_of, rows_of
+
+_MISSING = ("", "nan", "none", "null")
+_BAR = "|"
 
 
-def load(path: Path) -> Task:
-    """Return the task in the CSV file at `path`; images are looked for beside it.
-
-    Raises `InputError` that names file and row: a missing column, an empty or NaN label, an image
-    that is absent, corrupt or outside the file's folder.
-    """
-    return labelled_task(path, path.stem, _examples(path))
+def recognises(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
-def _examples(path: Path) -> Iterator[Example]:
+def read(path: Path, options: Options) -> Reading:
+    """Read a table; images are looked for beside it. Raises `InputError` if its columns do not make a task."""
+    columns = find_columns(path, columns_of(path), options)
+    items = (as_found(f"{path}, row {number}", f"row {number}", row, columns, path.parent) for number, row in rows_of(path))
+    return table_reading(path, path.stem, items, columns)
+
+
+def table_reading(path: Path, name: str, items: Iterable[Found], columns: Columns) -> Reading:
+    """Return what a table's entries make: classes where a column holds labels, free answers otherwise."""
+    several = columns.references is not None
+    return Reading(
+        path,
+        name,
+        items,
+        balanced=columns.is_label and columns.candidates is None,
+        metric="vqa-accuracy" if several and columns.text and not columns.is_label else "accuracy",
+    )
+
+
+def as_found(
+    where: str,
+    name: str,
+    row: Row,
+    columns: Columns,
+    folder: Path,
+    split: Split | None = None,
+    classes: Mapping[int, str] | None = None,
+) -> Found:
+    """Turn a row into an example, or into what is wrong with it; `classes` names labels that are numbers."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            columns = tuple(rows.fieldnames or ())
-            if "label" not in columns or not {"text", "image"} & set(columns):
-                found = ", ".join(columns) or "none"
-                raise InputError(f"{path}: found columns {found}; expected label, and text or image or both")
-            for number, row in enumerate(rows, start=1):
-                yield _example(path, number, row)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a readable CSV file in UTF-8 ({error})") from error
+        if columns.split is not None and split is None:
+            split = _split(row[columns.split])
+        return Found(where, _example(name, row, columns, folder, classes or {}), split)
+    except InputError as error:
+        return Found(where, split=split, problem=f"{where}: {error}")
 
 
-def _example(path: Path, number: int, row: dict[str, str | None]) -> Example:
-    where = f"{path}, row {number}"
-    label = (row["label"] or "").strip()
-    if label.lower() in ("", "nan"):
-        raise InputError(f"{where}: the label is {row['label'] or 'empty'}; give every row a label or remove it")
-    text, file = row.get("text") or None, row.get("image") or None
-    if text is None and file is None:
-        raise InputError(f"{where}: neither text nor image; expected one or both")
-    example = Example(f"row {number}", label, text=text, image=file and _image(path, where, file))
-    if example.image is not None:
-        try:
-            open_image(example)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
-    return example
+def _example(name: str, row: Row, columns: Columns, folder: Path, classes: Mapping[int, str]) -> Example:
+    references = _many(row.get(columns.references)) if columns.references else ()
+    value = row.get(columns.target)
+    if columns.target == columns.references:
+        value = max(references, key=references.count, default=None)
+    target = _cell(classes.get(value, value) if isinstance(value, int) else value)
+    if target.lower() in _MISSING:
+        role = "label" if columns.is_label else "answer"
+        raise InputError(f"the {role} is {target or 'empty'}; give every row a {role} or remove it")
+    cells = {column: _cell(row.get(column)) for column in columns.text}
+    texts = [f"{column}: {cell}" if len(cells) > 1 else cell for column, cell in cells.items() if cell]
+    image = _image(row.get(columns.image), folder) if columns.image else None
+    if not texts and image is None:
+        raise InputError("neither text nor image; expected one or both")
+    candidates = _many(row.get(columns.candidates)) if columns.candidates else ()
+    if candidates and target not in candidates:
+        raise InputError(f"the answer {target!r} is not among its candidates {', '.join(candidates)}")
+    return Example(name, target, " ".join(texts) or None, image, candidates or None, references)
 
 
-def _image(path: Path, where: str, name: str) -> Path:
-    folder = path.parent.resolve()
-    found = (folder / name).resolve()
-    if not found.is_relative_to(folder):
-        raise InputError(f"{where}: image {name!r} is outside {folder}; expected a path inside it")
+def _cell(value: Any) -> str:
+    """Return a cell's text; whole numbers without `.0`, which is how pandas writes labels beside a gap."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "NaN"
+        return str(int(value)) if value.is_integer() else str(value)
+    if isinstance(value, str | int):
+        return str(value).strip()
+    raise InputError(f"a cell holds a {type(value).__name__}; expected text or a number")
+
+
+def _many(value: Any) -> tuple[str, ...]:
+    """Return the entries of a list, or of one cell between bars."""
+    if value is None:
+        return ()
+    entries = value if isinstance(value, list | tuple) else str(value).split(_BAR)
+    return tuple(_cell(one.get("answer") if isinstance(one, dict) else one) for one in entries)
+
+
+def _image(value: Any, folder: Path) -> bytes | Path | None:
+    if isinstance(value, dict):  # how the `datasets` library stores images in Parquet
+        if isinstance(value.get("bytes"), bytes):
+            return bytes(value["bytes"])
+        value = value.get("path")
+    if isinstance(value, bytes):
+        return value
+    name = _cell(value)
+    return _inside(folder, name) if name else None
+
+
+def _inside(folder: Path, name: str) -> Path:
+    try:
+        return inside(folder, name)
+    except InputError as error:
+        raise InputError(f"image {error}") from error
+
+
+def _split(value: Any) -> Split:
+    found = split_named(_cell(value))
+    if found is None:
+        raise InputError(f"the part is {_cell(value) or 'empty'!r}; expected train, validation or test")
     return found
+

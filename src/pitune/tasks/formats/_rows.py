@@ -1,0 +1,91 @@
+"""The rows of a table, whatever it is stored as."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pitune.errors import InputError
+
+Row = Mapping[str, Any]
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+_LONGEST_CELL = 1 << 24  # the csv module's own limit, 128 KiB, is less than a long document
+
+
+def columns_of(path: Path) -> tuple[str, ...]:
+    """Return the names of a table's columns; raise `InputError` if it cannot be read."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            return tuple(pq.read_schema(path).names)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if suffix == ".jsonl":
+                return tuple(dict.fromkeys(name for number, line in zip(range(100), file) for name in _object(path, number + 1, line)))
+            return tuple(csv.DictReader(file, dialect=_dialect(path), strict=True).fieldnames or ())
+    except (OSError, ValueError, csv.Error) as error:
+        raise _unreadable(path, error) from error
+
+
+def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the rows with their numbers, from 1; raise `InputError` naming file and row if one cannot be read."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            yield from _parquet(path)
+            return
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if suffix == ".jsonl":
+                for number, line in enumerate(file, 1):
+                    if line.strip():
+                        yield number, _object(path, number, line)
+                return
+            before = csv.field_size_limit(_LONGEST_CELL)
+            try:
+                yield from enumerate(csv.DictReader(file, dialect=_dialect(path), strict=True), 1)
+            finally:
+                csv.field_size_limit(before)
+    except (OSError, ValueError, csv.Error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _dialect(path: Path) -> str:
+    return "excel-tab" if path.suffix.lower() == ".tsv" else "excel"
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
+    import pyarrow.parquet as pq
+
+    number = 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+
+
+def _object(path: Path, number: int, line: str) -> dict[str, Any]:
+    if not line.strip():
+        return {}
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{path}, row {number}: not JSON ({error}); expected one object a line") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}, row {number}: a JSON {type(value).__name__}; expected one object a line")
+    return value
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path}: no such file")
+    kind = path.suffix.lower().lstrip(".")
+    reason = str(error).splitlines()[0]
+    expected = "" if kind == "parquet" else " in UTF-8"
+    return InputError(f"{path}: not a readable {kind.upper() if kind != 'parquet' else kind} file{expected} ({reason})")

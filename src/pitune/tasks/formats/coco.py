@@ -1,0 +1,122 @@
+"""COCO JSON: images with categories, one or several, or with captions."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pitune.errors import InputError
+from pitune.tasks._task import Example, Split
+from pitune.tasks.formats._reading import Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.formats._unpack import unpacked
+
+_FOLDERS = (".", "images", "train2014", "val2014", "train2017", "val2017")
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Image(_Entry):
+    id: int | str
+    file_name: str
+    zip_file: str = ""
+
+
+class _Annotation(_Entry):
+    image_id: int | str
+    category_id: int | str | None = None
+    caption: str | None = None
+
+
+class _Category(_Entry):
+    id: int | str
+    name: str
+
+
+class _File(_Entry):
+    images: tuple[_Image, ...]
+    annotations: tuple[_Annotation, ...] = Field(min_length=1)
+    categories: tuple[_Category, ...] = ()
+
+
+def recognises(path: Path) -> bool:
+    if path.is_dir():
+        return bool(_parts(path))
+    return path.suffix.lower() == ".json" and path.is_file()
+
+
+def read(path: Path, options: Options) -> Reading:
+    """Read one file, or a folder's `train….json`, `val….json` and `test….json`; raises `InputError` if malformed."""
+    parts = _parts(path) if path.is_dir() else [(path, None)]
+    files = [(file, split, _load(file)) for file, split in parts]
+    captions = any(annotation.caption is not None for _, _, one in files for annotation in one.annotations)
+    names = tuple(dict.fromkeys(readable_class(category.name) for _, _, one in files for category in one.categories))
+    items = (found for file, split, one in files for found in _items(file, split, one))
+    if captions:
+        return Reading(path, path.stem, items, balanced=False, metric="cider")
+    several = any(found > 1 for _, _, one in files for found in _labels_per_image(one).values())
+    return Reading(path, path.stem, items, names, balanced=not several, metric="11-point-map" if several else "accuracy")
+
+
+def _parts(path: Path) -> list[tuple[Path, Split | None]]:
+    named = [(file, split_named(file.stem.split("_")[0])) for file in sorted(path.glob("*.json"))]
+    return [(file, split) for file, split in named if split is not None]
+
+
+def _load(file: Path) -> _File:
+    try:
+        return _File.model_validate(json.loads(file.read_bytes()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{file}: not COCO JSON, at {place or 'the top'}: {first['msg'].lower()}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as JSON ({error})") from error
+
+
+def _labels_per_image(found: _File) -> dict[Any, int]:
+    labels: dict[Any, set[Any]] = defaultdict(set)
+    for annotation in found.annotations:
+        labels[annotation.image_id].add(annotation.category_id)
+    return {image: len(some) for image, some in labels.items()}
+
+
+def _items(file: Path, split: Split | None, found: _File) -> Iterator[Found]:
+    names = {category.id: readable_class(category.name) for category in found.categories}
+    right: dict[int | str, list[str]] = defaultdict(list)
+    known = {image.id for image in found.images}
+    for number, annotation in enumerate(found.annotations, 1):
+        where = f"{file}, annotation {number}"
+        answer = annotation.caption if annotation.caption is not None else names.get(annotation.category_id or 0)
+        if annotation.image_id not in known:
+            yield Found(where, split=split, problem=f"{where}: no image has the id {annotation.image_id!r}")
+        elif not answer or not answer.strip():
+            yield Found(where, split=split, problem=f"{where}: no category has the id {annotation.category_id!r}")
+        elif answer not in right[annotation.image_id]:
+            right[annotation.image_id].append(answer.strip())
+    for image in found.images:
+        answers = right.get(image.id)
+        where = f"{file}, image {image.id}"
+        if not answers:
+            yield Found(where, split=split, problem=f"{where}: {image.file_name!r} has no annotation; remove it or add one")
+            continue
+        try:
+            references = tuple(answers) if len(answers) > 1 else ()
+            place = _image(file.parent, image)
+            yield Found(where, Example(f"{file.stem}/{image.id}", answers[0], image=place, references=references), split)
+        except InputError as error:
+            yield Found(where, split=split, problem=f"{where}: image {error}")
+
+
+def _image(folder: Path, image: _Image) -> Path:
+    if image.zip_file:
+        return inside(unpacked(inside(folder, image.zip_file)), image.file_name)
+    place = inside(folder, image.file_name)
+    near = (inside(folder, f"{one}/{image.file_name}") for one in _FOLDERS)
+    return next((one for one in near if one.is_file()), place)

@@ -1,0 +1,72 @@
+"""ELEVATER's index files: lines `<image> <label numbers>` in `train.txt`, `val.txt`, `test.txt`, names in `labels.txt`.
+
+An image may lie in an archive beside the index: `train_images.zip@folder/1.jpg`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pitune.errors import InputError
+from pitune.tasks._task import Example, Split
+from pitune.tasks.formats._reading import Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.formats._unpack import unpacked
+
+_LABELS = ("labels.txt", "labelmap.txt")
+
+
+def recognises(path: Path) -> bool:
+    return path.is_dir() and bool(_labels(path)) and bool(_indexes(path))
+
+
+def read(path: Path, options: Options) -> Reading:
+    """Read a folder of index files; raises `InputError` if a file cannot be read or names no classes."""
+    answers = tuple(readable_class(line) for line in _lines(_labels(path)[0]))
+    if len(set(answers)) < len(answers):
+        twice = next(name for name in answers if answers.count(name) > 1)
+        raise InputError(f"{_labels(path)[0]}: lists {twice!r} twice; expected one line for each class")
+    items = (one for file, split in _indexes(path) for one in _items(file, split, answers))
+    return Reading(path, path.resolve().name, items, answers)
+
+
+def _labels(path: Path) -> list[Path]:
+    return [path / name for name in _LABELS if (path / name).is_file()]
+
+
+def _indexes(path: Path) -> list[tuple[Path, Split]]:
+    named = [(file, split_named(file.stem.split("_")[0])) for file in sorted(path.glob("*.txt"))]
+    return [(file, split) for file, split in named if split is not None]
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read as UTF-8 text ({error})") from error
+
+
+def _items(file: Path, split: Split, answers: Sequence[str]) -> Iterator[Found]:
+    for number, line in enumerate(_lines(file), 1):
+        where = f"{file}, row {number}"
+        try:
+            image, _, labels = line.rpartition(" ")
+            names = [_named(label, answers) for label in labels.split(",")]
+            references = tuple(names) if len(names) > 1 else ()
+            example = Example(f"{split}/{image}", names[0], image=_image(file.parent, image), references=references)
+            yield Found(where, example, split)
+        except InputError as error:
+            yield Found(where, split=split, problem=f"{where}: {error}")
+
+
+def _named(label: str, answers: Sequence[str]) -> str:
+    if not label.isdecimal() or int(label) >= len(answers):
+        raise InputError(f"the label is {label!r}; expected a number from 0 to {len(answers) - 1}")
+    return answers[int(label)]
+
+
+def _image(folder: Path, name: str) -> Path:
+    if not name:
+        raise InputError("no image before the label; expected a path, a space and label numbers")
+    archive, at, member = name.partition("@")
+    return inside(unpacked(inside(folder, archive)), member) if at else inside(folder, name)

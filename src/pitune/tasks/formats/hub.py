@@ -1,0 +1,72 @@
+"""Data sets of the `datasets` library: saved to disk, or `hf:OWNER/NAME` from the hub. Neither runs any code of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pitune.errors import InputError
+from pitune.tasks._task import Split
+from pitune.tasks.formats._columns import Columns, find_columns
+from pitune.tasks.formats._reading import Found, Options, Reading, split_named
+from pitune.tasks.formats.table import as_found, table_reading
+
+PREFIX = "hf:"
+_MARKS = ("dataset_dict.json", "state.json")
+
+
+def recognises(path: Path) -> bool:
+    return path.is_dir() and any((path / mark).is_file() for mark in _MARKS)
+
+
+def read(path: Path, options: Options) -> Reading:
+    """Read what `save_to_disk` wrote; raises `InputError` if it is damaged or its columns do not make a task."""
+    from datasets import load_from_disk
+
+    try:
+        found = load_from_disk(str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a data set saved to disk ({str(error).splitlines()[0]})") from error
+    return _reading(path, path.resolve().name, found, options)
+
+
+def read_hub(name: str, options: Options) -> Reading:
+    """Read `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` from the hub; raises `InputError` if there is none."""
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+
+    owner_name, _, revision = name.removeprefix(PREFIX).partition("@")
+    try:
+        found = load_dataset(owner_name, revision=revision or None)
+    except (DatasetNotFoundError, OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name}: cannot be loaded from the hub ({str(error).splitlines()[0]})") from error
+    return _reading(Path(owner_name), owner_name.replace("/", "-").lower(), found, options)
+
+
+def _reading(path: Path, name: str, found: Any, options: Options) -> Reading:
+    from datasets import ClassLabel, Dataset, Image
+
+    parts: dict[str, Dataset] = {"": found} if isinstance(found, Dataset) else dict(found)
+    first = next(iter(parts.values()))
+    columns = find_columns(path, first.column_names, options)
+    feature = first.features[columns.target]
+    classes = dict(enumerate(feature.names)) if isinstance(feature, ClassLabel) else {}
+    for part, data in parts.items():
+        for column, kind in data.features.items():
+            if isinstance(kind, Image):
+                data = data.cast_column(column, Image(decode=False))
+        parts[part] = data
+    items = (one for part, data in parts.items() for one in _items(path, part, data, columns, classes))
+    return table_reading(path, name, items, columns)
+
+
+def _items(path: Path, part: str, data: Any, columns: Columns, classes: Mapping[int, str]) -> Iterator[Found]:
+    split: Split | None = split_named(part) if part else None
+    if part and split is None:
+        return  # such as `unsupervised`, which has no labels
+    wanted = (columns.target, *columns.text, columns.image, columns.candidates, columns.references, columns.split)
+    read_ = data.select_columns([name for name in dict.fromkeys(wanted) if name])
+    for number, row in enumerate(read_, 1):
+        where = f"{path}, {part + ' ' if part else ''}row {number}"
+        yield as_found(where, f"{part or 'row'} {number}", row, columns, path, split, classes)

@@ -1,0 +1,72 @@
+"""WebDataset shards: tars in which files of one stem are one example, `0001.jpg` beside `0001.txt`, `.cls` or `.json`."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pitune.errors import InputError
+from pitune.tasks._task import Split
+from pitune.tasks.formats._columns import Columns, find_columns
+from pitune.tasks.formats._reading import IMAGE_SUFFIXES, Found, Options, Reading, split_named
+from pitune.tasks.formats._unpack import unpacked
+from pitune.tasks.formats.table import as_found, table_reading
+
+_IMAGE, _LABEL, _CAPTION = "image", "label", "caption"
+
+
+def recognises(path: Path) -> bool:
+    return (path.suffix == ".tar" and path.is_file()) or (path.is_dir() and any(path.glob("*.tar")))
+
+
+def read(path: Path, options: Options) -> Reading:
+    """Read the shards of a folder, or one; a shard's name may begin with its part, as in `train-0000.tar`."""
+    shards = sorted(path.glob("*.tar")) if path.is_dir() else [path]
+    first = _samples(shards[0])
+    if not first:
+        raise InputError(f"{shards[0]}: holds no files; expected images with .txt, .cls or .json files beside them")
+    names = tuple(dict.fromkeys(name for sample in list(first.values())[:100] for name in _row(shards[0], "", sample)))
+    columns = find_columns(shards[0], names, options)
+    items = (found for shard in shards for found in _items(shard, columns))
+    return table_reading(path, path.stem, items, columns)
+
+
+def _samples(shard: Path) -> dict[str, dict[str, Path]]:
+    """Return the files of each example by suffix."""
+    folder = unpacked(shard)
+    samples: dict[str, dict[str, Path]] = defaultdict(dict)
+    for file in sorted(one for one in folder.rglob("*") if one.is_file()):
+        stem, _, suffix = file.name.partition(".")
+        samples[str(file.parent.relative_to(folder) / stem)][f".{suffix.lower()}"] = file
+    return samples
+
+
+def _items(shard: Path, columns: Columns) -> Iterator[Found]:
+    split: Split | None = split_named(shard.stem.split("-")[0])
+    for key, files in _samples(shard).items():
+        where = f"{shard}, sample {key!r}"
+        try:
+            row = _row(shard, key, files)
+        except InputError as error:
+            yield Found(where, split=split, problem=str(error))
+            continue
+        yield as_found(where, f"{shard.stem}/{key}", row, columns, unpacked(shard), split)
+
+
+def _row(shard: Path, key: str, files: Mapping[str, Path]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for suffix, file in files.items():
+        if suffix in IMAGE_SUFFIXES:
+            row[_IMAGE] = file.read_bytes()
+        elif suffix in (".cls", ".txt"):
+            row[_LABEL if suffix == ".cls" else _CAPTION] = file.read_text(encoding="utf-8", errors="replace").strip()
+        elif suffix == ".json":
+            try:
+                value = json.loads(file.read_bytes())
+            except ValueError as error:
+                raise InputError(f"{shard}, sample {key!r}: {file.name} is not JSON ({error})") from error
+            row |= value if isinstance(value, dict) else {}
+    return row

@@ -1,0 +1,22 @@
+"""A zip with any other format in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pitune.tasks.formats._unpack import unpacked
+
+
+def recognises(path: Path) -> bool:
+    return path.suffix.lower() == ".zip" and path.is_file()
+
+
+def content(path: Path) -> Path:
+    """Return what a zip holds: its folder, or the one folder or file that all is in."""
+    place = unpacked(path)
+    while place.is_dir():
+        entries = [entry for entry in place.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
+        if len(entries) != 1:
+            break
+        place = entries[0]
+    return place

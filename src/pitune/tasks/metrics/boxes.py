@@ -1,0 +1,39 @@
+"""Metrics of referring expressions, whose answers are boxes written as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+Box = tuple[float, float, float, float]
+_NUMBER = re.compile(r"<loc_(\d+)>|(-?\d+(?:\.\d+)?)")
+
+
+def parse_box(text: str) -> Box | None:
+    """Return the first box `(left, top, right, bottom)` in a text, in location tokens or plain numbers; None if none."""
+    numbers = [float(token or number) for token, number in _NUMBER.findall(text)][:4]
+    if len(numbers) < 4:
+        return None
+    left, top, right, bottom = numbers
+    return left, top, right, bottom
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return intersection over union of two boxes; 0 where one is empty."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return width * height / (sum(areas) - width * height)
+
+
+def iou_at_half(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return the share of boxes that overlap a right one by half or more of their union."""
+    return sum(_hit(one, some) for one, some in zip(written, references, strict=True)) / len(written)
+
+
+def _hit(written: str, references: Sequence[str]) -> bool:
+    box = parse_box(written)
+    found = [parse_box(one) for one in references]
+    return box is not None and any(one is not None and overlap(box, one) >= 0.5 for one in found)
