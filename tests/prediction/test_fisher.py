@@ -23,6 +23,7 @@ class LinearSoftmax:
     fingerprint = "linear"
     width = WIDTH
     device = torch.device("cpu")
+    vectorises = True
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)

@@ -117,7 +117,7 @@ def test_a_link_out_of_the_folder(images: Path, tmp_path: Path, png: Png) -> Non
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["text,target", "a,b"], "found columns text, target; expected label"),
+        (["text,kind", "a,b"], "found columns text, kind; expected label"),
         (["label", "b"], "found columns label; expected label, and text or image"),
         ([""], "found columns none"),
         (["text,label", "one,good", "two,NaN"], "row 2: the label is NaN"),

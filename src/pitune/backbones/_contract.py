@@ -90,7 +90,7 @@ class Answers:
 
 
 def batch_answers(examples: Sequence[Example], task: Task, device: torch.device) -> Answers:
-    """Return the task's answers, or those that any example of the batch lists; `InputError` if a target is not there."""
+    """Return the task's answers, or those that the batch lists; `InputError` if a target is not there."""
     texts = task.answers or tuple(dict.fromkeys(a for example in examples for a in task.candidates(example)))
     index = {answer: i for i, answer in enumerate(texts)}
     for example in examples:

@@ -8,7 +8,7 @@ from pitune.backbones._contract import Backbone
 from pitune.errors import InputError
 
 
-def load_backbone(name: str = "pocket", device: str | None = None) -> Backbone:
+def load_backbone(name: str = "pocket", device: str | None = None, dtype: str | None = None) -> Backbone:
     """Return a frozen backbone on a device (`cuda` where there is one, unless told).
 
     Raise `InputError` if the name, or the device, is unknown.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -66,9 +66,19 @@ Config = Annotated[
         show_default=False,
     ),
 ]
-BackboneName = Annotated[str, typer.Option(help="Name, checkpoint folder or hub id.")]
-TASK_HELP = "A named task, a folder of images by class, or a CSV file."
+BackboneName = Annotated[str, typer.Option(help="Name, checkpoint folder or hub id, such as OWNER/NAME@REVISION.")]
+Dtype = Annotated[
+    Literal["float32", "bfloat16", "float16"] | None,
+    typer.Option(help="Number format of the backbone; float32 unless given.", show_default=False),
+]
+TASK_HELP = "A named task, a YAML that declares one, or a file or folder of data."
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help=TASK_HELP)]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="ROLE=NAME", help="Which column of a table is the label, text, image, …; repeatable."
+    ),
+]
 PoolFolder = Annotated[Path, typer.Option("--pool", metavar="DIR", help="The pool's folder.")]
 MaybePool = Annotated[
     Path | None,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pitune.commands._output import note
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
     from pitune.backbones import Backbone
     from pitune.experts import Expert, ExpertPool
+    from pitune.tasks import Task
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -41,11 +43,29 @@ def usable_cores() -> int:
         return cores
 
 
-def open_backbone(name: str, device: str | None) -> Backbone:
-    """Load a backbone; raise `InputError` if its name or the device is unknown."""
+def open_backbone(name: str, device: str | None, dtype: str | None = None) -> Backbone:
+    """Load a backbone; raise `InputError` if its name, the device or the number format is unknown."""
     from pitune.backbones import load_backbone
 
-    return load_backbone(name, device)
+    return load_backbone(name, device, dtype)
+
+
+def open_task(name: str, columns: Sequence[str] | None) -> Task:
+    """Load a task, telling on stderr what was guessed of a table; raise `InputError` if it cannot be used."""
+    from pitune.tasks import load_task
+
+    return load_task(name, read_columns(columns), note)
+
+
+def read_columns(given: Sequence[str] | None) -> dict[str, str]:
+    """Return columns by role; raise `InputError` at one that is not `ROLE=NAME`."""
+    columns = {}
+    for one in given or ():
+        role, equals, name = one.partition("=")
+        if not (role and equals and name):
+            raise InputError(f"--column {one}: expected ROLE=NAME, such as label=stars")
+        columns[role] = name
+    return columns
 
 
 def open_pool(folder: Path) -> ExpertPool:

@@ -17,7 +17,9 @@ def evaluate(
     zero_shot: Annotated[bool, typer.Option("--zero-shot", help="The backbone alone, without EXPERT.")] = False,
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Part of the task.")] = "test",
     pool: options.MaybePool = None,
+    columns: options.Columns = None,
     backbone: options.BackboneName = "pocket",
+    dtype: options.Dtype = None,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -30,17 +32,16 @@ def evaluate(
         raise InputError(
             f"expected an expert and a task; found only {expert!r} (add --zero-shot for the backbone alone)"
         )
-    from pitune.commands._set_up import find_expert, open_backbone, quieten
+    from pitune.commands._set_up import find_expert, open_backbone, open_task, quieten
 
     quieten()
     from pitune import api
-    from pitune.tasks import load_task
     from pitune.training import check_backbone
 
     found = None if zero_shot else find_expert(expert, pool)
-    known = load_task(task or expert)
+    known = open_task(task or expert, columns)
     examples = known.examples(split)
-    model = open_backbone(backbone, device)
+    model = open_backbone(backbone, device, dtype)
     if found is not None:
         check_backbone(found, model)
     note(f"answering {len(examples)} {split} examples of {known.name}")

@@ -23,7 +23,9 @@ def fit(
     name: options.ExpertName = None,
     out: options.Out = None,
     run: options.RunFolder = None,
+    columns: options.Columns = None,
     backbone: options.BackboneName = "pocket",
+    dtype: options.Dtype = None,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -32,19 +34,18 @@ def fit(
     """Train an expert for a task. Stopped half-way, the same command goes on where it was."""
     from pitune.commands._deliver import check_delivery, deliver
     from pitune.commands._runs import begin, finish, outcome, plan_run
-    from pitune.commands._set_up import make_settings, method_config, open_backbone, quieten
+    from pitune.commands._set_up import make_settings, method_config, open_backbone, open_task, quieten
 
     quieten()
     from pitune import api
-    from pitune.tasks import load_task
     from pitune.training import TrainingSettings, expert_name, sample
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     settings = make_settings(TrainingSettings, given)
     own = method_config(method, rank)
-    known = load_task(task)
+    known = open_task(task, columns)
     sample(known, shots, seed)
-    model = open_backbone(backbone, device)
+    model = open_backbone(backbone, device, dtype)
     inputs = {
         "backbone": model.fingerprint,
         "task": [known.name, known.data_hash],

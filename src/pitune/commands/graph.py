@@ -64,24 +64,25 @@ def neighbours(
     pool: options.PoolFolder,
     k: options.Neighbours = 2,
     shots: options.Shots = None,
+    columns: options.Columns = None,
     backbone: options.BackboneName = "pocket",
+    dtype: options.Dtype = None,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
     config: options.Config = None,
 ) -> None:
     """Show the experts of a pool whose tasks are most like TASK."""
-    from pitune.commands._set_up import open_backbone, open_pool, quieten
+    from pitune.commands._set_up import open_backbone, open_pool, open_task, quieten
 
     quieten()
     from pitune import api
-    from pitune.tasks import load_task
     from pitune.training import sample
 
     experts = open_pool(pool)
-    known = load_task(task)
+    known = open_task(task, columns)
     sample(known, shots, seed)
-    model = open_backbone(backbone, device)
+    model = open_backbone(backbone, device, dtype)
     near = api.neighbours(model, known, experts, k, shots, seed)
     report(
         as_json,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +13,11 @@ from pitune.commands._output import note, report, table
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
-    from pitune.tasks import Task
+    from rich.table import Table
+
+    from pitune.tasks import Inspection, Task
+
+_SHOWN = 50  # lines of a kind, so that a report fits a screen or two
 
 
 def list_tasks(
@@ -21,10 +27,10 @@ def list_tasks(
     config: options.Config = None,
 ) -> None:
     """List the named tasks."""
-    from pitune.tasks import task_names, task_source
+    from pitune.tasks import declaration, declared_names, task_names, task_source
 
     sources = [task_source(name) for name in task_names()]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": one.name,
             "about": one.about,
@@ -34,19 +40,34 @@ def list_tasks(
         }
         for one in sources
     ]
-    cells = [(one.name, one.about, len(one.answers), one.licence) for one in sources]
+    cells: list[tuple[str, str, int | None, str]] = [
+        (one.name, one.about, len(one.answers), one.licence) for one in sources
+    ]
+    declared = [declaration(name) for name in declared_names()]
+    rows += [
+        {
+            "name": one.name,
+            "about": one.about,
+            "answers": None,
+            "licence": one.licence,
+            "provenance": one.provenance,
+        }
+        for one in declared
+    ]
+    cells += [(one.name, one.about, one.expected_classes, one.licence) for one in declared]
     report(as_json, {"tasks": rows}, [table(("task", "about", "answers", "licence"), cells)])
 
 
 def show(
     task: options.TaskName,
+    columns: options.Columns = None,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
     config: options.Config = None,
 ) -> None:
     """Show a task's parts, answers and origin; fetches its data if need be."""
-    facts = _facts(_load(task))
+    facts = _facts(_load(task, columns))
     rows = {key: value for key, value in facts.items() if key not in ("answers", "parts")}
     rows |= {part: f"{number} examples" for part, number in facts["parts"].items()}
     answers = facts["answers"]
@@ -56,18 +77,46 @@ def show(
 
 def check(
     task: options.TaskName,
+    columns: options.Columns = None,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
     config: options.Config = None,
 ) -> None:
-    """Check that a task can be learned from: every class in every part, no input in two parts, sound images."""
-    found = _load(task)
-    _check_classes(found)
-    _check_inputs(found)
-    facts = _facts(found)
-    parts = ", ".join(f"{number} {part}" for part, number in facts["parts"].items())
-    report(as_json, {"sound": True, **facts}, [f"{found.name}: sound ({parts})"])
+    """Read all of a task's data and tell what is in it, what is wrong with it, and what is worth a look."""
+    from pitune.commands._set_up import read_columns
+    from pitune.tasks import inspect, read_task
+
+    _announce(task)
+    found = inspect(read_task(task, read_columns(columns), note))
+    sound = not found.problems
+    told = {"sound": sound, **asdict(found)}
+    parts = ", ".join(f"{number} {part}" for part, number in found.parts.items()) or "no examples"
+    state = "sound" if sound else f"{len(found.problems)} problem(s)"
+    report(as_json, told, [*_report(found), f"{found.name}: {state} ({parts})"])
+    if not sound:
+        more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
+        raise InputError(f"{found.problems[0]}{more}")
+
+
+def _report(found: Inspection) -> Iterator[str | Table]:
+    """Yield the lines and tables of a report: counts, preview, problems and remarks."""
+    parts = list(found.parts)
+    rows = [(name, *(counts.get(part, 0) for part in parts)) for name, counts in found.classes.items()]
+    if rows:
+        yield table(("class", *parts), rows[:_SHOWN])
+    if len(rows) > _SHOWN:
+        yield f"… and {len(rows) - _SHOWN} more classes"
+    if found.sizes:
+        modes = ", ".join(f"{number} {mode}" for mode, number in found.modes.items())
+        yield f"images: {modes}, from {found.sizes[0]} to {found.sizes[-1]}"
+    if found.preview:
+        cells = [(one["where"], one["image"], (one["text"] or "")[:80], one["target"]) for one in found.preview]
+        yield table(("preview", "image", "text", "answer"), cells)
+    for kind, said in (("problem", found.problems), ("remark", found.remarks)):
+        yield from (f"{kind}: {one}" for one in said[:_SHOWN])
+        if len(said) > _SHOWN:
+            yield f"… and {len(said) - _SHOWN} more {kind}s"
 
 
 def pull(
@@ -84,12 +133,18 @@ def pull(
     report(as_json, {"pulled": list(names)}, [f"{len(names)} ready"])
 
 
-def _load(name: str) -> Task:
-    from pitune.tasks import load_task, task_names
+def _load(name: str, columns: list[str] | None) -> Task:
+    from pitune.commands._set_up import open_task
+
+    _announce(name)
+    return open_task(name, columns)
+
+
+def _announce(name: str) -> None:
+    from pitune.tasks import task_names
 
     if name in task_names():
         note(f"reading {name}; the first time fetches its data")
-    return load_task(name)
 
 
 def _facts(task: Task) -> dict[str, Any]:
@@ -104,32 +159,3 @@ def _facts(task: Task) -> dict[str, Any]:
         "answers": None if task.answers is None else list(task.answers),
         "parts": {part: len(examples) for part, examples in task.splits.items()},
     }
-
-
-def _check_classes(task: Task) -> None:
-    for part in task.splits:
-        have = {example.target for example in task.examples(part)}
-        for answer in task.answers or ():
-            if answer not in have:
-                raise InputError(f"task {task.name!r}: class {answer!r} has no {part} examples; add some")
-        for example in task.examples(part):
-            if example.target not in task.candidates(example):
-                raise InputError(
-                    f"task {task.name!r}: the target {example.target!r} of {example.id!r} is not among its answers"
-                )
-
-
-def _check_inputs(task: Task) -> None:
-    from pitune.tasks import image_hash, open_image
-
-    seen: dict[tuple[str | None, str | None], tuple[str, str]] = {}
-    for part, examples in task.splits.items():
-        for example in examples:
-            if example.image is not None:
-                open_image(example)
-            key = (example.text, None if example.image is None else image_hash(example))
-            first, where = seen.setdefault(key, (example.id, part))
-            if where != part:
-                raise InputError(
-                    f"task {task.name!r}: {first!r} in {where} and {example.id!r} in {part} are the same input"
-                )

@@ -36,7 +36,9 @@ def tune(
     name: options.ExpertName = None,
     out: options.Out = None,
     run: options.RunFolder = None,
+    columns: options.Columns = None,
     backbone: options.BackboneName = "pocket",
+    dtype: options.Dtype = None,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -45,14 +47,13 @@ def tune(
     """Find the nearest tasks' experts, train their mix with the target's own, and fold it to one expert."""
     from pitune.commands._deliver import deliver
     from pitune.commands._runs import begin, finish, outcome, plan_run
-    from pitune.commands._set_up import check_out, make_settings, open_backbone, open_pool, quieten
+    from pitune.commands._set_up import check_out, make_settings, open_backbone, open_pool, open_task, quieten
 
     quieten()
     from pitune import api
     from pitune.experts import check_name, get_method
     from pitune.interpolation import TuneSettings
     from pitune.prediction import find_neighbours
-    from pitune.tasks import load_task
     from pitune.training import TrainingSettings, sample
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
@@ -62,9 +63,9 @@ def tune(
         check_name(name)
     get_method(method)
     experts = open_pool(pool)
-    known = load_task(task)
+    known = open_task(task, columns)
     data = sample(known, shots, seed)
-    model = open_backbone(backbone, device)
+    model = open_backbone(backbone, device, dtype)
     inputs = {
         "backbone": model.fingerprint,
         "task": [known.name, known.data_hash],

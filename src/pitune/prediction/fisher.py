@@ -116,7 +116,7 @@ def squared_gradients(
         rows["allowed"] = batch.allowed
     if draw is not None:
         rows["draw"] = draw
-    if not getattr(place.backbone, "vectorises", True):
+    if not place.backbone.vectorises:
         return _looped(log_likelihood, {name: tensors[name] for name in wanted}, rows)
     gradients: Callable[..., dict[str, Tensor]] = vmap(grad(log_likelihood), in_dims=(None, 0))
     with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no batching rule and would loop

@@ -2,11 +2,11 @@
 
 from pitune.tasks._archives import Archive as Archive
 from pitune.tasks._archives import fetch as fetch
+from pitune.tasks._declared import declaration as declaration
+from pitune.tasks._declared import declared_names as declared_names
 from pitune.tasks._image import image_bytes as image_bytes
 from pitune.tasks._image import image_hash as image_hash
 from pitune.tasks._image import open_image as open_image
-from pitune.tasks._declared import declaration as declaration
-from pitune.tasks._declared import declared_names as declared_names
 from pitune.tasks._inspect import Inspection as Inspection
 from pitune.tasks._inspect import inspect as inspect
 from pitune.tasks._pinned import ARCHIVES as ARCHIVES

@@ -42,4 +42,3 @@ def declared_source(name: str) -> tuple[Declaration, Path]:
             "(a folder or a link to one; PITUNE_HOME moves it)"
         )
     return declared.model_copy(update={"source": declared.source or "."}), folder
-

@@ -71,7 +71,13 @@ def inspect(reading: Reading) -> Inspection:
     for counts in seen.counts.values():
         parts.update(counts)
     problems = [*seen.problems, *leaks, *_few(classes, reading)]
-    remarks = [*duplicates, *_alike(seen), *_names(reading.answers or tuple(classes)), *_odd(seen), *_skewed(classes, reading)]
+    remarks = [
+        *duplicates,
+        *_alike(seen),
+        *_names(reading.answers or tuple(classes)),
+        *_odd(seen),
+        *_skewed(classes, reading),
+    ]
     return Inspection(
         reading.name,
         dict(parts),
@@ -95,7 +101,9 @@ def _look(seen: _Seen, part: str, found: Found, example: Example) -> None:
     for answer in example.right if len(set(example.right)) < _FEW or not example.text else (example.target,):
         seen.counts[answer][part] += 1
     if len(seen.preview) < _PREVIEW and all(shown["target"] != example.target for shown in seen.preview):
-        image = str(example.image) if isinstance(example.image, Path) else example.image and f"{len(example.image):,} bytes"
+        image = (
+            str(example.image) if isinstance(example.image, Path) else example.image and f"{len(example.image):,} bytes"
+        )
         seen.preview.append({"where": found.where, "text": example.text, "image": image, "target": example.target})
 
 
@@ -216,4 +224,3 @@ def _odd(seen: _Seen) -> list[str]:
         for mode, number in sorted(seen.modes.items())
         if mode not in _USUAL_MODES
     ]
-

@@ -59,9 +59,7 @@ def task_source(name: str) -> Source:
     raise InputError(f"unknown task {name!r}: neither a named task nor a file or folder of data; {hint}")
 
 
-def load_task(
-    name_or_path: str | Path, columns: Mapping[str, str] | None = None, tell: Tell | None = None
-) -> Task:
+def load_task(name_or_path: str | Path, columns: Mapping[str, str] | None = None, tell: Tell | None = None) -> Task:
     """Return a named or declared task, `hf:OWNER/NAME`, or one read from a file or folder in any known format.
 
     `columns` names a table's columns by role, such as `{"label": "stars"}`; `tell` hears what was guessed.
@@ -79,9 +77,7 @@ def load_task(
     return build_task(_read(name, path, options))
 
 
-def read_task(
-    name_or_path: str | Path, columns: Mapping[str, str] | None = None, tell: Tell | None = None
-) -> Reading:
+def read_task(name_or_path: str | Path, columns: Mapping[str, str] | None = None, tell: Tell | None = None) -> Reading:
     """Return what is at a path, or of a named task, entry by entry, before any of it is checked."""
     options = _options(columns, tell)
     name = str(name_or_path)

@@ -27,7 +27,7 @@ def few_shot(task: Task, shots: int | None, seed: int) -> FewShot:
     They come from the task's train and validation parts; None means all of both. The result does
     not depend on the order of the task's examples, nor on the platform: examples are ranked by a
     hash of (data, shots, seed, example). A task that is not balanced gives what it has of a rare answer;
-    one with open answers counts as a single class. Raises `InputError` if `shots` is not positive, a class
+    one with open answers as well counts as a single class. Raises `InputError` if `shots` is not positive, a class
     has no examples, or fewer than `shots` to train on.
     """
     if shots is not None and shots < 1:
@@ -63,6 +63,6 @@ def _classes(task: Task, split: Split) -> dict[str, list[Example]]:
     for answer in task.answers or ():
         classes[answer] = []
     for example in task.examples(split):
-        one_class = task.answers is None and example.candidates is None
+        one_class = task.answers is None and not task.balanced
         classes["" if one_class else example.target].append(example)
     return classes

@@ -29,7 +29,8 @@ def build_task(reading: Reading) -> Task:
     """
     parts = _distinct(reading)
     told = reading.answers or _answers(parts)
-    answers = told if reading.balanced or reading.answers or len(told) <= _MOST_ANSWERS else None
+    choice = reading.answers or (reading.listed and (reading.balanced or len(told) <= _MOST_ANSWERS))
+    answers = told if choice else None
     if answers is not None and len(answers) < 2:
         raise InputError(f"{reading.path}: found {len(answers)} class(es), expected two or more to choose from")
     splits = _divided(reading, parts) if None in parts else _given(parts)
@@ -37,7 +38,7 @@ def build_task(reading: Reading) -> Task:
         name=reading.name,
         splits={split: tuple(found) for split, found in splits.items()},
         answers=answers,
-        metric=reading.metric,
+        metric="exact-match" if answers is None and reading.metric == "accuracy" else reading.metric,
         provenance=reading.provenance or str(reading.path),
         balanced=reading.balanced,
         data_hash=data_hash(splits),

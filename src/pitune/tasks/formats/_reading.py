@@ -35,13 +35,18 @@ class Found:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a format makes of a path; `items` may be read once. `answers` is None where the examples tell them."""
+    """What a format makes of a path; `items` may be read once.
+
+    `answers` is None where the examples tell them; they make no list to choose from where they are not `listed`,
+    as captions.
+    """
 
     path: Path
     name: str
     items: Iterable[Found]
     answers: tuple[str, ...] | None = None
     balanced: bool = True
+    listed: bool = True
     metric: str = "accuracy"
     provenance: str = ""
 

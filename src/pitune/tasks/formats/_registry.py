@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pitune.errors import InputError
@@ -35,7 +35,7 @@ def read_path(path: Path, options: Options) -> Reading:
     """Read whatever is at `path`; raise `InputError` if there is nothing, or nothing that is known."""
     if zipped.recognises(path):
         found = read_path(zipped.content(path), options)
-        return Reading(found.path, path.stem, found.items, found.answers, found.balanced, found.metric, str(path))
+        return replace(found, name=path.stem, provenance=str(path))
     for one in FORMATS:
         if one.recognises(path):
             return one.read(path, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pitune.errors import InputError
 
 Row = Mapping[str, Any]
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+_LOOKED_AT = 100  # objects of a JSONL file, to learn its fields
 _LONGEST_CELL = 1 << 24  # the csv module's own limit, 128 KiB, is less than a long document
 
 
@@ -25,7 +27,8 @@ def columns_of(path: Path) -> tuple[str, ...]:
             return tuple(pq.read_schema(path).names)
         with path.open(encoding="utf-8-sig", newline="") as file:
             if suffix == ".jsonl":
-                return tuple(dict.fromkeys(name for number, line in zip(range(100), file) for name in _object(path, number + 1, line)))
+                some = enumerate(islice(file, _LOOKED_AT), 1)
+                return tuple(dict.fromkeys(name for number, line in some for name in _object(path, number, line)))
             return tuple(csv.DictReader(file, dialect=_dialect(path), strict=True).fieldnames or ())
     except (OSError, ValueError, csv.Error) as error:
         raise _unreadable(path, error) from error

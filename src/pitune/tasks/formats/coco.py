@@ -59,9 +59,11 @@ def read(path: Path, options: Options) -> Reading:
     names = tuple(dict.fromkeys(readable_class(category.name) for _, _, one in files for category in one.categories))
     items = (found for file, split, one in files for found in _items(file, split, one))
     if captions:
-        return Reading(path, path.stem, items, balanced=False, metric="cider")
+        return Reading(path, path.stem, items, balanced=False, listed=False, metric="cider")
     several = any(found > 1 for _, _, one in files for found in _labels_per_image(one).values())
-    return Reading(path, path.stem, items, names, balanced=not several, metric="11-point-map" if several else "accuracy")
+    return Reading(
+        path, path.stem, items, names, balanced=not several, metric="11-point-map" if several else "accuracy"
+    )
 
 
 def _parts(path: Path) -> list[tuple[Path, Split | None]]:
@@ -104,12 +106,16 @@ def _items(file: Path, split: Split | None, found: _File) -> Iterator[Found]:
         answers = right.get(image.id)
         where = f"{file}, image {image.id}"
         if not answers:
-            yield Found(where, split=split, problem=f"{where}: {image.file_name!r} has no annotation; remove it or add one")
+            yield Found(
+                where, split=split, problem=f"{where}: {image.file_name!r} has no annotation; remove it or add one"
+            )
             continue
         try:
             references = tuple(answers) if len(answers) > 1 else ()
             place = _image(file.parent, image)
-            yield Found(where, Example(f"{file.stem}/{image.id}", answers[0], image=place, references=references), split)
+            yield Found(
+                where, Example(f"{file.stem}/{image.id}", answers[0], image=place, references=references), split
+            )
         except InputError as error:
             yield Found(where, split=split, problem=f"{where}: image {error}")
 

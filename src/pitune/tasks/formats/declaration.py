@@ -102,6 +102,7 @@ def declared_reading(declared: Declaration, folder: Path, options: Options) -> R
         items=_named(reading, names, listed),
         answers=listed or (tuple(dict.fromkeys(names.values())) if names else answers),
         balanced=reading.balanced and declared.kind == "classification",
+        listed=reading.listed and declared.kind != "caption",
         metric=declared.metric if "metric" in declared.model_fields_set else reading.metric,
         provenance=declared.provenance or str(reading.path),
     )
@@ -129,9 +130,7 @@ def declared_task(declared: Declaration, folder: Path, options: Options) -> Task
     """Return a declared task; raise `InputError` if its data does not hold what the declaration expects."""
     task = build_task(declared_reading(declared, folder, options))
     check_counts(declared, task)
-    return replace(
-        task, template=declared.template, answer_template=declared.answer_template, licence=declared.licence
-    )
+    return replace(task, template=declared.template, answer_template=declared.answer_template, licence=declared.licence)
 
 
 def check_counts(declared: Declaration, task: Task) -> None:

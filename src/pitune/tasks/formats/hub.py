@@ -1,4 +1,4 @@
-"""Data sets of the `datasets` library: saved to disk, or `hf:OWNER/NAME` from the hub. Neither runs any code of theirs."""
+"""Data sets of the `datasets` library, saved to disk or `hf:OWNER/NAME` from the hub; neither runs code of theirs."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from pitune.tasks.formats._rows import SUFFIXES, Row, columns_of, rows_of
 
 _MISSING = ("", "nan", "none", "null")
 _BAR = "|"
+_WRITTEN = ("caption", "captions", "summary", "output", "response")  # columns of free text
 
 
 def recognises(path: Path) -> bool:
@@ -24,19 +25,25 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: Options) -> Reading:
     """Read a table; images are looked for beside it. Raises `InputError` if its columns do not make a task."""
     columns = find_columns(path, columns_of(path), options)
-    items = (as_found(f"{path}, row {number}", f"row {number}", row, columns, path.parent) for number, row in rows_of(path))
+    items = (
+        as_found(f"{path}, row {number}", f"row {number}", row, columns, path.parent) for number, row in rows_of(path)
+    )
     return table_reading(path, path.stem, items, columns)
 
 
 def table_reading(path: Path, name: str, items: Iterable[Found], columns: Columns) -> Reading:
     """Return what a table's entries make: classes where a column holds labels, free answers otherwise."""
-    several = columns.references is not None
+    metric = "accuracy"
+    if columns.references is not None and columns.text and not columns.is_label:
+        metric = "vqa-accuracy"
+    written = not columns.is_label and columns.target.lower() in _WRITTEN
     return Reading(
         path,
         name,
         items,
         balanced=columns.is_label and columns.candidates is None,
-        metric="vqa-accuracy" if several and columns.text and not columns.is_label else "accuracy",
+        listed=not written,
+        metric="cider" if written and columns.image else metric,
     )
 
 
@@ -122,4 +129,3 @@ def _split(value: Any) -> Split:
     if found is None:
         raise InputError(f"the part is {_cell(value) or 'empty'!r}; expected train, validation or test")
     return found
-

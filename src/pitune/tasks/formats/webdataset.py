@@ -1,4 +1,4 @@
-"""WebDataset shards: tars in which files of one stem are one example, `0001.jpg` beside `0001.txt`, `.cls` or `.json`."""
+"""WebDataset shards: tars in which files of one stem are one example, `1.jpg` beside `1.txt`, `1.cls` or `1.json`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pitune.tasks.formats._reading import IMAGE_SUFFIXES, Found, Options, Readin
 from pitune.tasks.formats._unpack import unpacked
 from pitune.tasks.formats.table import as_found, table_reading
 
+_LOOKED_AT = 100  # samples, to learn what there is
 _IMAGE, _LABEL, _CAPTION = "image", "label", "caption"
 
 
@@ -28,7 +29,8 @@ def read(path: Path, options: Options) -> Reading:
     first = _samples(shards[0])
     if not first:
         raise InputError(f"{shards[0]}: holds no files; expected images with .txt, .cls or .json files beside them")
-    names = tuple(dict.fromkeys(name for sample in list(first.values())[:100] for name in _row(shards[0], "", sample)))
+    some = list(first.items())[:_LOOKED_AT]
+    names = tuple(dict.fromkeys(name for key, files in some for name in _row(shards[0], key, files)))
     columns = find_columns(shards[0], names, options)
     items = (found for shard in shards for found in _items(shard, columns))
     return table_reading(path, path.stem, items, columns)

@@ -10,7 +10,7 @@ _NUMBER = re.compile(r"<loc_(\d+)>|(-?\d+(?:\.\d+)?)")
 
 
 def parse_box(text: str) -> Box | None:
-    """Return the first box `(left, top, right, bottom)` in a text, in location tokens or plain numbers; None if none."""
+    """Return the first box `(left, top, right, bottom)` in a text, as location tokens or numbers; None if none."""
     numbers = [float(token or number) for token, number in _NUMBER.findall(text)][:4]
     if len(numbers) < 4:
         return None

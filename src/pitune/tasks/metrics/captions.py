@@ -24,7 +24,7 @@ def bleu4(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return corpus BLEU-4 in [0, 1], unsmoothed, against the reference of nearest length."""
     most = max(map(len, references))
     lines = [[" ".join(words(one)) for one in some] for some in references]
-    streams = [[some[i] if i < len(some) else None for some in lines] for i in range(most)]
+    streams = [[some[i] if i < len(some) else some[0] for some in lines] for i in range(most)]
     metric = BLEU(tokenize="none", smooth_method="none", force=True)
     return float(metric.corpus_score([" ".join(words(one)) for one in written], streams).score) / 100
 
