@@ -9,9 +9,11 @@ from pitune.errors import InputError
 
 
 def load_backbone(name: str = "pocket", device: str | None = None, dtype: str | None = None) -> Backbone:
-    """Return a frozen backbone on a device (`cuda` where there is one, unless told).
+    """Return a frozen backbone on a device (`cuda` where there is one, unless told) in a number format (`float32`).
 
-    Raise `InputError` if the name, or the device, is unknown.
+    `name` is `pocket`, a checkpoint folder, or `OWNER/NAME` of the hub, with `@REVISION` to pin it. Weights are
+    read from safetensors alone, and no code of a checkpoint's own is run. Raise `InputError` if the name, the
+    device or the number format is unknown, or the checkpoint is of no family that is known here.
     """
     try:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -21,7 +23,25 @@ def load_backbone(name: str = "pocket", device: str | None = None, dtype: str | 
             f"device {device!r} cannot be used ({str(error).splitlines()[0]}); expected cpu or cuda"
         ) from error
     if name != "pocket":
-        raise InputError(f"unknown backbone {name!r}; expected: pocket")
+        return _load_checkpoint(name, place, dtype)
+    if dtype not in (None, "float32"):
+        raise InputError(f"pocket computes in float32; found dtype {dtype!r}")
     from pitune.backbones.pocket import load_pocket
 
     return load_pocket(place)
+
+
+def _load_checkpoint(name: str, device: torch.device, dtype: str | None) -> Backbone:
+    """Open a checkpoint and load it as the family that its configuration says."""
+    from pitune.backbones._checkpoint import open_checkpoint, read_dtype
+    from pitune.backbones.dual_encoder import load_dual_encoder
+    from pitune.backbones.seq2seq import load_seq2seq
+    from pitune.backbones.vision_language import MODEL_TYPES, load_vision_language
+
+    number = read_dtype(dtype)
+    found = open_checkpoint(name)
+    if found.config.model_type in MODEL_TYPES:
+        return load_vision_language(found, device, number)
+    if found.config.is_encoder_decoder:
+        return load_seq2seq(found, device, number)
+    return load_dual_encoder(found, device, number)

@@ -1,0 +1,198 @@
+"""Dual encoders: CLIP, SigLIP, SigLIP 2, and whatever else scores an image against texts by their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModel
+
+from pitune._files import home, sha256_bytes
+from pitune.backbones._checkpoint import Checkpoint
+from pitune.backbones._contract import Batch, batch_answers, masked_log_softmax, target_losses
+from pitune.backbones._feature_cache import FeatureCache, Features
+from pitune.backbones._sites import find_sites
+from pitune.errors import InputError
+from pitune.tasks import Example, Task, image_hash, open_image
+
+_TEXTS = 64  # encoded at a time; beyond this their activations are computed again rather than kept
+_IMAGES = 32
+
+
+class DualEncoder:
+    """A frozen image tower and a frozen text tower with one matching space.
+
+    A tower that carries no expert is encoded once: images are kept on disk, texts in memory.
+    """
+
+    vectorises = False
+
+    def __init__(self, model: Any, tokenizer: Any, processor: Any, name: str, fingerprint: str) -> None:
+        self.module: nn.Module = model.requires_grad_(False).eval()
+        self.name = name
+        self.fingerprint = fingerprint
+        self.width = int(model.config.vision_config.hidden_size)
+        self._model, self._tokenizer, self._processor = model, tokenizer, processor
+        self._sigmoid = getattr(model, "logit_bias", None) is not None
+        self._towers = {kind: _tower(model, kind) for kind in ("text", "vision")}
+        self._own = {kind: _contents(tower) for kind, tower in self._towers.items()}
+        self._encoded = lru_cache(maxsize=64)(self._encode_texts)
+        self._cache: FeatureCache | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def attachment(self, method: str) -> tuple[str, ...]:
+        """Return the sites of the image tower; name sites of the text tower in an expert's settings to train there."""
+        return find_sites(self.module, method, self.name, "vision_model.")
+
+    def carries_expert(self, kind: str) -> bool:
+        """Return whether the `text` or the `vision` tower holds anything but its own frozen parameters."""
+        return _contents(self._towers[kind]) != self._own[kind]
+
+    def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
+        for example in examples:
+            if example.image is None or example.text is not None:
+                found = "text" if example.image is None else "text besides its image"
+                raise InputError(
+                    f"task {task.name!r}: example {example.id!r} has {found}; {self.name} matches an image alone "
+                    "against answers (a sequence-to-sequence or vision-language backbone reads both)"
+                )
+        answers = batch_answers(examples, task, self.device)
+        texts = tuple(task.answer_text(answer) for answer in answers.texts)
+        if self.carries_expert("vision"):
+            inputs = {"pixel_values": self._pixels(examples, list(range(len(examples))))}
+        else:
+            inputs = {"image_features": torch.from_numpy(self._features(examples)).to(self.device).float()}
+        read = self._tokens(texts) if self.carries_expert("text") else self._encoded(texts)
+        ids = tuple(example.id for example in examples)
+        return Batch(ids, inputs, read, answers.target, answers.allowed, answers.relevant)
+
+    def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        """Return log p(answer | image), or for several labels the plain logits, comparable between images."""
+        if candidates is not None:
+            read = self._tokens(candidates) if self.carries_expert("text") else self._encoded(tuple(candidates))
+            return masked_log_softmax(self._logits(batch, read), None)
+        logits = self._logits(batch, batch.answers)
+        return logits if batch.relevant is not None else masked_log_softmax(logits, batch.allowed)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Return −log p(target | image); for sigmoid models the sum over answers of their own loss (2303.15343)."""
+        logits = self._logits(batch, batch.answers)
+        if not self._sigmoid:
+            scores = logits if batch.relevant is not None else masked_log_softmax(logits, batch.allowed)
+            return target_losses(scores, batch.target, batch.relevant)
+        right = batch.relevant
+        if right is None:
+            right = F.one_hot(batch.target, logits.shape[1]).bool()
+        each = -F.logsigmoid(torch.where(right, logits, -logits))
+        return (each if batch.allowed is None else each.masked_fill(~batch.allowed, 0.0)).sum(1)
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return the images' unit vectors (B, D)."""
+        if "image_features" in batch.inputs:
+            return batch.inputs["image_features"]
+        return _unit(self._model.get_image_features(pixel_values=batch.inputs["pixel_values"]))
+
+    def generate(self, batch: Batch) -> list[str]:
+        raise InputError(f"{self.name} matches answers and cannot write text; give the task candidate answers")
+
+    def _logits(self, batch: Batch, read: Tensor) -> Tensor:
+        """Return scale · cos + bias (B, C) against vectors (C, D), or against token ids and mask (2, C, T)."""
+        vectors = read if read.is_floating_point() else self._text_vectors(read)
+        logits = self._model.logit_scale.float().exp() * self.features(batch) @ vectors.T
+        return logits + self._model.logit_bias.float() if self._sigmoid else logits
+
+    def _text_vectors(self, tokens: Tensor) -> Tensor:
+        """Encode texts a chunk at a time; when there are many, their activations are not kept for the backward pass."""
+        parts = [tokens[:, i : i + _TEXTS] for i in range(0, tokens.shape[1], _TEXTS)]
+        keep = len(parts) == 1 or not torch.is_grad_enabled()
+        made = [self._text_chunk(part) if keep else _recomputed(self._text_chunk, part) for part in parts]
+        return torch.cat(made)
+
+    def _text_chunk(self, tokens: Tensor) -> Tensor:
+        mask = None if self._sigmoid else tokens[1]  # sigmoid models learned to read their padding
+        return _unit(self._model.get_text_features(input_ids=tokens[0], attention_mask=mask))
+
+    def _tokens(self, texts: Sequence[str]) -> Tensor:
+        longest = self._model.config.text_config.max_position_embeddings
+        encoded = self._tokenizer(
+            list(texts),
+            padding="max_length" if self._sigmoid else True,
+            truncation=True,
+            max_length=longest,
+            return_tensors="pt",
+            return_attention_mask=True,
+        )
+        return torch.stack([encoded["input_ids"], encoded["attention_mask"]]).to(self.device)
+
+    @torch.no_grad()
+    def _encode_texts(self, texts: tuple[str, ...]) -> Tensor:
+        return self._text_vectors(self._tokens(texts))
+
+    def _features(self, examples: Sequence[Example]) -> Features:
+        if self._cache is None:
+            size = self._model.get_image_features(pixel_values=self._pixels(examples, [0]))
+            self._cache = image_cache(self.fingerprint, self._processor, _unit(size).shape[1])
+        return self._cache.get([image_hash(example) for example in examples], lambda missing: self._see(examples, missing))
+
+    @torch.no_grad()
+    def _see(self, examples: Sequence[Example], missing: list[int]) -> Features:
+        made = []
+        for start in range(0, len(missing), _IMAGES):
+            pixels = self._pixels(examples, missing[start : start + _IMAGES])
+            made.append(_unit(self._model.get_image_features(pixel_values=pixels)).half().cpu().numpy())
+        return np.concatenate(made)
+
+    def _pixels(self, examples: Sequence[Example], wanted: Sequence[int]) -> Tensor:
+        images = [open_image(examples[i]) for i in wanted]
+        pixels: Tensor = self._processor(images, return_tensors="pt")["pixel_values"]
+        return pixels.to(self.device, self._model.dtype)
+
+
+def image_cache(fingerprint: str, processor: Any, width: int) -> FeatureCache:
+    """Open the cache of what a tower made of images, keyed by its weights and how images are prepared."""
+    key = sha256_bytes(f"{fingerprint} {processor.to_json_string()}".encode())[:16]
+    return FeatureCache(home() / "features" / f"dual-{key}.sqlite", (width,))
+
+
+def _tower(model: Any, kind: str) -> nn.Module:
+    parts = [child for name, child in model.named_children() if name.startswith(("text", "vision", "visual"))]
+    found = [child for name, child in model.named_children() if child in parts and name.startswith(kind[:4])]
+    return nn.ModuleList(found)
+
+
+def _contents(tower: nn.Module) -> tuple[frozenset[int], int]:
+    """Return what tells a tower with an expert from one without: its parameters, and how many hooks it has."""
+    hooks = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in tower.modules())
+    return frozenset(map(id, tower.parameters())), hooks
+
+
+def _unit(output: Any) -> Tensor:
+    vectors: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return F.normalize(vectors.float(), dim=-1)
+
+
+def _recomputed(function: Any, tokens: Tensor) -> Tensor:
+    made: Tensor = checkpoint(function, tokens, use_reentrant=False)
+    return made
+
+
+def load_dual_encoder(found: Checkpoint, device: torch.device, dtype: torch.dtype) -> DualEncoder:
+    """Load any model of transformers that offers image and text features; `InputError` if it does not."""
+    model = found.model(AutoModel, dtype)
+    if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
+        raise InputError(
+            f"{found.folder}: a {found.config.model_type} model; expected one with image and text features, a "
+            "sequence-to-sequence model, or a vision-language model"
+        )
+    return DualEncoder(
+        model.to(device), found.tokenizer(), found.image_processor(), found.name, found.fingerprint
+    )

@@ -1,0 +1,139 @@
+"""Tiny checkpoints in the real format: configuration, safetensors, tokenizer, image processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    Florence2Config,
+    Florence2ForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    SmolVLMImageProcessorPil,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+WORDS = (
+    "a photo of the red green blue good bad sea hill town happy sad sweet fresh warm sour stale cold smile tear "
+    "wave sand salt rock path peak road shop tram what colour is it question answer no yes User Assistant : . ?"
+).split()
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+WIDTH = 16
+
+
+def tokenizer(extra: tuple[str, ...] = (), start: bool = True, length: int = 64) -> PreTrainedTokenizerFast:
+    words = [*SPECIAL, *extra, *WORDS]
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    template = "<s> $A </s>" if start else "$A </s>"
+    made.post_processor = processors.TemplateProcessing(single=template, special_tokens=[("<s>", 1), ("</s>", 2)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=list(extra),
+        model_max_length=length,
+    )
+
+
+def tower(**more: object) -> dict[str, object]:
+    return {
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        **more,
+    }
+
+
+def write_clip(folder: Path) -> None:
+    words = tokenizer(length=16)
+    text = tower(vocab_size=len(words), max_position_embeddings=16, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    config = CLIPConfig(text_config=text, vision_config=tower(image_size=16, patch_size=8), projection_dim=WIDTH)
+    CLIPModel(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    size = {"height": 16, "width": 16}
+    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=size).save_pretrained(folder)
+
+
+def write_siglip(folder: Path) -> None:
+    words = tokenizer(length=16, start=False)
+    text = tower(vocab_size=len(words), max_position_embeddings=16, projection_size=WIDTH)
+    config = SiglipConfig(text_config=text, vision_config=tower(image_size=16, patch_size=8))
+    SiglipModel(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+
+
+def write_t5(folder: Path) -> None:
+    words = tokenizer(start=False)
+    config = T5Config(
+        vocab_size=len(words), d_model=WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=2, decoder_start_token_id=0,
+        eos_token_id=2, pad_token_id=0, dropout_rate=0.1,
+    )
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+
+
+def write_florence(folder: Path) -> None:
+    words = tokenizer(("<image>", "<loc_0>", "<loc_1>"))
+    vision = {
+        "depths": (1, 1), "embed_dim": (8, 16), "num_heads": (2, 2), "num_groups": (2, 2), "patch_size": (7, 3),
+        "patch_stride": (4, 2), "patch_padding": (3, 1), "patch_prenorm": (False, True), "window_size": 2,
+        "projection_dim": WIDTH, "max_temporal_embeddings": 4, "max_position_embeddings": 8,
+    }
+    text = {
+        "vocab_size": len(words), "d_model": WIDTH, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2, "forced_eos_token_id": 2,
+    }
+    config = Florence2Config(text_config=text, vision_config=vision, image_token_id=4)
+    Florence2ForConditionalGeneration(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    size = {"height": 16, "width": 16}
+    CLIPImageProcessorPil(size=size, do_center_crop=False, crop_size=size).save_pretrained(folder)
+
+
+def write_smolvlm(folder: Path) -> None:
+    words = tokenizer(("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"))
+    text = {
+        "model_type": "llama", **tower(), "num_key_value_heads": 1, "vocab_size": len(words), "max_position_embeddings": 128,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "head_dim": 8,
+    }
+    vision = tower(image_size=16, patch_size=4)
+    config = SmolVLMConfig(text_config=text, vision_config=vision, scale_factor=2, image_token_id=4, pad_token_id=0)
+    SmolVLMForConditionalGeneration(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    SmolVLMImageProcessorPil(
+        size={"longest_edge": 16}, max_image_size={"longest_edge": 16}, do_image_splitting=False
+    ).save_pretrained(folder)
+
+
+WRITERS: Mapping[str, Callable[[Path], None]] = {
+    "clip": write_clip,
+    "siglip": write_siglip,
+    "t5": write_t5,
+    "florence": write_florence,
+    "smolvlm": write_smolvlm,
+}
+
+
+def write_checkpoint(kind: str, folder: Path, seed: int = 0) -> Path:
+    """Write a random model of a kind as a checkpoint folder and return it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        WRITERS[kind](folder)
+    return folder
