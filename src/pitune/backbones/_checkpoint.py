@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PretrainedConfig
 
 from pitune._files import sha256_bytes, sha256_file
@@ -40,7 +41,7 @@ class Checkpoint:
             loaded, report = kind.from_pretrained(
                 self.folder, dtype=dtype, output_loading_info=True, **{**_CLOSED, **more}
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise InputError(f"{self.folder}: cannot be loaded ({_first_line(error)})") from error
         missing = sorted(report["missing_keys"])
         if missing:

@@ -57,7 +57,9 @@ def log_likelihood(prefix: Prefix, tokens: Tensor, proceed: Continue) -> Tensor:
 def repeated_cache(cache: Any, times: int) -> Any:
     """Return a cache with every row `times` over; the old one stays as it is."""
     if isinstance(cache, EncoderDecoderCache):
-        return EncoderDecoderCache(_repeated(cache.self_attention_cache, times), _repeated(cache.cross_attention_cache, times))
+        return EncoderDecoderCache(
+            _repeated(cache.self_attention_cache, times), _repeated(cache.cross_attention_cache, times)
+        )
     return _repeated(cache, times)
 
 

@@ -141,7 +141,9 @@ class DualEncoder:
         if self._cache is None:
             size = self._model.get_image_features(pixel_values=self._pixels(examples, [0]))
             self._cache = image_cache(self.fingerprint, self._processor, _unit(size).shape[1])
-        return self._cache.get([image_hash(example) for example in examples], lambda missing: self._see(examples, missing))
+        return self._cache.get(
+            [image_hash(example) for example in examples], lambda missing: self._see(examples, missing)
+        )
 
     @torch.no_grad()
     def _see(self, examples: Sequence[Example], missing: list[int]) -> Features:
@@ -193,6 +195,4 @@ def load_dual_encoder(found: Checkpoint, device: torch.device, dtype: torch.dtyp
             f"{found.folder}: a {found.config.model_type} model; expected one with image and text features, a "
             "sequence-to-sequence model, or a vision-language model"
         )
-    return DualEncoder(
-        model.to(device), found.tokenizer(), found.image_processor(), found.name, found.fingerprint
-    )
+    return DualEncoder(model.to(device), found.tokenizer(), found.image_processor(), found.name, found.fingerprint)

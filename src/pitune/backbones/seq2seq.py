@@ -50,7 +50,9 @@ class Seq2Seq(Generative):
         return {name: read[name].to(self.device) for name in ("input_ids", "attention_mask")} | seen
 
     def _pixels(self, examples: Sequence[Example]) -> Tensor:
-        pixels: Tensor = self._processor([open_image(example) for example in examples], return_tensors="pt")["pixel_values"]
+        pixels: Tensor = self._processor([open_image(example) for example in examples], return_tensors="pt")[
+            "pixel_values"
+        ]
         return pixels.to(self.device, self._model.dtype)
 
     @torch.no_grad()

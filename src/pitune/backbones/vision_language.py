@@ -112,6 +112,4 @@ def _without_end(inputs: Mapping[str, Tensor], end: int) -> dict[str, Tensor]:
 def load_vision_language(found: Checkpoint, device: torch.device, dtype: torch.dtype) -> VisionLanguage:
     """Load a decoder that reads images among text."""
     model = found.model(AutoModelForImageTextToText, dtype)
-    return VisionLanguage(
-        model.to(device), found.tokenizer(), found.image_processor(), found.name, found.fingerprint
-    )
+    return VisionLanguage(model.to(device), found.tokenizer(), found.image_processor(), found.name, found.fingerprint)

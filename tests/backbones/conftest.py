@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from itertools import permutations
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
+from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPConfig,
@@ -23,6 +28,9 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+
+from pitune.backbones import Backbone, load_backbone
+from pitune.tasks import Task, load_task
 
 WORDS = (
     "a photo of the red green blue good bad sea hill town happy sad sweet fresh warm sour stale cold smile tear "
@@ -81,8 +89,16 @@ def write_siglip(folder: Path) -> None:
 def write_t5(folder: Path) -> None:
     words = tokenizer(start=False)
     config = T5Config(
-        vocab_size=len(words), d_model=WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=2, decoder_start_token_id=0,
-        eos_token_id=2, pad_token_id=0, dropout_rate=0.1,
+        vocab_size=len(words),
+        d_model=WIDTH,
+        d_kv=8,
+        d_ff=32,
+        num_layers=2,
+        num_heads=2,
+        decoder_start_token_id=0,
+        eos_token_id=2,
+        pad_token_id=0,
+        dropout_rate=0.1,
     )
     T5ForConditionalGeneration(config).save_pretrained(folder)
     words.save_pretrained(folder)
@@ -91,14 +107,34 @@ def write_t5(folder: Path) -> None:
 def write_florence(folder: Path) -> None:
     words = tokenizer(("<image>", "<loc_0>", "<loc_1>"))
     vision = {
-        "depths": (1, 1), "embed_dim": (8, 16), "num_heads": (2, 2), "num_groups": (2, 2), "patch_size": (7, 3),
-        "patch_stride": (4, 2), "patch_padding": (3, 1), "patch_prenorm": (False, True), "window_size": 2,
-        "projection_dim": WIDTH, "max_temporal_embeddings": 4, "max_position_embeddings": 8,
+        "depths": (1, 1),
+        "embed_dim": (8, 16),
+        "num_heads": (2, 2),
+        "num_groups": (2, 2),
+        "patch_size": (7, 3),
+        "patch_stride": (4, 2),
+        "patch_padding": (3, 1),
+        "patch_prenorm": (False, True),
+        "window_size": 2,
+        "projection_dim": WIDTH,
+        "max_temporal_embeddings": 4,
+        "max_position_embeddings": 8,
     }
     text = {
-        "vocab_size": len(words), "d_model": WIDTH, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
-        "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64,
-        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2, "forced_eos_token_id": 2,
+        "vocab_size": len(words),
+        "d_model": WIDTH,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "decoder_ffn_dim": 32,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 2,
+        "forced_eos_token_id": 2,
     }
     config = Florence2Config(text_config=text, vision_config=vision, image_token_id=4)
     Florence2ForConditionalGeneration(config).save_pretrained(folder)
@@ -110,8 +146,15 @@ def write_florence(folder: Path) -> None:
 def write_smolvlm(folder: Path) -> None:
     words = tokenizer(("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"))
     text = {
-        "model_type": "llama", **tower(), "num_key_value_heads": 1, "vocab_size": len(words), "max_position_embeddings": 128,
-        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "head_dim": 8,
+        "model_type": "llama",
+        **tower(),
+        "num_key_value_heads": 1,
+        "vocab_size": len(words),
+        "max_position_embeddings": 128,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "head_dim": 8,
     }
     vision = tower(image_size=16, patch_size=4)
     config = SmolVLMConfig(text_config=text, vision_config=vision, scale_factor=2, image_token_id=4, pad_token_id=0)
@@ -129,6 +172,59 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "florence": write_florence,
     "smolvlm": write_smolvlm,
 }
+
+FAMILIES = tuple(WRITERS)
+READS_IMAGES = tuple(kind for kind in FAMILIES if kind != "t5")
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
+TASTES = {"good": ("sweet", "fresh", "warm", "smile"), "bad": ("sour", "stale", "cold", "tear")}
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A checkpoint folder of every kind; do not alter them."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return {kind: write_checkpoint(kind, folder / kind) for kind in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def backbones(checkpoints: dict[str, Path]) -> dict[str, Backbone]:
+    """Every kind, loaded."""
+    return {kind: load_backbone(str(folder), "cpu") for kind, folder in checkpoints.items()}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Raw files: two folders of images by class, and two tables of texts, of captions, of questions about images."""
+    folder = tmp_path_factory.mktemp("data")
+    noise = np.random.default_rng(0)
+    for name, turn in (("colour", 0), ("shade", 1)):
+        for answer, colour in COLOURS.items():
+            for number in range(12):
+                pixels = np.clip(np.roll(colour, turn) + noise.integers(-40, 41, (20, 20, 3)), 0, 255).astype(np.uint8)
+                path = folder / name / answer / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    for name, words in (("taste", 2), ("mood", 3)):
+        rows = {f"{' '.join(some)},{answer}" for answer, all_ in TASTES.items() for some in permutations(all_, words)}
+        (folder / f"{name}.csv").write_text("\n".join(["text,label", *sorted(rows)]), encoding="utf-8")
+    said = [
+        {"image": f"colour/{answer}/{i}.png", "caption": f"a photo of the {answer} sea {i % 2}"}
+        for answer in COLOURS
+        for i in range(6)
+    ]
+    asked = [
+        {"image": f"colour/{answer}/{i}.png", "question": "what colour is it ?", "answer": answer}
+        for answer in COLOURS
+        for i in range(12)
+    ]
+    for name, rows_ in (("captions", said), ("questions", asked)):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows_)), encoding="utf-8")
+    return {path.stem: path for path in folder.iterdir()}
+
+
+def task_for(kind: str, data: dict[str, Path]) -> Task:
+    """A task that a kind of backbone can read."""
+    return load_task(data["taste" if kind == "t5" else "colour"])
 
 
 def write_checkpoint(kind: str, folder: Path, seed: int = 0) -> Path:

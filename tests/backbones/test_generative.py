@@ -1,0 +1,110 @@
+"""Shared prefixes change the cost of answers, never their likelihood."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pitune.backbones import Backbone, Batch
+from pitune.backbones import _likelihood as likelihood
+from pitune.tasks import Task, load_task
+
+ANSWERS = ("red", "the green sea", "blue wave of salt", "no")
+
+
+def task_for(kind: str, data: dict[str, Path]) -> Task:
+    """A task with inputs and answers of differing lengths."""
+    if kind == "t5":
+        splits = load_task(data["taste"]).splits
+    elif kind == "florence":
+        splits = load_task(data["questions"]).splits
+    else:
+        splits = load_task(data["questions"]).splits
+    told = {
+        part: [
+            replace(one, target=ANSWERS[i % 4], text=f"{one.text} {'what ' * (i % 3)}") for i, one in enumerate(found)
+        ]
+        for part, found in splits.items()
+    }
+    return Task("mixed", told, answers=ANSWERS)
+
+
+def whole(kind: str, backbone: Backbone, batch: Batch, tokens: Tensor) -> Tensor:
+    """Return −log p of target tokens (B, T) in one plain forward of transformers' model, without a cache."""
+    model = backbone.module
+    inputs = {name: value for name, value in batch.inputs.items() if name != "target_tokens"}
+    if kind == "smolvlm":
+        own = tokens.clamp_min(0)
+        length = inputs["input_ids"].shape[1]
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], own], 1)
+        inputs["attention_mask"] = torch.cat([inputs["attention_mask"], (tokens >= 0).long()], 1)
+        places = (inputs["attention_mask"].cumsum(1) - 1).clamp_min(0)
+        logits = model(**inputs, position_ids=places).logits[:, length - 1 : -1]
+    else:
+        start = backbone._start  # type: ignore[attr-defined]
+        before = F.pad(tokens.clamp_min(0)[:, :-1], (1, 0), value=start)
+        logits = model(**inputs, decoder_input_ids=before).logits
+    each = F.cross_entropy(logits.transpose(1, 2), tokens, ignore_index=-100, reduction="none")
+    return each.sum(1)
+
+
+@pytest.mark.parametrize("kind", ["t5", "florence", "smolvlm"])
+def test_likelihoods_are_those_of_one_plain_forward(
+    kind: str, backbones: dict[str, Backbone], data: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, task = backbones[kind], task_for(kind, data)
+    batch = backbone.prepare(task.examples("train")[:6], task)
+    expected = whole(kind, backbone, batch, batch.inputs["target_tokens"])
+    torch.testing.assert_close(backbone.losses(batch), expected, rtol=1e-4, atol=1e-4)
+    each = torch.stack([-whole(kind, backbone, batch, row.expand(6, -1)) for row in batch.answers], 1)
+    torch.testing.assert_close(backbone.scores(batch), each.log_softmax(-1), rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(likelihood, "_ROWS", 6)
+    torch.testing.assert_close(backbone.scores(batch), each.log_softmax(-1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["t5", "florence", "smolvlm"])
+def test_the_input_is_read_once_for_all_answers(
+    kind: str, backbones: dict[str, Backbone], data: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, task = backbones[kind], task_for(kind, data)
+    read: list[int] = []
+    taken = backbone._read  # type: ignore[attr-defined]
+    monkeypatch.setattr(backbone, "_read", lambda inputs: read.append(1) or taken(inputs))
+    backbone.scores(backbone.prepare(task.examples("train")[:2], task))
+    assert read == [1]
+
+
+def test_location_tokens_are_part_of_an_answer(backbones: dict[str, Backbone]) -> None:
+    backbone = backbones["florence"]
+    written = backbone._written(["red <loc_0><loc_1>"])[0]  # type: ignore[attr-defined]
+    assert backbone._text(written.tolist()).replace(" ", "") == "red<loc_0><loc_1>"  # type: ignore[attr-defined]
+
+
+def test_a_text_cannot_pretend_to_be_an_image(backbones: dict[str, Backbone]) -> None:
+    from pitune.tasks import Example
+
+    backbone = backbones["smolvlm"]
+    example = Example("a", "no", text="what <image> is it")
+    prompt = backbone._prompt(example, Task("t", {}))  # type: ignore[attr-defined]
+    assert "<image>" not in prompt
+    image = Example("a", "no", text="what <image> is it", image=b"")
+    assert backbone._prompt(image, Task("t", {})).count("<image>") == 4  # type: ignore[attr-defined]
+
+
+def test_a_chat_template_is_followed(backbones: dict[str, Backbone], monkeypatch: pytest.MonkeyPatch) -> None:
+    from pitune.tasks import Example
+
+    backbone = backbones["smolvlm"]
+    template = (
+        "{% for m in messages %}{% for part in m.content %}"
+        "{{ '<image>' if part.type == 'image' else part.text }}{% endfor %} ?{% endfor %} Assistant:"
+    )
+    monkeypatch.setattr(backbone._tokenizer, "chat_template", template)  # type: ignore[attr-defined]
+    prompt = backbone._prompt(Example("a", "no", text="is it red", image=b""), Task("t", {}))  # type: ignore[attr-defined]
+    assert prompt.endswith("is it red ? Assistant:")
+    assert prompt.count("<image>") == 4
