@@ -32,10 +32,52 @@ from transformers import (
 from pitune.backbones import Backbone, load_backbone
 from pitune.tasks import Task, load_task
 
-WORDS = (
-    "a photo of the red green blue good bad sea hill town happy sad sweet fresh warm sour stale cold smile tear "
-    "wave sand salt rock path peak road shop tram what colour is it question answer no yes User Assistant : . ?"
-).split()
+WORDS = [
+    "a",
+    "photo",
+    "of",
+    "the",
+    "red",
+    "green",
+    "blue",
+    "good",
+    "bad",
+    "sea",
+    "hill",
+    "town",
+    "happy",
+    "sad",
+    "sweet",
+    "fresh",
+    "warm",
+    "sour",
+    "stale",
+    "cold",
+    "smile",
+    "tear",
+    "wave",
+    "sand",
+    "salt",
+    "rock",
+    "path",
+    "peak",
+    "road",
+    "shop",
+    "tram",
+    "what",
+    "colour",
+    "is",
+    "it",
+    "question",
+    "answer",
+    "no",
+    "yes",
+    "User",
+    "Assistant",
+    ":",
+    ".",
+    "?",
+]
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 WIDTH = 16
 

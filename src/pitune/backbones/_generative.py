@@ -1,4 +1,4 @@
-"""What sequence-to-sequence and vision-language backbones share: answers are tokens, and their loss is over them alone."""
+"""What sequence-to-sequence and vision-language backbones share: answers are tokens, and the loss is over them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Generative:
         return Batch(ids, inputs, tokens, answers.target, answers.allowed, answers.relevant)
 
     def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
-        """Return log p(answer | input) among the answers listed; of an open task, the target's own likelihood (B, 1)."""
+        """Return log p(answer | input) among those listed; of an open task, the target's own likelihood (B, 1)."""
         if candidates is not None:
             return answer_scores(self._read(batch.inputs), self._written(candidates), self._proceed).log_softmax(-1)
         if not len(batch.answers):

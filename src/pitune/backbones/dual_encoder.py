@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel
@@ -107,14 +108,16 @@ class DualEncoder:
     def _logits(self, batch: Batch, read: Tensor) -> Tensor:
         """Return scale · cos + bias (B, C) against vectors (C, D), or against token ids and mask (2, C, T)."""
         vectors = read if read.is_floating_point() else self._text_vectors(read)
-        logits = self._model.logit_scale.float().exp() * self.features(batch) @ vectors.T
-        return logits + self._model.logit_bias.float() if self._sigmoid else logits
+        logits: Tensor = self._model.logit_scale.float().exp() * self.features(batch) @ vectors.T
+        if self._sigmoid:
+            logits = logits + self._model.logit_bias.float()
+        return logits
 
     def _text_vectors(self, tokens: Tensor) -> Tensor:
         """Encode texts a chunk at a time; when there are many, their activations are not kept for the backward pass."""
         parts = [tokens[:, i : i + _TEXTS] for i in range(0, tokens.shape[1], _TEXTS)]
         keep = len(parts) == 1 or not torch.is_grad_enabled()
-        made = [self._text_chunk(part) if keep else _recomputed(self._text_chunk, part) for part in parts]
+        made = [self._text_chunk(part) if keep else _recomputed(self.module, self._text_chunk, part) for part in parts]
         return torch.cat(made)
 
     def _text_chunk(self, tokens: Tensor) -> Tensor:
@@ -182,8 +185,28 @@ def _unit(output: Any) -> Tensor:
     return F.normalize(vectors.float(), dim=-1)
 
 
-def _recomputed(function: Any, tokens: Tensor) -> Tensor:
-    made: Tensor = checkpoint(function, tokens, use_reentrant=False)
+class _Called(nn.Module):
+    """A function of a model's parameters as a module, so that `functional_call` can put tensors in."""
+
+    def __init__(self, module: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.module = module
+        self._function = function
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self._function(tokens)
+
+
+def _recomputed(module: nn.Module, function: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+    """Return `function(tokens)`, to be computed again in the backward pass with the expert that is in place now.
+
+    By then the caller has taken its tensors out of the module again, so they are kept here and put back.
+    """
+    held: dict[str, Tensor] = {
+        f"module.{name}": value for name, value in module.named_parameters() if value.requires_grad
+    }
+    called = _Called(module, function)
+    made: Tensor = checkpoint(lambda given: functional_call(called, held, (given,)), tokens, use_reentrant=False)
     return made
 
 

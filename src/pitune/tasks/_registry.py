@@ -105,7 +105,15 @@ def _read(name: str, path: Path, options: Options) -> Reading:
 
 def _as_reading(task: Task) -> Reading:
     items = (Found(example.id, example, split) for split, found in task.splits.items() for example in found)
-    return Reading(Path(task.name), task.name, items, task.answers, task.balanced, task.metric, task.provenance)
+    return Reading(
+        Path(task.name),
+        task.name,
+        items,
+        task.answers,
+        balanced=task.balanced,
+        metric=task.metric,
+        provenance=task.provenance,
+    )
 
 
 def pull(names: Iterable[str], progress: Callable[[str], None] | None = None) -> None:
