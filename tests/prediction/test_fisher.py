@@ -133,6 +133,16 @@ def test_per_example_gradients_are_those_of_a_loop(tiny_backbone, tiny_tasks):
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-10)
 
 
+def test_a_backbone_that_vmap_cannot_follow_is_taken_one_example_at_a_time(tiny_backbone, tiny_tasks, monkeypatch):
+    task = tiny_tasks["place"]
+    examples = task.examples("train")[:9]
+    expected = probe_fisher(tiny_backbone, task, examples)
+    monkeypatch.setattr(tiny_backbone, "vectorises", False)
+    found = probe_fisher(tiny_backbone, task, examples)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-9)
+
+
 def test_a_value_that_is_not_finite_names_its_tensor(backbone, task):
     with pytest.raises(InputError, match=r"head\.lora_B\.weight"):
         at_zero(backbone, task, "empirical", 0, 8, torch.full((RANK, WIDTH), float("inf")))
