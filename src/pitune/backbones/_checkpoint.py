@@ -46,7 +46,7 @@ class Checkpoint:
         missing = sorted(report["missing_keys"])
         if missing:
             raise InputError(
-                f"{self.folder}: the weights lack {missing[0]!r} and {len(missing) - 1} more; fetch the checkpoint again"
+                f"{self.folder}: the weights lack {missing[0]!r} and {len(missing) - 1} more; fetch them again"
             )
         return loaded
 
