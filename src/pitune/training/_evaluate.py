@@ -62,6 +62,7 @@ class _Calls:
 
 @dataclass(frozen=True)
 class _Row:
+    example: Example
     scores: Tensor
     target: Tensor
     relevant: Tensor | None
@@ -70,7 +71,7 @@ class _Row:
 
 def evaluate_examples(task: Task, examples: Sequence[Example], calls: _Calls) -> Evaluation:
     """Score examples in chunks of like length."""
-    rows: dict[str, _Row] = {}
+    found: list[_Row] = []
     with torch.no_grad():
         for chunk in by_length(examples, _CHUNK):
             batch = calls.prepare(chunk, task)
@@ -78,9 +79,9 @@ def evaluate_examples(task: Task, examples: Sequence[Example], calls: _Calls) ->
             written = _written(task, chunk, batch, scores, calls)
             target = batch.target.cpu()
             relevant = None if batch.relevant is None else batch.relevant.cpu()
-            for i, name in enumerate(batch.ids):
-                rows[name] = _Row(scores[i], target[i], None if relevant is None else relevant[i], written[i])
-    found = list(rows.values())
+            for i, example in enumerate(chunk):
+                right = None if relevant is None else relevant[i]
+                found.append(_Row(example, scores[i], target[i], right, written[i]))
     widest = max(len(row.scores) for row in found)
     scores = torch.stack([F.pad(row.scores, (0, widest - len(row.scores)), value=float("-inf")) for row in found])
     target = torch.stack([row.target for row in found])
@@ -89,13 +90,13 @@ def evaluate_examples(task: Task, examples: Sequence[Example], calls: _Calls) ->
     losses = target_losses(scores, target, relevant)
     lines = tuple(row.written for row in found)
     if reads_text(task.metric):
-        by_id = {example.id: example for example in examples}
-        value = compute_text_metric(task.metric, lines, [by_id[name].right for name in rows])
+        value = compute_text_metric(task.metric, lines, [row.example.right for row in found])
     elif task.answers is None and widest == 1:
         raise InputError(f"task {task.name!r} has open answers; {task.metric} needs listed ones, choose exact-match")
     else:
         value = compute_metric(task.metric, scores, target, relevant, task.answers or ())
-    return Evaluation(task.metric, value, tuple(rows), scores, target, losses, lines)
+    ids = tuple(row.example.id for row in found)
+    return Evaluation(task.metric, value, ids, scores, target, losses, lines)
 
 
 def _written(task: Task, examples: Sequence[Example], batch: Batch, scores: Tensor, calls: _Calls) -> list[str]:
