@@ -24,6 +24,7 @@ from pitune.tasks import Example, Task, image_hash, open_image
 
 _TEXTS = 64  # encoded at a time; beyond this their activations are computed again rather than kept
 _IMAGES = 32
+_BEGINNINGS = {"text": ("text",), "vision": ("vision", "visual")}
 
 
 class DualEncoder:
@@ -44,6 +45,7 @@ class DualEncoder:
         self._own = {kind: _contents(_tower(model, kind)) for kind in ("text", "vision")}
         self._encoded = lru_cache(maxsize=64)(self._encode_texts)
         self._cache: FeatureCache | None = None
+        self.texts_at_once: int | None = None  # set by experts that know the classes by their places
 
     @property
     def device(self) -> torch.device:
@@ -127,7 +129,8 @@ class DualEncoder:
 
     def _text_vectors(self, tokens: Tensor) -> Tensor:
         """Encode texts a chunk at a time; when there are many, their activations are not kept for the backward pass."""
-        parts = [tokens[:, i : i + _TEXTS] for i in range(0, tokens.shape[1], _TEXTS)]
+        size = self.texts_at_once or _TEXTS
+        parts = [tokens[:, i : i + size] for i in range(0, tokens.shape[1], size)]
         keep = len(parts) == 1 or not torch.is_grad_enabled()
         made = [self._text_chunk(part) if keep else _recomputed(self.module, self._text_chunk, part) for part in parts]
         return torch.cat(made)
@@ -181,9 +184,8 @@ def image_cache(fingerprint: str, processor: Any, width: int) -> FeatureCache:
 
 
 def _tower(model: Any, kind: str) -> nn.Module:
-    parts = [child for name, child in model.named_children() if name.startswith(("text", "vision", "visual"))]
-    found = [child for name, child in model.named_children() if child in parts and name.startswith(kind[:4])]
-    return nn.ModuleList(found)
+    """Return a tower with the projection behind it, as they are now."""
+    return nn.ModuleList([child for name, child in model.named_children() if name.startswith(_BEGINNINGS[kind])])
 
 
 def _contents(tower: nn.Module) -> tuple[frozenset[int], int]:
