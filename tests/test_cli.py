@@ -56,6 +56,21 @@ def test_fit_saves_an_expert_that_loads_and_evaluates(
     assert alone["n"] == 12
 
 
+def test_fit_sets_what_the_kind_of_expert_knows(
+    command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    targets = "target_modules=[encoder.layer.0.output.dense, encoder.layer.1.output.dense]"
+    given = ("--set", "width=3", "--set", "placement=parallel", "--set", "scale=0.5", "--set", targets)
+    command("fit", tiny_task_paths["taste"], *FAST, "--method", "adapter", *given, "--out", tmp_path / "out")
+    config = pitune.load_expert(tmp_path / "out").config
+    assert (config["width"], config["placement"], config["scale"]) == (3, "parallel", 0.5)
+    assert config["target_modules"] == ["encoder.layer.0.output.dense", "encoder.layer.1.output.dense"]
+    file = tmp_path / "fit.yaml"
+    file.write_text("method: prompt\nset: [length=5]\n", encoding="utf-8")
+    command("fit", tiny_task_paths["taste"], *FAST, "--config", file, "--out", tmp_path / "prompt")
+    assert pitune.load_expert(tmp_path / "prompt").config["length"] == 5
+
+
 def test_an_ended_run_is_delivered_without_training(
     command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,17 @@ def test_only_the_tower_with_the_expert_is_run_again(
     assert calls == {"image": 18 if again in ("image", "both") else 0, "text": 9 if again in ("text", "both") else 0}
 
 
+@pytest.mark.parametrize(("site", "tower"), [("visual_projection", "vision"), ("text_projection", "text")])
+def test_an_expert_on_a_projection_is_seen(site: str, tower: str, checkpoints: dict[str, Path]) -> None:
+    """PEFT puts a module of its own in the projection's place, which stands beside the tower."""
+    backbone = load_backbone(str(checkpoints["clip"]), "cpu")
+    assert isinstance(backbone, DualEncoder)
+    method = get_method("lora")
+    with attached(backbone, method, make_config(method, backbone, r=2, target_modules=(site,))):
+        assert [kind for kind in ("text", "vision") if backbone.carries_expert(kind)] == [tower]
+    assert not any(backbone.carries_expert(kind) for kind in ("text", "vision"))
+
+
 def test_many_classes_are_encoded_in_chunks_whose_activations_are_not_kept(
     checkpoints: dict[str, Path], task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +118,22 @@ def test_many_classes_are_encoded_in_chunks_whose_activations_are_not_kept(
             losses.append([loss.detach(), *(value.grad for value in tensors.values())])
     for one, other in zip(*losses, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_classes_with_vectors_of_their_own_are_encoded_together(
+    checkpoints: dict[str, Path], task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load_backbone(str(checkpoints["clip"]), "cpu")
+    method = get_method("text_prompt")
+    config = make_config(method, backbone, length=2, classes=3)
+    losses = []
+    for size in (2, 64):
+        monkeypatch.setattr("pitune.backbones.dual_encoder._TEXTS", size)
+        with attached(backbone, method, config) as place:
+            tensors = initial_tensors(method, place.shapes, 0, config)
+            losses.append(place.losses(tensors, backbone.prepare(task.examples("train")[:4], task)))
+    assert torch.equal(*losses)
+    assert backbone.texts_at_once is None  # type: ignore[attr-defined]
 
 
 def test_several_labels(checkpoints: dict[str, Path], task: Task) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pitune.backbones._contract import Answers, Batch, batch_answers, masked_log_softmax
 from pitune.backbones._likelihood import Prefix, answer_scores, log_likelihood, padded
-from pitune.backbones._sites import find_sites
+from pitune.backbones._sites import find_places, sites_of
 from pitune.errors import InputError
 from pitune.tasks import Example, Task
 
@@ -38,7 +38,7 @@ class Generative:
 
     def attachment(self, method: str) -> tuple[str, ...]:
         """Return the sites of the part that reads text, where images have become tokens too."""
-        return find_sites(self.module, method, self.name, self._where())
+        return sites_of(find_places(self.module, self._where()), method, self.name)
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
         kinds = {(example.image is not None, example.text is not None) for example in examples}

@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
 from pitune.errors import InputError
 
-_KINDS = {
-    "lora": r"(self_attn|encoder_attn|SelfAttention|EncDecAttention)\.(q|k|v|o|q_proj|k_proj|v_proj|o_proj|out_proj)",
-    "adapter": r"(self_attn|encoder_attn|SelfAttention|EncDecAttention)\.(o|o_proj|out_proj)"
-    r"|(mlp\.|DenseReluDense\.)?(fc2|down_proj|wo)",
+Places = Mapping[str, tuple[str, ...]]
+
+_ATTENTION = r"(self_attn|encoder_attn|SelfAttention|EncDecAttention)"
+_BELOW = r"((mlp|DenseReluDense)\.)?(fc2|down_proj|wo)"
+_LINEAR = {
+    "lora": rf"{_ATTENTION}\.(q|k|v|o|q_proj|k_proj|v_proj|o_proj|out_proj)",
+    "adapter": rf"{_ATTENTION}\.(o|o_proj|out_proj)|{_BELOW}",
+    "ia3": rf"{_ATTENTION}\.(k|v|k_proj|v_proj)|{_BELOW}",
+    "ia3_feedforward": _BELOW,
 }
+_OWN_ATTENTION = re.compile(r".*\.\d+\.(.*\.)?(self_attn|SelfAttention)")
+_ENCODER_LAYER = re.compile(r"(.*\.)?encoder\.(layers|layer|block)\.\d+")
 
 
-def find_sites(module: nn.Module, method: str, name: str, where: str = "") -> tuple[str, ...]:
-    """Return the linear layers of a model's blocks to which a kind of expert attaches, under names that match `where`.
+def find_places(module: nn.Module, where: str = "") -> Places:
+    """Return where each kind of expert attaches in a model's blocks, under names that begin with `where`.
 
-    Raises `InputError` if the kind is unknown here.
+    Prompts join encoders alone: a decoder that keeps keys and values would have to read them again at every token.
     """
-    if method not in _KINDS:
-        raise InputError(f"{name} has no place for experts of kind {method!r}; expected {' or '.join(_KINDS)}")
-    pattern = re.compile(rf".*\.\d+\.(.*\.)?({_KINDS[method]})")
-    return tuple(
-        path
-        for path, layer in module.named_modules()
-        if isinstance(layer, nn.Linear) and path.startswith(where) and pattern.fullmatch(path)
-    )
+    named = {path: layer for path, layer in module.named_modules() if path.startswith(where)}
+    inside = _inside_attention(named)
+
+    def chosen(keep: Callable[[str, nn.Module], bool]) -> tuple[str, ...]:
+        return tuple(path for path, layer in named.items() if path not in inside and keep(path, layer))
+
+    places = {}
+    for kind, names in _LINEAR.items():
+        pattern = re.compile(rf".*\.\d+\.(.*\.)?({names})")
+        places[kind] = chosen(lambda path, layer, of=pattern: isinstance(layer, nn.Linear) and _is(of, path))  # type: ignore[misc]
+    places["bitfit"] = chosen(lambda _, layer: isinstance(layer, nn.Linear | nn.LayerNorm) and layer.bias is not None)
+    places["layernorm"] = chosen(lambda _, layer: _is_norm(layer))
+    places["prefix"] = chosen(lambda path, layer: _is(_OWN_ATTENTION, path) and hasattr(layer, "config"))
+    places["prompt"] = places["deep_prompt"] = chosen(lambda path, _: _is(_ENCODER_LAYER, path))
+    return places
+
+
+def sites_of(places: Places, method: str, name: str) -> tuple[str, ...]:
+    """Return the sites of a kind of expert; raise `InputError` that names the kinds which have any."""
+    if not places.get(method):
+        known = ", ".join(kind for kind, sites in places.items() if sites and kind != "ia3_feedforward")
+        raise InputError(f"{name} has no place for experts of kind {method!r}; expected one of: {known or 'none'}")
+    return places[method]
+
+
+def _is(pattern: re.Pattern[str], path: str) -> bool:
+    return pattern.fullmatch(path) is not None
+
+
+def _is_norm(layer: nn.Module) -> bool:
+    own = {name for name, _ in layer.named_parameters()}
+    return type(layer).__name__.endswith("Norm") and "weight" in own and own <= {"weight", "bias"}
+
+
+def _inside_attention(named: Mapping[str, nn.Module]) -> set[str]:
+    """Return what lies in PyTorch's own attention, which reads its layers' weights and never calls them."""
+    roots = [path for path, layer in named.items() if isinstance(layer, nn.MultiheadAttention)]
+    return {path for path in named for root in roots if path.startswith(f"{root}.")}

@@ -18,12 +18,13 @@ from pitune._files import home, sha256_bytes
 from pitune.backbones._checkpoint import Checkpoint
 from pitune.backbones._contract import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones._feature_cache import FeatureCache, Features
-from pitune.backbones._sites import find_sites
+from pitune.backbones._sites import Places, find_places, sites_of
 from pitune.errors import InputError
 from pitune.tasks import Example, Task, image_hash, open_image
 
 _TEXTS = 64  # encoded at a time; beyond this their activations are computed again rather than kept
 _IMAGES = 32
+_BEGINNINGS = {"text": ("text",), "vision": ("vision", "visual")}
 
 
 class DualEncoder:
@@ -41,22 +42,35 @@ class DualEncoder:
         self.width = int(model.config.vision_config.hidden_size)
         self._model, self._tokenizer, self._processor = model, tokenizer, processor
         self._sigmoid = getattr(model, "logit_bias", None) is not None
-        self._towers = {kind: _tower(model, kind) for kind in ("text", "vision")}
-        self._own = {kind: _contents(tower) for kind, tower in self._towers.items()}
+        self._own = {kind: _contents(_tower(model, kind)) for kind in ("text", "vision")}
         self._encoded = lru_cache(maxsize=64)(self._encode_texts)
         self._cache: FeatureCache | None = None
+        self.texts_at_once: int | None = None  # set by experts that know the classes by their places
 
     @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
     def attachment(self, method: str) -> tuple[str, ...]:
-        """Return the sites of the image tower; name sites of the text tower in an expert's settings to train there."""
-        return find_sites(self.module, method, self.name, "vision_model.")
+        """Return the sites of the image tower, and of the text tower for prompts that join its words.
+
+        Name sites of the text tower in an expert's settings to train the other kinds there.
+        """
+        places = find_places(self.module, "vision_model.")
+        return sites_of({**places, **self._prompt_places(places["prompt"])}, method, self.name)
+
+    def _prompt_places(self, layers: tuple[str, ...]) -> Places:
+        """Return where prompts of words and pictures go; words need a text that is read at the place of its [EOS]."""
+        tower, embedding = "text_model", "text_model.embeddings.token_embedding"
+        known = dict(self.module.named_modules())
+        marked = not self._sigmoid and hasattr(getattr(known.get(tower), "config", None), "eos_token_id")
+        words = (tower, embedding) if marked and isinstance(known.get(embedding), nn.Embedding) else ()
+        both = (*words, *layers) if words and layers else ()
+        return {"text_prompt": words, "visual_prompt": layers, "unified_prompt": both}
 
     def carries_expert(self, kind: str) -> bool:
         """Return whether the `text` or the `vision` tower holds anything but its own frozen parameters."""
-        return _contents(self._towers[kind]) != self._own[kind]
+        return _contents(_tower(self._model, kind)) != self._own[kind]
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
         for example in examples:
@@ -115,7 +129,8 @@ class DualEncoder:
 
     def _text_vectors(self, tokens: Tensor) -> Tensor:
         """Encode texts a chunk at a time; when there are many, their activations are not kept for the backward pass."""
-        parts = [tokens[:, i : i + _TEXTS] for i in range(0, tokens.shape[1], _TEXTS)]
+        size = self.texts_at_once or _TEXTS
+        parts = [tokens[:, i : i + size] for i in range(0, tokens.shape[1], size)]
         keep = len(parts) == 1 or not torch.is_grad_enabled()
         made = [self._text_chunk(part) if keep else _recomputed(self.module, self._text_chunk, part) for part in parts]
         return torch.cat(made)
@@ -169,9 +184,8 @@ def image_cache(fingerprint: str, processor: Any, width: int) -> FeatureCache:
 
 
 def _tower(model: Any, kind: str) -> nn.Module:
-    parts = [child for name, child in model.named_children() if name.startswith(("text", "vision", "visual"))]
-    found = [child for name, child in model.named_children() if child in parts and name.startswith(kind[:4])]
-    return nn.ModuleList(found)
+    """Return a tower with the projection behind it, as they are now."""
+    return nn.ModuleList([child for name, child in model.named_children() if name.startswith(_BEGINNINGS[kind])])
 
 
 def _contents(tower: nn.Module) -> tuple[frozenset[int], int]:

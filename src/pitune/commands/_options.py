@@ -85,6 +85,12 @@ MaybePool = Annotated[
     typer.Option("--pool", metavar="DIR", help="Where the expert is, if it is given by name.", show_default=False),
 ]
 Method = Annotated[str, typer.Option(help="Kind of expert, such as lora or adapter.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="A setting of this kind of expert, the value in YAML; repeatable."
+    ),
+]
 Shots = Annotated[int | None, typer.Option(help="Examples a class; all of them unless given.", show_default=False)]
 Neighbours = Annotated[int, typer.Option("-k", "--k", min=1, help="How many neighbours.")]
 RunFolder = Annotated[

@@ -93,18 +93,52 @@ def make_settings(kind: type[Settings], given: Mapping[str, Any], base: Settings
         raise InputError(f"{flag}: {first['msg'].lower()} (found {first['input']!r})") from error
 
 
-def method_config(method: str, rank: int | None) -> dict[str, Any]:
-    """Return the settings of a kind of expert that the flags give; raise `InputError` if it has no rank."""
+def method_config(method: str, rank: int | None, given: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the settings of a kind of expert that the flags give; raise `InputError` if it has none of a name."""
     from pitune.experts import get_method
 
     fields = get_method(method).config.model_fields
+    found = _read_settings(method, given or (), sorted(fields))
     if rank is None:
-        return {}
+        return found
     if "r" not in fields:
         raise InputError(f"--rank: {method} experts have none; leave it out")
     if rank < 1:
         raise InputError(f"--rank: expected 1 or more (found {rank})")
-    return {"r": rank}
+    if "r" in found:
+        raise InputError("--rank and --set r=… say the same; leave one out")
+    return {"r": rank, **found}
+
+
+def _read_settings(method: str, given: Sequence[str], known: Sequence[str]) -> dict[str, Any]:
+    """Read `NAME=VALUE`, where VALUE is YAML: a number, a word, true or false, [a, list], {a: mapping}."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not (name and equals):
+            raise InputError(f"--set {one}: expected NAME=VALUE, such as {known[0]}=…")
+        if name not in known:
+            raise InputError(
+                f"--set {one}: {method} experts have no setting {name!r}; expected one of: {', '.join(known)}"
+            )
+        if name in found:
+            raise InputError(f"--set {one}: {name} is set already; leave one out")
+        try:
+            found[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:
+            raise InputError(f"--set {one}: the value is not YAML; put quotes around text") from error
+    return found
+
+
+def check_settings(model: Backbone, method: str, own: Mapping[str, Any]) -> None:
+    """Raise `InputError` before anything is trained if a backbone cannot carry an expert of these settings."""
+    from pitune.experts import attached, get_method, make_config
+
+    kind = get_method(method)
+    with attached(model, kind, make_config(kind, model, **own)):
+        pass  # modules that are not there, or are of another kind, are found on the way in
 
 
 def check_writable(folder: Path) -> None:

@@ -19,6 +19,7 @@ def fit(
     learning_rate: options.LearningRate = None,
     batch_size: options.BatchSize = None,
     rank: Annotated[int | None, typer.Option(help="Rank of a LoRA.", show_default=False)] = None,
+    own_settings: options.Settings = None,
     pool: Annotated[Path | None, typer.Option(metavar="DIR", help="Add the expert here.", show_default=False)] = None,
     name: options.ExpertName = None,
     out: options.Out = None,
@@ -34,7 +35,7 @@ def fit(
     """Train an expert for a task. Stopped half-way, the same command goes on where it was."""
     from pitune.commands._deliver import check_delivery, deliver
     from pitune.commands._runs import begin, finish, outcome, plan_run
-    from pitune.commands._set_up import make_settings, method_config, open_backbone, open_task, quieten
+    from pitune.commands._set_up import check_settings, make_settings, method_config, open_backbone, open_task, quieten
 
     quieten()
     from pitune import api
@@ -42,10 +43,11 @@ def fit(
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     settings = make_settings(TrainingSettings, given)
-    own = method_config(method, rank)
+    own = method_config(method, rank, own_settings)
     known = open_task(task, columns)
     sample(known, shots, seed)
     model = open_backbone(backbone, device, dtype)
+    check_settings(model, method, own)
     inputs = {
         "backbone": model.fingerprint,
         "task": [known.name, known.data_hash],

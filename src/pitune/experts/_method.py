@@ -112,16 +112,22 @@ class Attached:
 
     def losses(self, tensors: Tensors, batch: Batch) -> Tensor:
         """Return −log p(target | input) per example (B,) under the expert `tensors`."""
-        return self._call("losses", tensors, batch)
+        result: Tensor = self._call("losses", tensors, batch)
+        return result
 
     def scores(self, tensors: Tensors, batch: Batch) -> Tensor:
         """Return log-scores (B, C) of the batch's answers under the expert `tensors`."""
-        return self._call("scores", tensors, batch)
-
-    def _call(self, call: str, tensors: Tensors, batch: Batch) -> Tensor:
-        placed = {path: tensors[name] for name, path in self._paths.items()}
-        result: Tensor = functional_call(self._called, placed, (call, batch))
+        result: Tensor = self._call("scores", tensors, batch)
         return result
+
+    def generate(self, tensors: Tensors, batch: Batch) -> list[str]:
+        """Return an answer in free text for each example under the expert `tensors`."""
+        written: list[str] = self._call("generate", tensors, batch)
+        return written
+
+    def _call(self, call: str, tensors: Tensors, batch: Batch) -> Any:
+        placed = {path: tensors[name] for name, path in self._paths.items()}
+        return functional_call(self._called, placed, (call, batch))
 
 
 @contextmanager

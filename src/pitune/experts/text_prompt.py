@@ -64,6 +64,8 @@ class TextPrompt:
                     value = value + embedding.weight[torch.tensor(config.words, device=value.device)]
                 return value
 
+            if config.classes and hasattr(backbone, "texts_at_once"):
+                insertion.set(backbone, "texts_at_once", config.classes)  # a part of them would get others' vectors
             put_words(insertion, config.tower, config.embedding, vectors, config.length, config.name_at)
             return insertion.finish()
 

@@ -114,7 +114,7 @@ def evaluate_tensors(attached_: Attached, tensors: Tensors, task: Task, examples
     calls = _Calls(
         attached_.backbone.prepare,
         lambda batch: attached_.scores(tensors, batch),
-        lambda batch: list(attached_._call("generate", tensors, batch)),
+        lambda batch: attached_.generate(tensors, batch),
     )
     return evaluate_examples(task, examples, calls)
 
