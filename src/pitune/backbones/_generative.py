@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ _BEAMS = 3
 _TARGET = "target_tokens"
 
 
-class Generative:
+class Generative(ABC):
     """A frozen model that writes; a family says how it reads an input and goes on from there."""
 
     vectorises = False
@@ -94,20 +95,26 @@ class Generative:
         rows = [row[:-1] if row[-1:] == [end] else row for row in encoded]
         return padded([[*row[: _LONGEST_ANSWER - 1], end] for row in rows], self.device)
 
+    @abstractmethod
     def features(self, batch: Batch) -> Tensor:
-        raise NotImplementedError
+        """Return one vector (B, D) for each input."""
 
+    @abstractmethod
     def _where(self) -> str:
-        raise NotImplementedError
+        """Return the name of the stack that experts attach inside."""
 
+    @abstractmethod
     def _inputs(self, examples: Sequence[Example], task: Task) -> Mapping[str, Tensor]:
-        raise NotImplementedError
+        """Return the model's own inputs, each (B, …), without the answers."""
 
+    @abstractmethod
     def _read(self, inputs: Mapping[str, Tensor]) -> Prefix:
-        raise NotImplementedError
+        """Encode inputs once, for any number of answers."""
 
+    @abstractmethod
     def _proceed(self, prefix: Prefix, tokens: Tensor, times: int) -> Tensor:
-        raise NotImplementedError
+        """Return logits of the next tokens, going on from what was read; `times` answers an input."""
 
+    @abstractmethod
     def _skipped(self, batch: Batch) -> int:
-        raise NotImplementedError
+        """Return how many tokens of what is written are the prompt."""

