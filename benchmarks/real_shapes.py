@@ -32,7 +32,7 @@ from pitune.tasks import Example, Task
 
 MODELS = ("clip", "t5", "florence")
 ANSWERS = 13
-NAMES = {"clip": "class number {} of a long list", "t5": "kind {}", "florence": "kind {}"}
+NAMES = {"short": "kind {}", "long": "class number {} of a long list"}
 
 
 class Words:
@@ -77,9 +77,9 @@ def build(model: str, device: torch.device) -> Backbone:
     return Seq2Seq(made, Words(True), processor, model, model)
 
 
-def task_of(model: str, classes: int, batch: int) -> Task:
-    """Return a task of random inputs."""
-    names = tuple(NAMES[model].format(i) for i in range(classes))
+def task_of(model: str, classes: int, batch: int, length: str = "long") -> Task:
+    """Return a task of random inputs, with short or long names of its answers."""
+    names = tuple(NAMES[length].format(i) for i in range(classes))
     noise = np.random.default_rng(0)
     examples = []
     for i in range(batch):
@@ -133,12 +133,20 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
     row["gib_above_model"] = round(peak(device) - base, 2)
     if model != "clip":
         with torch.no_grad():
-            batch = backbone.prepare(examples, task)
-            read = seconds(lambda: backbone._read(batch.inputs), options.steps, device)  # type: ignore[attr-defined]
-            rank = seconds(lambda: backbone.scores(batch), options.steps, device)
-        row["answer_tokens"] = batch.answers.shape[1]
-        row |= {"read_s": round(read, 3), f"rank_{ANSWERS}_s": round(rank, 3), "rank_per_read": round(rank / read, 2)}
+            row["ranking"] = {length: ranking(backbone, model, length, options, device) for length in NAMES}
     return row
+
+
+def ranking(
+    backbone: Backbone, model: str, length: str, options: argparse.Namespace, device: torch.device
+) -> dict[str, Any]:
+    """Return what ranking 13 answers costs, as a multiple of reading the input once."""
+    task = task_of(model, ANSWERS, 8, length)
+    batch = backbone.prepare(task.examples("train"), task)
+    read = seconds(lambda: backbone._read(batch.inputs), options.steps, device)  # type: ignore[attr-defined]
+    rank = seconds(lambda: backbone.scores(batch), options.steps, device)
+    found = {"answer_tokens": batch.answers.shape[1], "read_s": round(read, 3), "rank_s": round(rank, 3)}
+    return {**found, "rank_per_read": round(rank / read, 2)}
 
 
 def main() -> None:
