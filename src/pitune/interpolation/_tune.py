@@ -180,10 +180,14 @@ _PLANS = {"uniform": _uniform, "weights": _weights, "alone": _alone, "joint": _j
 
 
 def _fresh(backbone: Backbone, task: Task, data: Data, method: Method, like: Expert) -> Expert:
-    """Return the target's own expert before training, with the neighbours' settings."""
-    kept = read_config(method, like.config, f"expert {like.name!r}")
-    config = make_config(method, backbone)
-    own = config if method.name == "lora" else kept
+    """Return the target's own expert before training.
+
+    Its settings are those of its neighbours; LoRAs mix whatever theirs are, so there they are the usual ones.
+    """
+    if method.name == "lora":
+        own = make_config(method, backbone)
+    else:
+        own = read_config(method, like.config, f"expert {like.name!r}")
     with attached(backbone, method, own) as place:
         start = initial_tensors(method, place.shapes, INITIAL_SEED, own)
     card = Card(name=OWN, backbone=backbone.fingerprint, base_model=backbone.name, task=task.name, seed=data.seed)
