@@ -69,15 +69,16 @@ class Pocket:
         if has_text:
             inputs |= self._tokens([task.input_text(example) or "" for example in examples])
         answers = batch_answers(examples, task, self.device)
-        vectors = self._encoded(tuple(task.answer_text(answer) for answer in answers.texts))
+        read = self._read_answers(tuple(task.answer_text(answer) for answer in answers.texts))
         ids = tuple(example.id for example in examples)
-        return Batch(ids, inputs, vectors, answers.target, answers.allowed, answers.relevant)
+        return Batch(ids, inputs, read, answers.target, answers.allowed, answers.relevant)
 
     def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
-        answers, allowed = batch.answers, batch.allowed
+        read, allowed = batch.answers, batch.allowed
         if candidates is not None:
-            answers, allowed = self._encoded(tuple(candidates)), None
-        return masked_log_softmax(self.model(batch.inputs, answers), allowed)
+            read, allowed = self._read_answers(tuple(candidates)), None
+        vectors = read if read.is_floating_point() else self.model.encode_answers(read[:, 0], read[:, 1])
+        return masked_log_softmax(self.model(batch.inputs, vectors), allowed)
 
     def losses(self, batch: Batch) -> Tensor:
         return target_losses(self.scores(batch), batch.target, batch.relevant)
@@ -100,10 +101,17 @@ class Pocket:
         )
         return {name: value.to(self.device) for name, value in encoded.items()}
 
+    def _read_answers(self, texts: tuple[str, ...]) -> Tensor:
+        """Return answers' vectors (C, D), or where an expert joins their words, token ids and mask (C, 2, T)."""
+        return self._answer_tokens(texts) if self.model.answers.carries_expert() else self._encoded(texts)
+
+    def _answer_tokens(self, texts: tuple[str, ...]) -> Tensor:
+        tokens = self._tokens(texts)
+        return torch.stack([tokens["input_ids"], tokens["attention_mask"]], 1)
+
     @torch.no_grad()
     def _encode_answers(self, texts: tuple[str, ...]) -> Tensor:
-        tokens = self._tokens(texts)
-        return self.model.encode_answers(tokens["input_ids"], tokens["attention_mask"])
+        return self.model.encode_answers(*self._answer_tokens(texts).unbind(1))
 
     def _image_features(self, examples: Sequence[Example]) -> Features:
         return self._cache.get(
@@ -126,6 +134,7 @@ def _places(trunk: nn.Module) -> dict[str, tuple[str, ...]]:
     named = list(trunk.named_modules())
     attention = ("self.query", "self.key", "self.value", "output.dense")
     below = tuple(f"{layer}.output.dense" for layer in layers)
+    words = ("answers", "answers.words")
     return {
         "lora": tuple(f"{layer}.attention.{part}" for layer in layers for part in attention),
         "adapter": tuple(f"{layer}.{part}.dense" for layer in layers for part in ("attention.output", "output")),
@@ -136,6 +145,9 @@ def _places(trunk: nn.Module) -> dict[str, tuple[str, ...]]:
         "prefix": tuple(f"{layer}.attention.self" for layer in layers),
         "prompt": tuple(layers),
         "deep_prompt": tuple(layers),
+        "text_prompt": words,
+        "visual_prompt": tuple(layers),
+        "unified_prompt": (*words, *layers),
     }
 
 
