@@ -22,6 +22,7 @@ from pitune.tasks import Example, Task, image_hash, open_image
 
 _MAX_TOKENS = 128
 _STEM_CHUNK = 32
+_ANSWERS = 1 << 15
 _FEATURES = TOKENS * WIDTH + CLASSES
 
 
@@ -42,6 +43,7 @@ class Pocket:
         self._tokenizer = tokenizer
         self._cache = cache
         self._encoded = lru_cache(maxsize=64)(self._encode_answers)
+        self._answer = lru_cache(maxsize=_ANSWERS)(self._encode_answer)
 
     @property
     def device(self) -> torch.device:
@@ -100,10 +102,14 @@ class Pocket:
         )
         return {name: value.to(self.device) for name, value in encoded.items()}
 
-    @torch.no_grad()
     def _encode_answers(self, texts: tuple[str, ...]) -> Tensor:
-        tokens = self._tokens(texts)
-        return self.model.encode_answers(tokens["input_ids"], tokens["attention_mask"])
+        return torch.stack([self._answer(text) for text in texts])
+
+    @torch.no_grad()
+    def _encode_answer(self, text: str) -> Tensor:
+        """Encode one text by itself: captions return among ever other candidates, and stay the same to the bit."""
+        tokens = self._tokens((text,))
+        return self.model.encode_answers(tokens["input_ids"], tokens["attention_mask"])[0]
 
     def _image_features(self, examples: Sequence[Example]) -> Features:
         return self._cache.get(
