@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -35,7 +36,9 @@ def with_peft(backbone: Backbone, experts: Sequence[Expert], weights: Sequence[f
     """Load the experts into PEFT and return what mixes them there, read back as an expert of ours."""
     names = [f"expert{i}" for i in range(len(experts))]
     module = copy.deepcopy(backbone.module)
-    model = get_peft_model(module, peft_config(settings_of(experts[0])), adapter_name=names[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT's, of names that transformers gives up
+        model = get_peft_model(module, peft_config(settings_of(experts[0])), adapter_name=names[0])
     for name, expert in zip(names[1:], experts[1:], strict=True):
         model.add_adapter(name, peft_config(settings_of(expert)))
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}

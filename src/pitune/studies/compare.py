@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from pitune._files import json_bytes, write_atomic
@@ -93,8 +94,6 @@ def run_compare(plan: ComparePlan, out: Path, workers: int = 1, progress: bool =
     `InputError` before anything is trained if the plan cannot be carried out.
     """
     tasks = _checked(plan)
-    for name in tasks:
-        _task(name)
     _keep_plan(plan, tasks, out)
     cells = [
         _Cell(plan, out, name, shots, seed)
@@ -111,7 +110,7 @@ def run_compare(plan: ComparePlan, out: Path, workers: int = 1, progress: bool =
     found = {
         "schema": 1,
         "environment": environment(_backbone(plan.backbone, plan.device)),
-        "plan": asdict(plan) | {part: getattr(plan, part).model_dump() for part in ("source_training", "tuning")},
+        "plan": TypeAdapter(ComparePlan).dump_python(plan, mode="json"),
         "rows": [row.model_dump() for row in kept],
         "means": method_means(kept, METHODS),
         "gains": [gain for base in METHODS if base != "pi" for gain in summed_gains(kept, "pi", base)],
@@ -129,6 +128,12 @@ def _checked(plan: ComparePlan) -> list[str]:
         raise InputError(f"{len(tasks)} task(s) to compare; expected {plan.k + 1} or more, so that each has neighbours")
     if plan.seeds < 1:
         raise InputError(f"seeds is {plan.seeds}; expected 1 or more")
+    called: dict[str, str] = {}
+    for task in tasks:
+        name = _task(task).name
+        if name in called:
+            raise InputError(f"{called[name]} and {task} are both called {name!r}; name one of them otherwise")
+        called[name] = task
     return tasks
 
 
@@ -153,7 +158,7 @@ def _keep_plan(plan: ComparePlan, tasks: Sequence[str], out: Path) -> None:
 
 def _key(cell: _Cell, method: str) -> tuple[str, str, int | None, int]:
     assert cell.seed is not None
-    return cell.task, method, cell.shots, cell.seed
+    return _task(cell.task).name, method, cell.shots, cell.seed
 
 
 def _methods(cell: _Cell) -> list[str]:
@@ -187,7 +192,7 @@ def _measure(cell: _Cell) -> None:
     rows = Rows(cell.out / ROWS)
     trial = _Trial(cell)
     for method in _methods(cell):
-        rows.measure(cell.task, method, cell.shots, trial.data.seed, partial(trial.run, method))
+        rows.measure(trial.task.name, method, cell.shots, trial.data.seed, partial(trial.run, method))
 
 
 class _Trial:
