@@ -16,6 +16,8 @@ from pitune.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pitune.studies.compare import ComparePlan
+
 StudyTasks = Annotated[
     list[str] | None,
     typer.Argument(metavar="TASK…", help="Tasks or collections; pocket-20 unless given.", show_default=False),
@@ -25,6 +27,8 @@ StudyShots = Annotated[
     list[str] | None, typer.Option("--shots", help="Examples a class, or all; repeatable.", show_default=False)
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, help="How many seeds.", show_default=False)]
+StudySteps = Annotated[int | None, typer.Option(help="Steps on a target at most.", show_default=False)]
+StudyTest = Annotated[int | None, typer.Option(min=1, help="Examples to score a task by.", show_default=False)]
 Workers = Annotated[int, typer.Option(min=1, help="Processes side by side; they share the cores.")]
 
 
@@ -45,8 +49,8 @@ def compare(
         list[str] | None, typer.Option("--method", help="Measure these alone; repeatable.", show_default=False)
     ] = None,
     k: options.Neighbours = 2,
-    steps: Annotated[int | None, typer.Option(help="Steps on a target at most.", show_default=False)] = None,
-    test: Annotated[int | None, typer.Option(min=1, help="Test examples a task.", show_default=False)] = None,
+    steps: StudySteps = None,
+    test: StudyTest = None,
     quick: Annotated[bool, typer.Option("--quick", help="The same, smaller: five tasks, two seeds.")] = False,
     workers: Workers = 1,
     backbone: options.BackboneName = "pocket",
@@ -56,24 +60,85 @@ def compare(
     config: options.Config = None,
 ) -> None:
     """Compare π-Tuning with all one would otherwise do, leave-one-out over tasks. Stopped, it goes on where it was."""
-    from pitune.commands._set_up import check_writable, make_settings, quieten
+    from pitune.commands._set_up import check_writable, quieten
 
     check_writable(out)
     quieten()
-    from pitune.interpolation import TuneSettings
     from pitune.studies.compare import QUICK, RESULTS, ComparePlan, run_compare
-    from pitune.training import TrainingSettings
 
-    plan = QUICK if quick else ComparePlan()
-    tuning = plan.tuning.model_copy(
-        update={"training": make_settings(TrainingSettings, {"steps": steps}, plan.tuning.training)}
-    )
-    changes: dict[str, Any] = {"tasks": tuple(tasks or ()), "seeds": seeds, "test": test}
-    changes |= {"shots": read_shots(shots or ()), "methods": tuple(methods or ())}
-    plan = replace(plan, **{name: value for name, value in changes.items() if value})
-    plan = replace(plan, k=k, first_seed=seed, backbone=backbone, device=device, tuning=TuneSettings(**dict(tuning)))
+    base = QUICK if quick else ComparePlan()
+    plan = _plan(base, tasks, shots, seeds, steps, test, methods=tuple(methods or base.methods), k=k, first_seed=seed)
+    plan = replace(plan, backbone=backbone, device=device)
     result = run_compare(plan, out, workers, progress=True)
     report(as_json, result, [*comparison(result), f"rows, means and gains: {out / RESULTS}"])
+
+
+def settings(
+    tasks: StudyTasks = None,
+    out: StudyOut = Path("compare"),
+    shots: StudyShots = None,
+    seeds: Seeds = None,
+    variants: Annotated[
+        list[str] | None, typer.Option("--variant", help="Try these alone; repeatable.", show_default=False)
+    ] = None,
+    steps: StudySteps = None,
+    test: StudyTest = None,
+    workers: Workers = 1,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Try π-Tuning's settings, judged by validation examples that no run has drawn; the pool is that of `compare`."""
+    from pitune.commands._set_up import check_writable, quieten
+
+    check_writable(out)
+    quieten()
+    from pitune.studies.compare import ComparePlan
+    from pitune.studies.settings import RESULTS, VARIANTS, run_settings
+
+    plan = _plan(ComparePlan(), tasks, shots, seeds, steps, test, first_seed=seed, backbone=backbone, device=device)
+    result = run_settings(plan, out, tuple(variants or VARIANTS), workers)
+    report(as_json, result, [*_settings_tables(result), f"rows, means and gains: {out / RESULTS}"])
+
+
+def _settings_tables(result: Mapping[str, Any]) -> Iterator[Table]:
+    gains = {(one["method"], one["shots"]): one for one in result["gains"]}
+    for shots in dict.fromkeys(one["shots"] for one in result["means"]):
+        rows = []
+        for one in result["means"]:
+            gain = gains.get((one["method"], shots))
+            if one["shots"] == shots:
+                points = [round(100 * gain[part], 1) for part in ("mean", "low", "high")] if gain else [None] * 3
+                beaten = [gain[part] for part in ("wins", "losses")] if gain else [None] * 2
+                rows.append((one["method"], one["mean"], *points, *beaten))
+        few = "all" if shots is None else f"{shots}"
+        yield table((f"{few} shots", "mean", "points over alone", "from", "to", "win", "loss"), rows)
+
+
+def _plan(
+    base: ComparePlan,
+    tasks: Sequence[str] | None,
+    shots: Sequence[str] | None,
+    seeds: int | None,
+    steps: int | None,
+    test: int | None,
+    **rest: Any,
+) -> ComparePlan:
+    """Return a plan with what the flags say; raise `InputError` that names the flag which is wrong."""
+    from pitune.commands._set_up import make_settings
+    from pitune.training import TrainingSettings
+
+    training = make_settings(TrainingSettings, {"steps": steps}, base.tuning.training)
+    given: dict[str, Any] = {
+        "tasks": tuple(tasks or ()),
+        "shots": read_shots(shots or ()),
+        "seeds": seeds,
+        "test": test,
+    }
+    changes = {name: value for name, value in given.items() if value}
+    return replace(base, **changes, tuning=base.tuning.model_copy(update={"training": training}), **rest)
 
 
 def comparison(result: Mapping[str, Any]) -> Iterator[str | Table]:

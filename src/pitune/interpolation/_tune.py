@@ -54,6 +54,7 @@ class TuneSettings(BaseModel):
     kind: Kind = "free"
     neighbour_rate: float = Field(default=0.3, ge=0, description="share of the learning rate for neighbours' experts")
     weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
+    own_weight: float = Field(default=1.0, gt=0, description="where the weight of the target's own expert begins")
     candidates: tuple[str, ...] = Field(default=("uniform", "weights", "alone", "joint"), min_length=1)
 
 
@@ -179,7 +180,7 @@ def _joint(
     begun = finished["weights"].weights.by_group()["all"].tolist()[1:] if "weights" in finished else None
     share = [1.0 / len(neighbours)] * len(neighbours)
     rates = Rates(neighbours=settings.neighbour_rate, weights=settings.weight_rate)
-    return _Start([own, *neighbours], [1.0, *(begun or share)], settings.granularity, rates)
+    return _Start([own, *neighbours], [settings.own_weight, *(begun or share)], settings.granularity, rates)
 
 
 _PLANS = {"uniform": _uniform, "weights": _weights, "alone": _alone, "joint": _joint}

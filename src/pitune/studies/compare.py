@@ -77,7 +77,7 @@ QUICK = ComparePlan(
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Cell:
     """One target with some labels: what a worker does at a time. Without shots and seed, the task's own source."""
 
     plan: ComparePlan
@@ -93,15 +93,8 @@ def run_compare(plan: ComparePlan, out: Path, workers: int = 1, progress: bool =
     What is there already is kept: experts in `pool/`, rows in `rows.jsonl`, checkpoints in `runs/`. Raise
     `InputError` before anything is trained if the plan cannot be carried out.
     """
-    tasks = _checked(plan)
-    _keep_plan(plan, tasks, out)
-    cells = [
-        _Cell(plan, out, name, shots, seed)
-        for seed in range(plan.first_seed, plan.first_seed + plan.seeds)
-        for shots in plan.shots
-        for name in tasks
-    ]
-    run_jobs(_train_source, [_Cell(plan, out, name) for name in tasks], workers, "sources" if progress else "")
+    tasks = prepare_pool(plan, out, workers, progress)
+    cells = cells_of(plan, tasks, out)
     rows = Rows(out / ROWS)
     waiting = [cell for cell in cells if not all(_key(cell, method) in rows for method in _methods(cell))]
     run_jobs(_measure, waiting, workers, "targets" if progress else "")
@@ -109,7 +102,7 @@ def run_compare(plan: ComparePlan, out: Path, workers: int = 1, progress: bool =
     kept = [row for row in Rows(out / ROWS) if row.key in wanted]
     found = {
         "schema": 1,
-        "environment": environment(_backbone(plan.backbone, plan.device)),
+        "environment": environment(open_backbone_of(plan)),
         "plan": TypeAdapter(ComparePlan).dump_python(plan, mode="json"),
         "rows": [row.model_dump() for row in kept],
         "means": method_means(kept, METHODS),
@@ -117,6 +110,29 @@ def run_compare(plan: ComparePlan, out: Path, workers: int = 1, progress: bool =
     }
     write_atomic(out / RESULTS, json_bytes(found))
     return found
+
+
+def prepare_pool(plan: ComparePlan, out: Path, workers: int, progress: bool) -> list[str]:
+    """Check the plan and train what the pool lacks of its sources; return the tasks."""
+    tasks = _checked(plan)
+    _keep_plan(plan, tasks, out)
+    run_jobs(_train_source, [Cell(plan, out, name) for name in tasks], workers, "sources" if progress else "")
+    return tasks
+
+
+def cells_of(plan: ComparePlan, tasks: Sequence[str], out: Path) -> list[Cell]:
+    """Return every (task, shots, seed) of the plan, seed by seed."""
+    return [
+        Cell(plan, out, name, shots, seed)
+        for seed in range(plan.first_seed, plan.first_seed + plan.seeds)
+        for shots in plan.shots
+        for name in tasks
+    ]
+
+
+def open_backbone_of(plan: ComparePlan) -> Backbone:
+    """Return the plan's backbone, loaded once a process."""
+    return _backbone(plan.backbone, plan.device)
 
 
 def _checked(plan: ComparePlan) -> list[str]:
@@ -142,7 +158,7 @@ def _keep_plan(plan: ComparePlan, tasks: Sequence[str], out: Path) -> None:
     described = json_bytes(
         {
             "tasks": list(tasks),
-            "backbone": _backbone(plan.backbone, plan.device).fingerprint,
+            "backbone": open_backbone_of(plan).fingerprint,
             "k": plan.k,
             "test": plan.test,
             "validation": plan.validation,
@@ -156,12 +172,12 @@ def _keep_plan(plan: ComparePlan, tasks: Sequence[str], out: Path) -> None:
     write_atomic(path, described)
 
 
-def _key(cell: _Cell, method: str) -> tuple[str, str, int | None, int]:
+def _key(cell: Cell, method: str) -> tuple[str, str, int | None, int]:
     assert cell.seed is not None
     return _task(cell.task).name, method, cell.shots, cell.seed
 
 
-def _methods(cell: _Cell) -> list[str]:
+def _methods(cell: Cell) -> list[str]:
     """Return the methods that can be measured on a task: a linear probe needs a fixed set of answers."""
     return [name for name in cell.plan.methods if name != "linear probe" or _task(cell.task).answers is not None]
 
@@ -174,10 +190,10 @@ def _backbone(name: str, device: str | None) -> Backbone:
 _task = lru_cache(maxsize=None)(load_task)
 
 
-def _train_source(cell: _Cell) -> None:
+def _train_source(cell: Cell) -> None:
     plan = cell.plan
     train_source(
-        _backbone(plan.backbone, plan.device),
+        open_backbone_of(plan),
         _task(cell.task),
         ExpertPool(cell.out / "pool"),
         plan.source_training,
@@ -187,22 +203,22 @@ def _train_source(cell: _Cell) -> None:
     )
 
 
-def _measure(cell: _Cell) -> None:
+def _measure(cell: Cell) -> None:
     """Measure what the rows lack of one target."""
     rows = Rows(cell.out / ROWS)
-    trial = _Trial(cell)
+    trial = Trial(cell)
     for method in _methods(cell):
         rows.measure(trial.task.name, method, cell.shots, trial.data.seed, partial(trial.run, method))
 
 
-class _Trial:
+class Trial:
     """All methods on one draw of a target's labels; what two of them share is done once."""
 
-    def __init__(self, cell: _Cell) -> None:
+    def __init__(self, cell: Cell) -> None:
         assert cell.seed is not None
         plan = cell.plan
         self.plan, self.task = plan, _task(cell.task)
-        self.backbone = _backbone(plan.backbone, plan.device)
+        self.backbone = open_backbone_of(plan)
         self.data = sample(self.task, cell.shots, cell.seed)
         self.test = spread(self.task.examples("test"), plan.test)
         self.folder = cell.out / "runs" / expert_name(self.task, "lora", cell.shots, cell.seed)
