@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import ctypes
 import gc
 import json
@@ -23,34 +22,18 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import torch
-from peft import get_peft_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from pitune.backbones import Backbone, load_backbone
 from pitune.errors import InputError
-from pitune.experts import Expert, ExpertPool, read_config
-from pitune.experts.lora import DOWN, LORA, UP, LoraSettings, delta, peft_config
+from pitune.experts import Expert, ExpertPool
+from pitune.experts.lora import DOWN, LORA, delta
 from pitune.interpolation import mix
+from pitune.studies._peft_mixes import COMBINATIONS, settings_of, with_peft
 from pitune.tasks import load_task
 from pitune.training import evaluate_expert
 
-DENSITY = 0.5
-COMBINATIONS: Mapping[str, dict[str, object]] = {
-    "linear": {},
-    "cat": {},
-    "svd": {},
-    "ties": {"density": DENSITY},
-    "dare_ties": {"density": DENSITY},
-}
 ROUNDS = 3
-
-
-def settings_of(expert: Expert) -> LoraSettings:
-    config = read_config(LORA, expert.config, f"expert {expert.name!r}")
-    assert isinstance(config, LoraSettings)
-    return config
 
 
 def exact_deltas(experts: Sequence[Expert], weights: Sequence[float]) -> dict[str, Tensor]:
@@ -71,44 +54,6 @@ def relative_error(expert: Expert, expected: Mapping[str, Tensor]) -> float:
         off += float((found - value).square().sum())
         whole += float(value.square().sum())
     return (off / whole) ** 0.5
-
-
-def with_peft(backbone: Backbone, experts: Sequence[Expert], weights: Sequence[float]) -> Callable[[str], Expert]:
-    """Load the experts into PEFT and return what mixes them there, read back as an expert of ours."""
-    names = [f"expert{i}" for i in range(len(experts))]
-    module = copy.deepcopy(backbone.module)
-    model = get_peft_model(module, peft_config(settings_of(experts[0])), adapter_name=names[0])
-    for name, expert in zip(names[1:], experts[1:], strict=True):
-        model.add_adapter(name, peft_config(settings_of(expert)))
-    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
-    for name, expert in zip(names, experts, strict=True):
-        for site, layer in layers.items():
-            if f"{site}{DOWN}" in expert.tensors:
-                layer.lora_A[name].weight.data.copy_(expert.tensors[f"{site}{DOWN}"])
-                layer.lora_B[name].weight.data.copy_(expert.tensors[f"{site}{UP}"])
-
-    def combine(kind: str) -> Expert:
-        torch.manual_seed(0)  # DARE draws what it drops
-        if "mixed" in model.peft_config:
-            model.delete_adapter("mixed")
-        model.add_weighted_adapter(names, list(weights), "mixed", combination_type=kind, **COMBINATIONS[kind])
-        return read_back(layers, experts[0])
-
-    return combine
-
-
-def read_back(layers: Mapping[str, LoraLayer], like: Expert) -> Expert:
-    tensors: dict[str, Tensor] = {}
-    ranks: dict[str, int] = {}
-    alphas: dict[str, float] = {}
-    for site, layer in layers.items():
-        if "mixed" in layer.lora_A:
-            tensors[f"{site}{DOWN}"] = layer.lora_A["mixed"].weight.detach().clone()
-            tensors[f"{site}{UP}"] = layer.lora_B["mixed"].weight.detach().clone()
-            ranks[site] = tensors[f"{site}{DOWN}"].shape[0]
-            alphas[site] = layer.scaling["mixed"] * ranks[site]
-    config = LoraSettings(r=max(ranks.values()), target_modules=tuple(ranks), rank_pattern=ranks, alpha_pattern=alphas)
-    return Expert(LORA.name, config.model_dump(mode="json"), tensors, like.card)
 
 
 def memory(field: str) -> float:

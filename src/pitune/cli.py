@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pitune import __version__
-from pitune.commands import demo, evaluate, fit, graph, multitask, pool, predict, tasks, tune
+from pitune.commands import demo, evaluate, fit, graph, multitask, pool, predict, study, tasks, tune
 from pitune.errors import InputError
 
 _INTERRUPTED = 130  # as shells report a command that was stopped by the keyboard
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 task_app = typer.Typer(help="What there is to learn.")
 data_app = typer.Typer(help="Download and prepare data.")
+study_app = typer.Typer(help="Ask the papers' questions of any tasks.")
 pool_app = typer.Typer(help="Folders of experts.")
 
 app.command("demo")(demo.demo)
@@ -35,11 +36,14 @@ app.command("multitask")(multitask.multitask)
 app.command("eval")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.add_typer(pool_app, name="pool")
+app.add_typer(study_app, name="study")
 
 task_app.command("list")(tasks.list_tasks)
 task_app.command("show")(tasks.show)
 task_app.command("check")(tasks.check)
 data_app.command("pull")(tasks.pull)
+study_app.command("compare")(study.compare)
+study_app.command("settings")(study.settings)
 pool_app.command("list")(pool.list_experts)
 pool_app.command("show")(pool.show)
 pool_app.command("verify")(pool.verify)

@@ -10,7 +10,7 @@ from pitune.errors import InputError
 from pitune.experts import load_expert
 from pitune.interpolation import TuneSettings
 from pitune.reports import write_report
-from pitune.studies import demo as demo_module
+from pitune.studies import _sources
 from pitune.studies.demo import METHODS, DemoPlan, run_demo
 from pitune.training import TrainingSettings, evaluate_expert
 
@@ -53,7 +53,7 @@ def test_a_second_run_trains_nothing_and_ends_at_the_same_bytes(tiny_backbone, p
     run_demo(tmp_path, 1, False, plan, tiny_backbone)
     names = ("results.json", "expert/adapter_model.safetensors")
     before = {name: (tmp_path / name).read_bytes() for name in names}
-    monkeypatch.setattr(demo_module, "embed", lambda *arguments: pytest.fail("embedded a source again"))
+    monkeypatch.setattr(_sources, "embed", lambda *arguments: pytest.fail("embedded a source again"))
     run_demo(tmp_path, 1, False, plan, tiny_backbone)
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
 

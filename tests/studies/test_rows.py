@@ -7,11 +7,11 @@ import pytest
 
 from pitune.errors import InputError
 from pitune.studies._rows import Row, Rows
-from pitune.studies._statistics import interval, paired_gains
+from pitune.studies._statistics import interval, method_means, paired_gains, summed_gains
 
 
-def row(method: str, seed: int, value: float) -> Row:
-    return Row(task="t", method=method, shots=4, seed=seed, metric="accuracy", value=value, n=10, seconds=1.0)
+def row(method: str, seed: int, value: float, task: str = "t") -> Row:
+    return Row(task=task, method=method, shots=4, seed=seed, metric="accuracy", value=value, n=10, seconds=1.0)
 
 
 def test_a_measurement_is_made_once(tmp_path):
@@ -57,3 +57,16 @@ def test_the_interval_is_that_of_the_mean():
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.4 * error)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.4 * error)
     assert interval([0.25]) == (0.25, 0.25)
+
+
+def test_gains_over_tasks_weigh_tasks_alike_and_vary_with_seeds_alone():
+    rows = [row("pi", s, 0.5 + 0.1 * s, "a") for s in range(5)] + [row("pi", 0, 0.9, "b")]
+    rows += [row("single", s, 0.5, "a") for s in range(5)] + [row("single", 0, 1.0, "b")]
+    gain = summed_gains(rows, "pi", "single")[0]
+    assert gain["mean"] == pytest.approx((0.2 - 0.1) / 2)
+    assert (gain["wins"], gain["losses"], gain["seeds"]) == (1, 1, 1)
+    spread = np.std([0.0, 0.1, 0.2, 0.3, 0.4]) / 5**0.5 / 2  # of the mean over two tasks, one of which does not vary
+    assert gain["low"] == pytest.approx(0.05 - 1.96 * spread, abs=0.2 * spread)
+    assert gain["high"] == pytest.approx(0.05 + 1.96 * spread, abs=0.2 * spread)
+    means = {one["method"]: one["mean"] for one in method_means(rows, ("single", "pi"))}
+    assert means == pytest.approx({"single": 0.75, "pi": (0.7 + 0.9) / 2})

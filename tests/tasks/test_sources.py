@@ -15,7 +15,7 @@ import pytest
 from pitune._files import sha256_file
 from pitune.tasks import ARCHIVES, Archive, Example
 from pitune.tasks import _source as source_module
-from pitune.tasks.sources import digits, easy_vqa, emoji, openclipart, sentiment, tuxpaint
+from pitune.tasks.sources import digits, easy_vqa, emoji, image_text, openclipart, sentiment, tuxpaint
 
 Write = Callable[[Path, Mapping[str, bytes]], Path]
 Png = Callable[[int], bytes]
@@ -62,7 +62,7 @@ def test_sentiment_drops_the_neutral_and_keeps_a_sentence_in_one_part(
     assert all(text is not None and "Sentence & number" in text for found in texts for text in found)
 
 
-def test_both_emoji_tasks_divide_alike(stand_in: Stand, png: Png) -> None:
+def emoji_files(png: Png) -> dict[str, dict[str, bytes]]:
     entries = [
         {
             "name": f"{word.upper()} {kind.upper()}",
@@ -76,13 +76,27 @@ def test_both_emoji_tasks_divide_alike(stand_in: Stand, png: Png) -> None:
         for k, kind in enumerate(("man", "woman"))
     ]
     drawn = {f"{emoji._IMAGES}{entry['image']}": png(number) for number, entry in enumerate(entries)}
-    stand_in(emoji, {"emoji": {emoji._LIST: json.dumps(entries).encode(), **drawn}})
+    return {"emoji": {emoji._LIST: json.dumps(entries).encode(), **drawn}}
+
+
+def test_both_emoji_tasks_divide_alike(stand_in: Stand, png: Png) -> None:
+    stand_in(emoji, emoji_files(png))
     images, names = loaded(emoji, "pocket/emoji-images"), loaded(emoji, "pocket/emoji-names")
     ids = [{split: {example.id for example in found} for split, found in parts.items()} for parts in (images, names)]
     assert ids[0] == ids[1]
     assert sum(map(len, images.values())) == 150  # the other 150 are near-duplicates
     assert all(example.text is None for example in images["train"])
     assert all(example.image is None for example in names["train"])
+
+
+def test_a_matched_name_is_its_own_or_one_of_the_same_part(stand_in: Stand, png: Png) -> None:
+    stand_in(emoji, emoji_files(png))
+    names = {split: {one.id: one.text for one in found} for split, found in loaded(emoji, "pocket/emoji-names").items()}
+    for split, found in loaded(image_text, "pocket/emoji-match").items():
+        assert {example.target for example in found} == {"no", "yes"}
+        for example in found:
+            assert (example.text == names[split][example.id]) == (example.target == "yes")
+            assert example.text in names[split].values()
 
 
 SVG = """<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/hostname">]><svg><metadata><rdf:RDF>
@@ -116,6 +130,28 @@ def test_the_two_sides_of_openclipart_share_nothing(stand_in: Stand, png: Png) -
     captions = [pair.caption for side in sides for pair in side]
     assert not any("hash" in caption or "localhost" in caption for caption in captions)
     assert any("&x;" in caption for caption in captions)  # an entity is never followed
+
+
+def test_captions_to_choose_from_are_of_the_same_part(stand_in: Stand, png: Png) -> None:
+    stand_in(openclipart, openclipart_files(png))
+    parts = loaded(image_text, "pocket/openclipart-retrieval")
+    captions = {split: {example.target for example in found} for split, found in parts.items()}
+    assert sum(map(len, captions.values())) == len(set().union(*captions.values()))
+    for split, found in parts.items():
+        for example in found:
+            assert example.candidates is not None
+            assert example.target in example.candidates
+            assert len(set(example.candidates)) == min(image_text._CANDIDATES, len(captions[split]))
+            assert set(example.candidates) <= captions[split]
+
+
+def test_a_drawing_with_its_caption_is_in_the_part_of_the_drawing(stand_in: Stand, png: Png) -> None:
+    stand_in(openclipart, openclipart_files(png))
+    images, both = loaded(openclipart, "pocket/openclipart-images"), loaded(image_text, "pocket/openclipart-pairs")
+    part_of = {example.id: split for split, found in images.items() for example in found}
+    shared = [(split, example) for split, found in both.items() for example in found if example.id in part_of]
+    assert shared
+    assert all(part_of[example.id] == split and example.text and example.image for split, example in shared)
 
 
 def test_tuxpaint_takes_the_english_line_and_one_stamp_a_caption(stand_in: Stand, png: Png) -> None:

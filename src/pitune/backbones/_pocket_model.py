@@ -128,7 +128,12 @@ class PocketModel(nn.Module):
         trunk.add_module("answers", self.answers)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return unit vectors (B, D) for token ids, image features, or image features before token ids."""
+        """Return unit vectors (B, D) for token ids, image features, or image features before token ids.
+
+        Where an expert sits at the answers alone, `inputs` may hold the `vectors` themselves.
+        """
+        if "vectors" in inputs:
+            return inputs["vectors"]
         parts, masks = [], []
         seen = None
         if "image_tokens" in inputs:

@@ -22,6 +22,8 @@ from pitune.tasks import Example, Task, image_hash, open_image
 
 _MAX_TOKENS = 128
 _STEM_CHUNK = 32
+_VECTORS = 20_000  # inputs' vectors to keep in memory, 30 MB
+_ANSWERS = 1 << 15
 _FEATURES = TOKENS * WIDTH + CLASSES
 
 
@@ -41,7 +43,9 @@ class Pocket:
         self._stem = stem
         self._tokenizer = tokenizer
         self._cache = cache
-        self._encoded = lru_cache(maxsize=64)(self._encode_answers)
+        self._own = _contents(model.trunk)
+        self._vectors: dict[tuple[str | None, str | None], Tensor] = {}
+        self._answer = lru_cache(maxsize=_ANSWERS)(self._encode_answer)
 
     @property
     def device(self) -> torch.device:
@@ -55,22 +59,18 @@ class Pocket:
         return places[method]
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
-        inputs: dict[str, Tensor] = {}
         kinds = {(example.image is not None, example.text is not None) for example in examples}
         if len(kinds) != 1 or kinds == {(False, False)}:
             raise InputError(
                 f"task {task.name!r} mixes kinds of input; expected an image, a text, or both in every example"
             )
-        has_image, has_text = kinds.pop()
-        if has_image:
-            features = torch.from_numpy(self._image_features(examples)).to(self.device).float()
-            inputs["image_tokens"] = features[:, : TOKENS * WIDTH].reshape(-1, TOKENS, WIDTH)
-            inputs["image_logits"] = features[:, TOKENS * WIDTH :]
-        if has_text:
-            inputs |= self._tokens([task.input_text(example) or "" for example in examples])
         answers = batch_answers(examples, task, self.device)
         read = self._read_answers(tuple(task.answer_text(answer) for answer in answers.texts))
         ids = tuple(example.id for example in examples)
+        if self.model.answers.carries_expert() and _contents(self.module) == self._own:
+            inputs = {"vectors": torch.stack([self._input_vector(example, task) for example in examples])}
+        else:
+            inputs = self._read_inputs(examples, task)
         return Batch(ids, inputs, read, answers.target, answers.allowed, answers.relevant)
 
     def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
@@ -90,6 +90,30 @@ class Pocket:
         """Return the vectors (B, D) that inputs are matched by."""
         return self.model.encode(batch.inputs)
 
+    def _read_inputs(self, examples: Sequence[Example], task: Task) -> dict[str, Tensor]:
+        inputs: dict[str, Tensor] = {}
+        if examples[0].image is not None:
+            features = torch.from_numpy(self._image_features(examples)).to(self.device).float()
+            inputs["image_tokens"] = features[:, : TOKENS * WIDTH].reshape(-1, TOKENS, WIDTH)
+            inputs["image_logits"] = features[:, TOKENS * WIDTH :]
+        if examples[0].text is not None:
+            inputs |= self._tokens([task.input_text(example) or "" for example in examples])
+        return inputs
+
+    @torch.no_grad()
+    def _input_vector(self, example: Example, task: Task) -> Tensor:
+        """Return an input's vector (D,), kept in memory: where an expert sits at the answers alone it never changes.
+
+        Each is encoded by itself, so that it is the same to the bit whatever else is in its batch.
+        """
+        image = None if example.image is None else image_hash(example)
+        key = (image, task.input_text(example))
+        if key not in self._vectors:
+            if len(self._vectors) >= _VECTORS:
+                self._vectors.clear()
+            self._vectors[key] = self.model.encode(self._read_inputs([example], task))[0]
+        return self._vectors[key]
+
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         encoded = self._tokenizer(
             list(texts),
@@ -103,15 +127,20 @@ class Pocket:
 
     def _read_answers(self, texts: tuple[str, ...]) -> Tensor:
         """Return answers' vectors (C, D), or where an expert joins their words, token ids and mask (C, 2, T)."""
-        return self._answer_tokens(texts) if self.model.answers.carries_expert() else self._encoded(texts)
+        return self._answer_tokens(texts) if self.model.answers.carries_expert() else self._encode_answers(texts)
 
     def _answer_tokens(self, texts: tuple[str, ...]) -> Tensor:
         tokens = self._tokens(texts)
         return torch.stack([tokens["input_ids"], tokens["attention_mask"]], 1)
 
-    @torch.no_grad()
     def _encode_answers(self, texts: tuple[str, ...]) -> Tensor:
-        return self.model.encode_answers(*self._answer_tokens(texts).unbind(1))
+        return torch.stack([self._answer(text) for text in texts])
+
+    @torch.no_grad()
+    def _encode_answer(self, text: str) -> Tensor:
+        """Encode one text by itself: captions return among ever other candidates, and stay the same to the bit."""
+        tokens = self._tokens((text,))
+        return self.model.encode_answers(tokens["input_ids"], tokens["attention_mask"])[0]
 
     def _image_features(self, examples: Sequence[Example]) -> Features:
         return self._cache.get(
@@ -126,6 +155,14 @@ class Pocket:
             seen = image_features(self._stem, pixels.to(self.device))
             made.append(torch.cat([seen.tokens.flatten(1), seen.logits], 1).half().cpu().numpy())
         return np.concatenate(made)
+
+
+def _contents(trunk: nn.Module) -> tuple[frozenset[int], int]:
+    """Return what tells a trunk with an expert among its inputs from one without: its parameters, and its hooks."""
+    parts = [part for name, part in trunk.named_modules() if not name.startswith("answers")]
+    hooks = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in parts)
+    own = frozenset(id(value) for name, value in trunk.named_parameters() if not name.startswith("answers"))
+    return own, hooks
 
 
 def _places(trunk: nn.Module) -> dict[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,14 +35,14 @@ def list_tasks(
         {
             "name": one.name,
             "about": one.about,
-            "answers": list(one.answers),
+            "answers": None if one.answers is None else list(one.answers),
             "licence": one.licence,
             "provenance": one.provenance(),
         }
         for one in sources
     ]
     cells: list[tuple[str, str, int | None, str]] = [
-        (one.name, one.about, len(one.answers), one.licence) for one in sources
+        (one.name, one.about, None if one.answers is None else len(one.answers), one.licence) for one in sources
     ]
     declared = [declaration(name) for name in declared_names()]
     rows += [
@@ -66,7 +67,15 @@ def show(
     as_json: options.Json = False,
     config: options.Config = None,
 ) -> None:
-    """Show a task's parts, answers and origin; fetches its data if need be."""
+    """Show a task's parts, answers and origin, or a collection's tasks; fetches their data if need be."""
+    from pitune.tasks import COLLECTIONS
+
+    if task in COLLECTIONS:
+        cards = [_card(_load(name, None)) for name in COLLECTIONS[task]]
+        report(
+            as_json, {"name": task, "tasks": cards}, [table(tuple(cards[0]), (list(card.values()) for card in cards))]
+        )
+        return
     facts = _facts(_load(task, columns))
     rows = {key: value for key, value in facts.items() if key not in ("answers", "parts")}
     rows |= {part: f"{number} examples" for part, number in facts["parts"].items()}
@@ -120,7 +129,9 @@ def _report(found: Inspection) -> Iterator[str | Table]:
 
 
 def pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Named tasks, or archives.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME…", help="Named tasks, collections such as pocket-20, or archives.")
+    ],
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -145,6 +156,23 @@ def _announce(name: str) -> None:
 
     if name in task_names():
         note(f"reading {name}; the first time fetches its data")
+
+
+def _card(task: Task) -> dict[str, Any]:
+    """Return a task's line in the data card of its collection; `majority` is the share of the commonest answer."""
+    test = task.examples("test")
+    commonest = max(Counter(example.target for example in test).values()) / len(test)
+    inputs = [kind for kind, there in (("image", test[0].image), ("text", test[0].text)) if there is not None]
+    return {
+        "task": task.name,
+        "input": " + ".join(inputs),
+        "answers": None if task.answers is None else len(task.answers),
+        **{part: len(examples) for part, examples in task.splits.items()},
+        "majority": commonest if task.answers else 1 / len(test[0].candidates or ("",)),
+        "metric": task.metric,
+        "licence": task.licence,
+        "source": task.provenance,
+    }
 
 
 def _facts(task: Task) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class TuneSettings(BaseModel):
     kind: Kind = "free"
     neighbour_rate: float = Field(default=0.3, ge=0, description="share of the learning rate for neighbours' experts")
     weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
+    own_weight: float = Field(default=1.0, gt=0, description="where the weight of the target's own expert begins")
     candidates: tuple[str, ...] = Field(default=("uniform", "weights", "alone", "joint"), min_length=1)
 
 
@@ -80,12 +81,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class TuneResult:
-    """A folded expert and how it came about: `weights` by group of sites and expert's name."""
+    """A folded expert and how it came about: `weights` by group of sites and expert's name.
+
+    `folded` holds every candidate folded to one expert, the chosen one among them.
+    """
 
     expert: Expert
     choice: str
     candidates: tuple[Candidate, ...]
     weights: Mapping[str, Mapping[str, float]]
+    folded: Mapping[str, Expert]
     neighbours: tuple[tuple[str, float], ...] = ()
 
 
@@ -138,8 +143,10 @@ def tune_expert(
         folder = run / name if run else None
         title = f"{task.name} {name}" if progress else ""
         finished[name] = _train(backbone, task, data, method, start, settings, name, folder, title)
-    candidates = [found.candidate for found in finished.values()]
-    return _fold(task, data, finished[choose(candidates).name], candidates, settings)
+    candidates = tuple(found.candidate for found in finished.values())
+    folded = {name: _fold(task, data, found, settings) for name, found in finished.items()}
+    best = choose(candidates).name
+    return TuneResult(folded[best], best, candidates, _shown(finished[best]), folded)
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
@@ -173,7 +180,7 @@ def _joint(
     begun = finished["weights"].weights.by_group()["all"].tolist()[1:] if "weights" in finished else None
     share = [1.0 / len(neighbours)] * len(neighbours)
     rates = Rates(neighbours=settings.neighbour_rate, weights=settings.weight_rate)
-    return _Start([own, *neighbours], [1.0, *(begun or share)], settings.granularity, rates)
+    return _Start([own, *neighbours], [settings.own_weight, *(begun or share)], settings.granularity, rates)
 
 
 _PLANS = {"uniform": _uniform, "weights": _weights, "alone": _alone, "joint": _joint}
@@ -238,12 +245,9 @@ def _untrained(name: str, place: Attached, tensors: Tensors, task: Task, data: D
     return Candidate(name, found.value, tuple(found.losses.tolist()), 0, 0)
 
 
-def _fold(
-    task: Task, data: Data, best: _Finished, candidates: Sequence[Candidate], settings: TuneSettings
-) -> TuneResult:
-    by_site = {site: value.tolist() for site, value in best.weights.by_site().items()}
-    folded = mix(best.experts, by_site)
-    names = [expert.name for expert in best.experts]
+def _fold(task: Task, data: Data, found: _Finished, settings: TuneSettings) -> Expert:
+    """Return a candidate as one expert of the ordinary kind."""
+    folded = mix(found.experts, {site: value.tolist() for site, value in found.weights.by_site().items()})
     card = folded.card.model_copy(
         update={
             "name": f"pi-{expert_name(task, folded.method, data.shots, data.seed)}",
@@ -252,9 +256,15 @@ def _fold(
             "shots": data.shots,
             "seed": data.seed,
             "metric": task.metric,
-            "validation": best.candidate.validation,
-            "hyperparameters": {**settings.model_dump(mode="json"), "choice": best.candidate.name},
+            "validation": found.candidate.validation,
+            "hyperparameters": {**settings.model_dump(mode="json"), "choice": found.candidate.name},
         }
     )
-    shown = {group: dict(zip(names, value.tolist(), strict=True)) for group, value in best.weights.by_group().items()}
-    return TuneResult(replace(folded, card=card), best.candidate.name, tuple(candidates), shown)
+    return replace(folded, card=card)
+
+
+def _shown(found: _Finished) -> dict[str, dict[str, float]]:
+    """Return a candidate's weights by group of sites and expert's name."""
+    names = [expert.name for expert in found.experts]
+    by_group = found.weights.by_group()
+    return {group: dict(zip(names, value.tolist(), strict=True)) for group, value in by_group.items()}

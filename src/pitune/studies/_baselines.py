@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
@@ -38,14 +39,14 @@ def linear_probe(backbone: Backbone, task: Task, data: Data, test: Sequence[Exam
     for strength in _STRENGTHS:
         model = LogisticRegression(C=strength, max_iter=2000)
         model.fit(train[0], train[1])
-        value = float(model.score(*validation))
+        value = float(model.score(validation[0], validation[1]))
         if best is None or value > best[0]:
             best = (value, strength, model)
     assert best is not None
-    features, target = _features(backbone, task, test)
+    features, target, relevant = _features(backbone, task, test)
     scores = np.full((len(target), len(answers)), -np.inf)
     scores[:, best[2].classes_] = best[2].predict_log_proba(features)
-    value = compute_metric(task.metric, torch.from_numpy(scores), torch.from_numpy(target))
+    value = compute_metric(task.metric, torch.from_numpy(scores), torch.from_numpy(target), relevant, answers)
     return task.metric, value, len(target)
 
 
@@ -64,10 +65,13 @@ def uniform_mix(experts: Sequence[Expert]) -> Expert:
 @torch.no_grad()
 def _features(
     backbone: Backbone, task: Task, examples: Sequence[Example]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    features, target = [], []
+) -> tuple[NDArray[np.float32], NDArray[np.int64], Tensor | None]:
+    """Return features (N, D), targets (N,), and where examples have several right answers which they are (N, C)."""
+    features, target, relevant = [], [], []
     for chunk in by_length(examples, 64):
         batch = backbone.prepare(chunk, task)
         features.append(backbone.features(batch).cpu().numpy())
         target.append(batch.target.cpu().numpy())
-    return np.concatenate(features), np.concatenate(target)
+        if batch.relevant is not None:
+            relevant.append(batch.relevant.cpu())
+    return np.concatenate(features), np.concatenate(target), torch.cat(relevant) if relevant else None

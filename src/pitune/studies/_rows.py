@@ -47,6 +47,9 @@ class Rows:
         self.path = path
         self._rows = {row.key: row for row in _read(path)}
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows.values())
 

@@ -16,12 +16,13 @@ from pitune.backbones import Backbone, load_backbone
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool, save_expert
 from pitune.interpolation import TuneResult, TuneSettings, tune_expert
-from pitune.prediction import build_graph, embed, embedding, find_neighbours, probe_fisher, spread
+from pitune.prediction import build_graph, embedding, find_neighbours, probe_fisher, spread
 from pitune.studies._baselines import best_neighbour, linear_probe, measured, uniform_mix
 from pitune.studies._rows import Rows, environment
+from pitune.studies._sources import train_source
 from pitune.studies._statistics import paired_gains
-from pitune.tasks import Example, Task, few_shot, load_task
-from pitune.training import Data, TrainingSettings, expert_name, fit_expert, sample
+from pitune.tasks import Example, Task, load_task
+from pitune.training import TrainingSettings, expert_name, fit_expert, sample
 
 RESULTS = "results.json"
 
@@ -71,7 +72,7 @@ def run_demo(
     tasks = {name: load_task(name) for name in (*plan.sources, *plan.targets)}
     pool = ExpertPool(out / "pool")
     for name in plan.sources:
-        _source(backbone, tasks[name], pool, plan, out / "runs", console)
+        train_source(backbone, tasks[name], pool, plan.source_training, plan.validation, out / "runs", console)
     rows = Rows(out / "rows.jsonl")
     told: dict[str, Any] = {}
     for name in plan.targets:
@@ -97,20 +98,6 @@ def run_demo(
     }
     write_atomic(out / RESULTS, json_bytes(found))
     return found
-
-
-def _source(backbone: Backbone, task: Task, pool: ExpertPool, plan: DemoPlan, runs: Path, console: Console) -> None:
-    """Train a source's expert on all its labels, unless the pool has it."""
-    drawn = few_shot(task, None, 0)
-    data = Data(drawn.train, drawn.validation[: plan.validation])
-    name = expert_name(task, "lora", None, 0)
-    if name in pool and pool.get(name).card.hyperparameters.items() >= plan.source_training.model_dump().items():
-        return
-    expert, trained = fit_expert(
-        backbone, task, data, "lora", plan.source_training, run=runs / name, progress=not console.quiet
-    )
-    pool.add(embed(backbone, task, expert, data.train), replace=True)
-    console.print(f"[bold]{task.name}[/] {task.metric} on validation data {trained.validation:.3f}")
 
 
 def _target(

@@ -10,6 +10,9 @@ from pitune.tasks._image import open_image as open_image
 from pitune.tasks._inspect import Inspection as Inspection
 from pitune.tasks._inspect import inspect as inspect
 from pitune.tasks._pinned import ARCHIVES as ARCHIVES
+from pitune.tasks._pocket_20 import POCKET_20 as POCKET_20
+from pitune.tasks._registry import COLLECTIONS as COLLECTIONS
+from pitune.tasks._registry import expand as expand
 from pitune.tasks._registry import load_task as load_task
 from pitune.tasks._registry import pull as pull
 from pitune.tasks._registry import read_task as read_task

@@ -36,6 +36,12 @@ def position(key: str) -> float:
     return int.from_bytes(sha256(key.encode()).digest()[:8], "big") / 2**64
 
 
+def part_of(group: str) -> Split:
+    """Return the part that a group falls into."""
+    place = position(group)
+    return next(split for split, end in _SHARES if place < end)
+
+
 def stem(text: str) -> str:
     """Return `text` in lower case with punctuation, spaces and digits at the end folded away."""
     return re.sub(r"[\s\d]+$", "", re.sub(r"[\W_]+", " ", text.lower())).strip()
@@ -61,8 +67,7 @@ def divide(items: Iterable[Item], limits: Limits) -> dict[Split, list[Example]]:
     """Return the parts: whole groups by hash, then at most `limits` examples of each, classes evened out."""
     whole: dict[Split, list[Example]] = {split: [] for split in SPLITS}
     for example, group in _consistent(items):
-        place = position(group)
-        whole[next(split for split, end in _SHARES if place < end)].append(example)
+        whole[part_of(group)].append(example)
     return {split: _trim(found, getattr(limits, split), limits.skew) for split, found in whole.items()}
 
 

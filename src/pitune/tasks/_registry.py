@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pitune.errors import InputError
 from pitune.tasks._archives import fetch
 from pitune.tasks._declared import declared_names, declared_source
 from pitune.tasks._pinned import ARCHIVES
+from pitune.tasks._pocket_20 import POCKET_20
 from pitune.tasks._source import Source, load
 from pitune.tasks._task import Task
 from pitune.tasks.formats import declaration, hub
@@ -21,6 +23,7 @@ from pitune.tasks.sources import (
     easy_vqa,
     emoji,
     fashion,
+    image_text,
     openclipart,
     sentiment,
     spam,
@@ -40,7 +43,14 @@ SOURCES: tuple[Source, ...] = (
     *tuxpaint.SOURCES,
     *wordnet.SOURCES,
     *spam.SOURCES,
+    *image_text.SOURCES,
 )
+COLLECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({"pocket-20": POCKET_20})
+
+
+def expand(names: Iterable[str]) -> list[str]:
+    """Return task names with every collection, such as `pocket-20`, replaced by its members; each name once."""
+    return list(dict.fromkeys(one for name in names for one in COLLECTIONS.get(name, (name,))))
 
 
 def task_names() -> tuple[str, ...]:
@@ -117,11 +127,11 @@ def _as_reading(task: Task) -> Reading:
 
 
 def pull(names: Iterable[str], progress: Callable[[str], None] | None = None) -> None:
-    """Download and prepare the named tasks or archives, telling `progress` of each; safe to run again.
+    """Download and prepare the named tasks, collections or archives, telling `progress` of each; safe to run again.
 
     Raises `InputError` before anything is downloaded if a name is unknown.
     """
-    wanted = list(names)
+    wanted = expand(names)
     for name in wanted:
         if name not in ARCHIVES:
             task_source(name)

@@ -22,6 +22,7 @@ _SCHEMA = pa.schema(
         ("image", pa.binary()),
         ("target", pa.string()),
         ("candidates", pa.list_(pa.string())),
+        ("references", pa.list_(pa.string())),
     ]
 )
 
@@ -34,10 +35,12 @@ class Source:
     about: str
     archives: tuple[str, ...]
     licence: str
-    answers: tuple[str, ...]
+    answers: tuple[str, ...] | None
     read: Callable[[], Iterable[Item]]
     template: str = "{}"
     answer_template: str = "{}"
+    metric: str = "accuracy"
+    balanced: bool = True
     limits: Limits = field(default_factory=Limits)
     version: int = 1
 
@@ -56,14 +59,17 @@ def load(source: Source) -> Task:
     table = prepared(source.name, archives, source.version, lambda: _build(source))
     splits: dict[Split, list[Example]] = {split: [] for split in SPLITS}
     for row in table.to_pylist():
-        candidates = row.pop("candidates")
-        splits[row.pop("split")].append(Example(candidates=candidates and tuple(candidates), **row))
+        candidates, references = row.pop("candidates"), tuple(row.pop("references", None) or ())
+        found = splits[row.pop("split")]
+        found.append(Example(candidates=candidates and tuple(candidates), references=references, **row))
     return Task(
         name=source.name,
         splits={split: tuple(examples) for split, examples in splits.items()},
         answers=source.answers,
         template=source.template,
         answer_template=source.answer_template,
+        metric=source.metric,
+        balanced=source.balanced,
         licence=source.licence,
         provenance=source.provenance(),
         data_hash=data_hash(splits),
@@ -82,6 +88,7 @@ def _build(source: Source) -> pa.Table:
             "image": example.image,
             "target": example.target,
             "candidates": example.candidates,
+            "references": example.references or None,
         }
         for split, examples in parts.items()
         for example in examples

@@ -34,14 +34,16 @@ _SERIES = ("family", "keycap", "clock", "alphanum", "geometric", "couple", "kiss
 """Emoji of these differ in a letter, a colour or who is in the family."""
 
 
-class _Emoji(NamedTuple):
+class Emoji(NamedTuple):
+    """One emoji: its drawing (PNG), name and category."""
+
     id: str
     name: str
     target: str
     image: bytes
 
 
-def _emoji() -> Iterator[tuple[_Emoji, str]]:
+def emoji() -> Iterator[tuple[Emoji, str]]:
     """Yield one emoji of every set of near-duplicates, and its group."""
     wanted = read_members(fetch(ARCHIVES["emoji"]), lambda name: name == _LIST or name.startswith(_IMAGES))
     files = dict(wanted)
@@ -52,13 +54,13 @@ def _emoji() -> Iterator[tuple[_Emoji, str]]:
         name = _name(entry)
         if image is None or not name or entry["category"] not in _CATEGORIES:
             continue  # skin tones on their own are "Component"; tones of an emoji have no entry
-        found.append(_Emoji(f"emoji/{entry['unified'].lower()}", name, _CATEGORIES[entry["category"]], image))
+        found.append(Emoji(f"emoji/{entry['unified'].lower()}", name, _CATEGORIES[entry["category"]], image))
         keys.append((f"name {_base(name, entry['subcategory'])}", f"pixels {sha256_bytes(image)}"))
     seen: set[str] = set()
-    for emoji, group in zip(found, groups(keys), strict=True):
+    for one, group in zip(found, groups(keys), strict=True):
         if group not in seen:
             seen.add(group)
-            yield emoji, group
+            yield one, group
 
 
 def _name(entry: dict[str, str]) -> str:
@@ -75,13 +77,13 @@ def _base(name: str, subcategory: str) -> str:
 
 
 def _images() -> Iterator[Item]:
-    for emoji, group in _emoji():
-        yield Item(Example(emoji.id, emoji.target, image=emoji.image), group)
+    for one, group in emoji():
+        yield Item(Example(one.id, one.target, image=one.image), group)
 
 
 def _names() -> Iterator[Item]:
-    for emoji, group in _emoji():
-        yield Item(Example(emoji.id, emoji.target, text=emoji.name), group)
+    for one, group in emoji():
+        yield Item(Example(one.id, one.target, text=one.name), group)
 
 
 SOURCES = (

@@ -145,14 +145,18 @@ def _images(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
 
 def _items(kind: Literal["image", "caption"]) -> Iterator[Item]:
     for pair in pairs("tasks"):
-        target = _ANSWERS.get(pair.category)
+        target = CATEGORIES.get(pair.category)
         if target is not None:
             text, image = (pair.caption, None) if kind == "caption" else (None, pair.image)
-            # the group's own hash has chosen this side already; another one chooses the part
-            yield Item(Example(f"openclipart/{pair.id}", target, text=text, image=image), f"part {pair.group}")
+            yield Item(Example(f"openclipart/{pair.id}", target, text=text, image=image), part_group(pair))
 
 
-_ANSWERS = {
+def part_group(pair: Pair) -> str:
+    """Return what decides a pair's part: its group's own hash has chosen the side already, another one the part."""
+    return f"part {pair.group}"
+
+
+CATEGORIES = {
     "animals": "animal",
     "food": "food",
     "geography": "map or landscape",
@@ -170,7 +174,7 @@ SOURCES = (
         about="of which category is the drawing?",
         archives=("openclipart-png", "openclipart-svg"),
         licence="public domain",
-        answers=tuple(_ANSWERS.values()),
+        answers=tuple(CATEGORIES.values()),
         read=partial(_items, "image"),
         answer_template="a picture of a {}.",
         limits=Limits(skew=4.0),
@@ -180,7 +184,7 @@ SOURCES = (
         about="of which category is the drawing with this caption?",
         archives=("openclipart-png", "openclipart-svg"),
         licence="public domain",
-        answers=tuple(_ANSWERS.values()),
+        answers=tuple(CATEGORIES.values()),
         read=partial(_items, "caption"),
         answer_template="a picture of a {}.",
         limits=Limits(skew=4.0),

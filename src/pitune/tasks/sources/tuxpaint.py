@@ -70,7 +70,12 @@ def _items(kind: Literal["image", "caption"]) -> Iterator[Item]:
         target = _ANSWERS.get(pair.category)
         if target is not None:
             text, image = (pair.caption, None) if kind == "caption" else (None, pair.image)
-            yield Item(Example(f"tuxpaint/{pair.id}", target, text=text, image=image), f"stamp {pair.group}")
+            yield Item(Example(f"tuxpaint/{pair.id}", target, text=text, image=image), part_group(pair))
+
+
+def part_group(pair: Pair) -> str:
+    """Return what decides a stamp's part."""
+    return f"stamp {pair.group}"
 
 
 SOURCES = (

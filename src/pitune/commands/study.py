@@ -1,0 +1,162 @@
+"""`pitune study`: the questions of the papers, asked of any tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pitune.commands import _options as options
+from pitune.commands._output import report, table
+from pitune.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pitune.studies.compare import ComparePlan
+
+StudyTasks = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TASK…", help="Tasks or collections; pocket-20 unless given.", show_default=False),
+]
+StudyOut = Annotated[Path, typer.Option(metavar="DIR", help="Keeps pool, runs, rows and results.")]
+StudyShots = Annotated[
+    list[str] | None, typer.Option("--shots", help="Examples a class, or all; repeatable.", show_default=False)
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="How many seeds.", show_default=False)]
+StudySteps = Annotated[int | None, typer.Option(help="Steps on a target at most.", show_default=False)]
+StudyTest = Annotated[int | None, typer.Option(min=1, help="Examples to score a task by.", show_default=False)]
+Workers = Annotated[int, typer.Option(min=1, help="Processes side by side; they share the cores.")]
+
+
+def read_shots(given: Sequence[str]) -> tuple[int | None, ...]:
+    """Return numbers of shots, None for `all`; raise `InputError` at anything else."""
+    for one in given:
+        if one != "all" and not (one.isdecimal() and int(one) > 0):
+            raise InputError(f"--shots {one}: expected a number from 1 on, or all")
+    return tuple(None if one == "all" else int(one) for one in given)
+
+
+def compare(
+    tasks: StudyTasks = None,
+    out: StudyOut = Path("compare"),
+    shots: StudyShots = None,
+    seeds: Seeds = None,
+    methods: Annotated[
+        list[str] | None, typer.Option("--method", help="Measure these alone; repeatable.", show_default=False)
+    ] = None,
+    k: options.Neighbours = 2,
+    steps: StudySteps = None,
+    test: StudyTest = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The same, smaller: five tasks, two seeds.")] = False,
+    workers: Workers = 1,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Compare π-Tuning with all one would otherwise do, leave-one-out over tasks. Stopped, it goes on where it was."""
+    from pitune.commands._set_up import check_writable, quieten
+
+    check_writable(out)
+    quieten()
+    from pitune.studies.compare import QUICK, RESULTS, ComparePlan, run_compare
+
+    base = QUICK if quick else ComparePlan()
+    plan = _plan(base, tasks, shots, seeds, steps, test, methods=tuple(methods or base.methods), k=k, first_seed=seed)
+    plan = replace(plan, backbone=backbone, device=device)
+    result = run_compare(plan, out, workers, progress=True)
+    report(as_json, result, [*comparison(result), f"rows, means and gains: {out / RESULTS}"])
+
+
+def settings(
+    tasks: StudyTasks = None,
+    out: StudyOut = Path("compare"),
+    shots: StudyShots = None,
+    seeds: Seeds = None,
+    variants: Annotated[
+        list[str] | None, typer.Option("--variant", help="Try these alone; repeatable.", show_default=False)
+    ] = None,
+    steps: StudySteps = None,
+    test: StudyTest = None,
+    workers: Workers = 1,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Try π-Tuning's settings, judged by validation examples that no run has drawn; the pool is that of `compare`."""
+    from pitune.commands._set_up import check_writable, quieten
+
+    check_writable(out)
+    quieten()
+    from pitune.studies.compare import ComparePlan
+    from pitune.studies.settings import RESULTS, VARIANTS, run_settings
+
+    plan = _plan(ComparePlan(), tasks, shots, seeds, steps, test, first_seed=seed, backbone=backbone, device=device)
+    result = run_settings(plan, out, tuple(variants or VARIANTS), workers)
+    report(as_json, result, [*_settings_tables(result), f"rows, means and gains: {out / RESULTS}"])
+
+
+def _settings_tables(result: Mapping[str, Any]) -> Iterator[Table]:
+    gains = {(one["method"], one["shots"]): one for one in result["gains"]}
+    for shots in dict.fromkeys(one["shots"] for one in result["means"]):
+        rows = []
+        for one in result["means"]:
+            gain = gains.get((one["method"], shots))
+            if one["shots"] == shots:
+                points = [round(100 * gain[part], 1) for part in ("mean", "low", "high")] if gain else [None] * 3
+                beaten = [gain[part] for part in ("wins", "losses")] if gain else [None] * 2
+                rows.append((one["method"], one["mean"], *points, *beaten))
+        few = "all" if shots is None else f"{shots}"
+        yield table((f"{few} shots", "mean", "points over alone", "from", "to", "win", "loss"), rows)
+
+
+def _plan(
+    base: ComparePlan,
+    tasks: Sequence[str] | None,
+    shots: Sequence[str] | None,
+    seeds: int | None,
+    steps: int | None,
+    test: int | None,
+    **rest: Any,
+) -> ComparePlan:
+    """Return a plan with what the flags say; raise `InputError` that names the flag which is wrong."""
+    from pitune.commands._set_up import make_settings
+    from pitune.training import TrainingSettings
+
+    training = make_settings(TrainingSettings, {"steps": steps}, base.tuning.training)
+    given: dict[str, Any] = {
+        "tasks": tuple(tasks or ()),
+        "shots": read_shots(shots or ()),
+        "seeds": seeds,
+        "test": test,
+    }
+    changes = {name: value for name, value in given.items() if value}
+    return replace(base, **changes, tuning=base.tuning.model_copy(update={"training": training}), **rest)
+
+
+def comparison(result: Mapping[str, Any]) -> Iterator[str | Table]:
+    """Yield the tables of a comparison: means over tasks, then gains with their intervals."""
+    for shots in dict.fromkeys(one["shots"] for one in result["means"]):
+        few = "all" if shots is None else f"{shots}"
+        means = [(one["method"], one["mean"], one["tasks"]) for one in result["means"] if one["shots"] == shots]
+        yield table((f"{few} shots", "mean over tasks", "tasks"), means)
+        gains = [
+            (
+                gain["baseline"],
+                *(round(100 * gain[part], 1) for part in ("mean", "low", "high")),
+                gain["wins"],
+                len(gain["tasks"]) - gain["wins"] - gain["losses"],
+                gain["losses"],
+                gain["seeds"],
+            )
+            for gain in result["gains"]
+            if gain["shots"] == shots
+        ]
+        yield table(("π-Tuning over", "points", "from", "to", "win", "tie", "loss", "seeds"), gains)

@@ -1,0 +1,50 @@
+"""Run the parts of a study side by side, each in a process of its own that keeps what it has loaded."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from pitune.errors import InputError
+
+Job = TypeVar("Job")
+
+
+def run_jobs(work: Callable[[Job], None], jobs: Sequence[Job], workers: int = 1, title: str = "") -> None:
+    """Do every job, `workers` at a time; `work` and the jobs must be picklable where there are several workers.
+
+    Each process gets its share of the cores. A bar on stderr shows how far it is, if there is a `title`.
+    The first error stops what has not begun and is raised; rows that are on disk by then stay there.
+    """
+    if workers < 1:
+        raise InputError(f"workers is {workers}; expected 1 or more")
+    bar = tqdm(total=len(jobs), desc=title, disable=None if title else True)
+    with bar:
+        if workers == 1 or len(jobs) < 2:
+            for job in jobs:
+                work(job)
+                bar.update()
+            return
+        context = multiprocessing.get_context("spawn")
+        cores = max(1, len(os.sched_getaffinity(0)) // workers) if hasattr(os, "sched_getaffinity") else 1
+        with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(cores,)) as pool:
+            futures = [pool.submit(work, job) for job in jobs]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    bar.update()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _begin(cores: int) -> None:
+    """Keep one process from using the cores of another."""
+    import torch
+
+    torch.set_num_threads(cores)

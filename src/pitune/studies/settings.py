@@ -1,0 +1,115 @@
+"""Which settings of π-Tuning are best: each on the same few labels, judged by validation examples never drawn.
+
+The test part is not touched, so that defaults may follow from what is found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pitune._files import json_bytes, write_atomic
+from pitune.errors import InputError
+from pitune.interpolation import TuneSettings, tune_expert
+from pitune.prediction import spread
+from pitune.studies._baselines import measured
+from pitune.studies._rows import Rows, environment
+from pitune.studies._statistics import method_means, summed_gains
+from pitune.studies._workers import run_jobs
+from pitune.studies.compare import Cell, ComparePlan, Trial, cells_of, open_backbone_of, prepare_pool
+from pitune.tasks import Example, Task
+from pitune.training import Data
+
+ROWS = "settings.jsonl"
+RESULTS = "settings.json"
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change of the defaults, and how many neighbours it takes; `joint` alone is trained unless said otherwise."""
+
+    changes: Mapping[str, Any]
+    k: int | None = None
+
+    def settings(self, base: TuneSettings) -> TuneSettings:
+        """Return the defaults with the change."""
+        return base.model_copy(update=dict(self.changes))
+
+
+_JOINT = {"candidates": ("joint",)}
+_EQUAL = {"kind": "softmax", "neighbour_rate": 1.0, "weight_rate": 1.0}
+VARIANTS: Mapping[str, Variant] = {
+    DEFAULT: Variant({}),
+    "joint": Variant(_JOINT),
+    "joint, equal softmax start (the paper's)": Variant({**_JOINT, **_EQUAL, "own_weight": 0.5}),
+    "joint, neighbours frozen": Variant({**_JOINT, "neighbour_rate": 0.0}),
+    "joint, neighbours at the full rate": Variant({**_JOINT, "neighbour_rate": 1.0}),
+    "joint, one weight each": Variant({**_JOINT, "granularity": "global"}),
+    "joint, a weight a site": Variant({**_JOINT, "granularity": "site"}),
+    "joint, k = 1": Variant(_JOINT, 1),
+    "joint, k = 4": Variant(_JOINT, 4),
+}
+
+
+@dataclass(frozen=True)
+class _Job:
+    cell: Cell
+    names: tuple[str, ...]
+
+
+def run_settings(
+    plan: ComparePlan, out: Path, names: tuple[str, ...] = tuple(VARIANTS), workers: int = 1, progress: bool = True
+) -> dict[str, Any]:
+    """Tune every (task, shots, seed) in every way; of the defaults, each candidate counts as a way of its own.
+
+    Rows are kept in `settings.jsonl` beside the pool of `pitune study compare`, which is trained if need be.
+    """
+    unknown = set(names) - VARIANTS.keys()
+    if unknown:
+        raise InputError(f"unknown variant {sorted(unknown)[0]!r}; expected some of: {', '.join(VARIANTS)}")
+    tasks = prepare_pool(plan, out, workers, progress)
+    jobs = [_Job(cell, names) for cell in cells_of(plan, tasks, out)]
+    run_jobs(_measure, jobs, workers, "targets" if progress else "")
+    rows = [row for row in Rows(out / ROWS) if row.method.split(": ")[0] in names]
+    methods = tuple(dict.fromkeys(row.method for row in rows))
+    found = {
+        "schema": 1,
+        "environment": environment(open_backbone_of(plan)),
+        "rows": [row.model_dump() for row in rows],
+        "means": method_means(rows, methods),
+        "gains": [gain for one in methods for gain in _gains_over_alone(rows, one)],
+    }
+    write_atomic(out / RESULTS, json_bytes(found))
+    return found
+
+
+def _gains_over_alone(rows: list[Any], method: str) -> list[dict[str, Any]]:
+    return [{"method": method, **gain} for gain in summed_gains(rows, method, f"{DEFAULT}: alone")]
+
+
+def held_out(task: Task, data: Data, most: int) -> list[Example]:
+    """Return validation examples that a few-shot run did not draw, spread over the part, or all where none is left."""
+    drawn = {example.id for example in data.validation}
+    rest = [example for example in task.examples("validation") if example.id not in drawn]
+    return spread(rest or data.validation, most)
+
+
+def _measure(job: _Job) -> None:
+    trial, rows = Trial(job.cell), Rows(job.cell.out / ROWS)
+    plan, data = trial.plan, trial.data
+    examples = held_out(trial.task, data, plan.test)
+    for number, (name, variant) in enumerate(VARIANTS.items()):
+        settings = variant.settings(plan.tuning)
+        ways = [f"{name}: {one}" for one in (*settings.candidates, "chosen")] if name == DEFAULT else [name]
+        if name not in job.names or all((trial.task.name, way, data.shots, data.seed) in rows for way in ways):
+            continue
+        folder = trial.folder / ("pi" if name == DEFAULT else f"variant-{number}")
+        result = tune_expert(trial.backbone, trial.task, data, trial.near(variant.k or plan.k), settings, folder)
+        experts = dict(zip(ways, (*result.folded.values(), result.expert), strict=False))
+        for way, expert in experts.items():
+            score = partial(measured, trial.backbone, trial.task, expert, examples)
+            rows.measure(trial.task.name, way, data.shots, data.seed, score)

@@ -1,0 +1,109 @@
+"""The comparison, whole, on tiny tasks: leave-one-out, every method, nothing twice, one plan a folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pitune.cli import main
+from pitune.errors import InputError
+from pitune.experts import ExpertPool
+from pitune.interpolation import TuneSettings
+from pitune.studies import compare as compare_module
+from pitune.studies._full import full_fine_tuning
+from pitune.studies.compare import METHODS, ComparePlan, run_compare
+from pitune.tasks import POCKET_20, expand, few_shot
+from pitune.training import Data, TrainingSettings
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches():
+    compare_module._backbone.cache_clear()
+    compare_module._task.cache_clear()
+    yield
+    compare_module._backbone.cache_clear()
+
+
+@pytest.fixture
+def plan(tiny_task_paths):
+    steps = TrainingSettings(steps=6, batch_size=16, learning_rate=2e-2, evaluations=2)
+    tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place", "colour"))
+    return ComparePlan(
+        tasks=tasks,
+        shots=(2,),
+        seeds=1,
+        test=6,
+        validation=6,
+        source_training=steps,
+        tuning=TuneSettings(training=steps),
+    )
+
+
+def test_measures_every_method_on_every_task(pocket_is_tiny, plan, tmp_path):
+    found = run_compare(plan, tmp_path, progress=False)
+    assert found == json.loads((tmp_path / "results.json").read_text())
+    keys = {(row["task"], row["method"]) for row in found["rows"]}
+    assert len(keys) == len(found["rows"]) == 4 * len(METHODS)
+    assert {mean["method"]: mean["tasks"] for mean in found["means"]} == dict.fromkeys(METHODS, 4)
+    single = next(gain for gain in found["gains"] if gain["baseline"] == "single")
+    values = {(row["task"], row["method"]): row["value"] for row in found["rows"]}
+    tasks = {task for task, _ in keys}
+    assert single["mean"] == pytest.approx(sum(values[t, "pi"] - values[t, "single"] for t in tasks) / 4)
+    pool = ExpertPool(tmp_path / "pool")
+    assert len(pool) == 4
+    assert {expert.card.task for expert in pool} == tasks
+
+
+def test_goes_on_where_it_was_and_keeps_to_its_plan(pocket_is_tiny, plan, tmp_path, monkeypatch):
+    few = replace(plan, methods=("zero-shot", "single", "pi"))
+    before = run_compare(few, tmp_path, progress=False)
+    monkeypatch.setattr(compare_module, "tune_expert", lambda *arguments: pytest.fail("tuned again"))
+    assert run_compare(few, tmp_path, progress=False) == before
+    with pytest.raises(InputError, match="other tasks or settings"):
+        run_compare(replace(few, k=1), tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ("magic",)}, "unknown method 'magic'"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"tasks": ("pocket/mnist",)}, "1 task.s. to compare; expected 3"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_writes_nothing(plan, change, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        run_compare(replace(plan, **change), tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_full_fine_tuning_leaves_the_backbone_as_it_was(tiny_backbone, tiny_tasks):
+    task = tiny_tasks["mood"]
+    drawn = few_shot(task, 4, 0)
+    before = {name: value.clone() for name, value in tiny_backbone.module.named_parameters()}
+    settings = TrainingSettings(steps=20, batch_size=16, evaluations=4)
+    metric, value, n = full_fine_tuning(
+        tiny_backbone, task, Data(drawn.train, drawn.train), task.examples("test"), settings
+    )
+    assert (metric, n) == ("accuracy", len(task.examples("test")))
+    assert 0 <= value <= 1
+    assert all((before[name] == value).all() for name, value in tiny_backbone.module.named_parameters())
+
+
+def test_the_command_prints_tables_and_refuses_odd_shots(pocket_is_tiny, plan, tmp_path, capsys):
+    common = ["study", "compare", *plan.tasks[:3], "--seeds", "1", "--steps", "3", "--test", "4", "--out"]
+    methods = ["--method", "zero-shot", "--method", "single", "--method", "pi"]
+    assert main([*common, str(tmp_path / "a"), "--shots", "2", *methods]) == 0
+    out = capsys.readouterr().out
+    assert "π-Tuning over" in out
+    assert "single" in out
+    assert main([*common, str(tmp_path / "b"), "--shots", "few"]) == 2
+    assert "--shots few: expected a number from 1 on, or all" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_pocket_20_is_fourteen_of_one_kind_of_input_and_six_of_both():
+    assert len(POCKET_20) == len(set(POCKET_20)) == 20
+    assert expand(["pocket-20", "pocket/spam", "pocket/mnist"]) == [*POCKET_20, "pocket/spam"]

@@ -1,0 +1,58 @@
+"""The study of settings judges by validation examples that no run has drawn, and never by the test part."""
+
+from __future__ import annotations
+
+import pytest
+
+from pitune.errors import InputError
+from pitune.interpolation import TuneSettings
+from pitune.studies import compare as compare_module
+from pitune.studies.compare import ComparePlan
+from pitune.studies.settings import VARIANTS, held_out, run_settings
+from pitune.training import TrainingSettings, sample
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches():
+    compare_module._backbone.cache_clear()
+    yield
+    compare_module._backbone.cache_clear()
+
+
+def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths, tmp_path):
+    steps = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
+    plan = ComparePlan(
+        tasks=tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place")),
+        shots=(2,),
+        seeds=1,
+        test=6,
+        validation=6,
+        source_training=steps,
+        tuning=TuneSettings(training=steps),
+    )
+    names = ("default", "joint, neighbours frozen", "joint, k = 1")
+    found = run_settings(plan, tmp_path, names, progress=False)
+    ways = {f"default: {one}" for one in (*plan.tuning.candidates, "chosen")} | set(names[1:])
+    assert {(row["task"], row["method"]) for row in found["rows"]} == {
+        (t, w) for t in ("mood", "taste", "place") for w in ways
+    }
+    alone = next(gain for gain in found["gains"] if gain["method"] == "default: alone")
+    assert alone["mean"] == 0
+    assert run_settings(plan, tmp_path, names, progress=False) == found
+    with pytest.raises(InputError, match="unknown variant 'odd'"):
+        run_settings(plan, tmp_path, ("odd",))
+
+
+def test_what_is_held_out_was_not_drawn(tiny_tasks):
+    task = tiny_tasks["place"]
+    data = sample(task, 2, 0)
+    drawn = {example.id for example in (*data.train, *data.validation)}
+    held = held_out(task, data, 100)
+    assert len(held) == len(task.examples("validation")) - len(data.validation) > 0
+    assert not drawn & {example.id for example in held}
+    assert not {example.id for example in task.examples("test")} & {example.id for example in held}
+
+
+def test_every_variant_changes_what_is_there():
+    for variant in VARIANTS.values():
+        TuneSettings.model_validate(variant.settings(TuneSettings()).model_dump())
