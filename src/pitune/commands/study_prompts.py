@@ -1,0 +1,294 @@
+"""`pitune study transfer|coop|elevater|cross-task`: prompts learned over many tasks, carried to the next (MVLPT)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from pitune.commands import _options as options
+from pitune.commands._output import note, report, table
+from pitune.commands.study import Seeds, StudyOut, StudyShots, StudySteps, StudyTest, Workers, read_shots
+from pitune.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pitune.studies.prompts import Protocol
+    from pitune.training import TrainingSettings
+
+IMAGES = (
+    "pocket/mnist",
+    "pocket/digits",
+    "pocket/fashion",
+    "pocket/textile",
+    "pocket/emoji-images",
+    "pocket/openclipart-images",
+    "pocket/tuxpaint-images",
+)
+MoreTasks = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TASK…", help="Tasks; pocket's of images unless given.", show_default=False),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option("--method", help="Kind of expert; repeatable. Text, visual and unified prompts unless given."),
+]
+Sources = Annotated[
+    list[str] | None, typer.Option("--source", metavar="TASK", help="A task to learn the source on; repeatable.")
+]
+SourceShots = Annotated[str, typer.Option(help="Examples a class of the sources, or all.")]
+SourceSteps = Annotated[int | None, typer.Option(min=1, help="Steps on the sources at most.", show_default=False)]
+Length = Annotated[
+    int | None, typer.Option(min=1, help="Vectors of a text or visual prompt; 16 unless given.", show_default=False)
+]
+
+
+def transfer(
+    tasks: MoreTasks = None,
+    out: StudyOut = Path("transfer"),
+    method: Annotated[str, typer.Option(help="Kind of expert that all the tasks can carry.")] = "visual_prompt",
+    shots: Annotated[str, typer.Option(help="Examples a class of a target, or all.")] = "16",
+    source_shots: SourceShots = "all",
+    seeds: Seeds = None,
+    steps: StudySteps = None,
+    source_steps: SourceSteps = None,
+    learning_rate: options.LearningRate = None,
+    batch_size: options.BatchSize = None,
+    length: Length = None,
+    test: StudyTest = None,
+    workers: Workers = 1,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Measure which task's expert helps which, every two of them. Stopped, it goes on where it was."""
+    from pitune.commands._set_up import check_writable, quieten
+
+    check_writable(out)
+    quieten()
+    from pitune.reports import save_transfer_svg
+    from pitune.studies.transfer import TransferPlan, run_transfer
+
+    source_training, training = _training(steps, source_steps, learning_rate, batch_size)
+    plan = TransferPlan(
+        tuple(tasks or IMAGES),
+        method,
+        read_shots([shots])[0],
+        read_shots([source_shots])[0],
+        seeds or 1,
+        seed,
+        test or TransferPlan.test,
+        length,
+        backbone,
+        device,
+        source_training,
+        training,
+    )
+    result = run_transfer(plan, out, workers)
+    for stage in ("adapted", "zero-adaptation"):
+        save_transfer_svg(result, stage, out / f"{stage}.svg")
+    report(as_json, result, [*_transfer(result), f"all of it: {out / 'results.json'}, {out / 'adapted.svg'}"])
+
+
+def coop(
+    tasks: MoreTasks = None,
+    sources: Sources = None,
+    out: StudyOut = Path("coop"),
+    methods: Kinds = None,
+    shots: StudyShots = None,
+    source_shots: SourceShots = "all",
+    seeds: Seeds = None,
+    steps: StudySteps = None,
+    source_steps: SourceSteps = None,
+    learning_rate: options.LearningRate = None,
+    batch_size: options.BatchSize = None,
+    length: Length = None,
+    mixing: Annotated[str, typer.Option(help="How often sources are drawn.")] = "balanced",
+    test: StudyTest = None,
+    workers: Workers = 1,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """CoOp's protocol, 1 to 16 shots: each task alone, and from a source over the others (or over --source)."""
+    targets = tasks or list(IMAGES)
+    settings = _training(steps, source_steps, learning_rate, batch_size)
+    given = (methods, shots, source_shots, seeds, seed, test, length, mixing, backbone, device)
+    _run("coop", sources or targets, targets, out, workers, as_json, settings, *given)
+
+
+def elevater(
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TASK…", help="Tasks; ELEVATER's twenty unless given.", show_default=False),
+    ] = None,
+    sources: Sources = None,
+    out: StudyOut = Path("elevater"),
+    methods: Kinds = None,
+    shots: StudyShots = None,
+    source_shots: SourceShots = "all",
+    seeds: Seeds = None,
+    steps: StudySteps = None,
+    source_steps: SourceSteps = None,
+    learning_rate: options.LearningRate = None,
+    batch_size: options.BatchSize = None,
+    length: Length = None,
+    mixing: Annotated[str, typer.Option(help="How often sources are drawn.")] = "balanced",
+    test: StudyTest = None,
+    workers: Workers = 1,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """ELEVATER's protocol, 5, 20 and 50 shots of which one in five is to stop by; metrics are the official ones."""
+    from pitune.tasks import declared_names
+
+    targets = tasks or [name for name in declared_names() if name.startswith("elevater/")]
+    settings = _training(steps, source_steps, learning_rate, batch_size)
+    given = (methods, shots, source_shots, seeds, seed, test, length, mixing, backbone, device)
+    _run("elevater", sources or targets, targets, out, workers, as_json, settings, *given)
+
+
+def cross_task(
+    tasks: Annotated[list[str], typer.Argument(metavar="TASK…", help="Tasks to carry the source over to.")],
+    sources: Annotated[
+        list[str], typer.Option("--source", metavar="TASK", help="A task to learn the source on; repeatable.")
+    ],
+    out: StudyOut = Path("cross-task"),
+    methods: Kinds = None,
+    shots: StudyShots = None,
+    source_shots: SourceShots = "all",
+    seeds: Seeds = None,
+    steps: StudySteps = None,
+    source_steps: SourceSteps = None,
+    learning_rate: options.LearningRate = None,
+    batch_size: options.BatchSize = None,
+    length: Length = None,
+    mixing: Annotated[str, typer.Option(help="How often sources are drawn.")] = "balanced",
+    test: StudyTest = None,
+    workers: Workers = 1,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Cross-task generalisation: one source over the --source tasks, carried to other tasks, none of them among it."""
+    from pitune.commands._set_up import quieten
+
+    quieten()
+    from pitune.tasks import load_task
+
+    known = {load_task(source).name for source in sources}
+    kept = [task for task in tasks if load_task(task).name not in known]
+    for task in [task for task in tasks if task not in kept]:
+        note(f"{task} is left out of the targets: it is a source")
+    if not kept:
+        raise InputError("every target is a source; expected other tasks")
+    settings = _training(steps, source_steps, learning_rate, batch_size)
+    given = (methods, shots, source_shots, seeds, seed, test, length, mixing, backbone, device)
+    _run("cross-task", sources, kept, out, workers, as_json, settings, *given)
+
+
+def _training(
+    steps: int | None, source_steps: int | None, learning_rate: float | None, batch_size: int | None
+) -> tuple[TrainingSettings, TrainingSettings]:
+    """Return how sources and how targets are trained."""
+    from pitune.commands._set_up import make_settings
+    from pitune.studies._prompts import ADAPTATION, SOURCE
+    from pitune.training import TrainingSettings
+
+    both = {"learning_rate": learning_rate, "batch_size": batch_size}
+    return (
+        make_settings(TrainingSettings, {**both, "steps": source_steps}, SOURCE),
+        make_settings(TrainingSettings, {**both, "steps": steps}, ADAPTATION),
+    )
+
+
+def _run(
+    protocol: Protocol,
+    sources: list[str],
+    targets: list[str],
+    out: Path,
+    workers: int,
+    as_json: bool,
+    settings: tuple[TrainingSettings, TrainingSettings],
+    methods: list[str] | None,
+    shots: list[str] | None,
+    source_shots: str,
+    seeds: int | None,
+    seed: int,
+    test: int | None,
+    length: int | None,
+    mixing: str,
+    backbone: str,
+    device: str | None,
+) -> None:
+    from pitune.commands._set_up import check_writable, quieten
+
+    check_writable(out)
+    quieten()
+    from pitune.multitask import read_mixing
+    from pitune.studies.prompts import KINDS, SHOTS, PromptPlan, run_prompts
+
+    plan = PromptPlan(
+        protocol,
+        tuple(sources),
+        tuple(targets),
+        tuple(methods or KINDS),
+        read_shots(shots) if shots else SHOTS[protocol],
+        read_shots([source_shots])[0],
+        seeds or PromptPlan.seeds,
+        seed,
+        test,
+        length,
+        str(read_mixing(mixing)),
+        backbone,
+        device,
+        *settings,
+    )
+    result = run_prompts(plan, out, workers)
+    report(as_json, result, [*_prompts(result), f"all of it: {out / 'results.json'}"])
+
+
+def _prompts(result: Mapping[str, Any]) -> Iterator[Table]:
+    for shots in dict.fromkeys(one["shots"] for one in result["means"]):
+        few = "all" if shots is None else f"{shots}"
+        means = [(one["method"], one["mean"], one["tasks"]) for one in result["means"] if one["shots"] == shots]
+        yield table((f"{few} shots", "mean over tasks", "tasks"), means)
+        gains = [
+            (
+                gain["baseline"].removesuffix(" alone"),
+                *(round(100 * gain[part], 1) for part in ("mean", "low", "high")),
+                gain["wins"],
+                gain["losses"],
+                gain["seeds"],
+            )
+            for gain in result["gains"]
+            if gain["shots"] == shots
+        ]
+        yield table(("from multitask over alone", "points", "from", "to", "win", "loss", "seeds"), gains)
+
+
+def _transfer(result: Mapping[str, Any]) -> Iterator[Table]:
+    names = result["tasks"]
+    stages: tuple[Literal["zero-adaptation", "adapted"], ...] = ("zero-adaptation", "adapted")
+    for stage in stages:
+        matrix = result["transfer"]["test"][stage]
+        rows = [
+            (name, *(None if one is None else round(one, 2) for one in line))
+            for name, line in zip(names, matrix, strict=True)
+        ]
+        yield table((f"{stage}: from", *names), rows)
+    correlations = result["correlations"]
+    rows = [(kind, *(correlations[stage][kind]["rho"] for stage in stages)) for kind in correlations["adapted"]]
+    yield table(("similarity", *(f"rank correlation, {stage}" for stage in stages)), rows)
