@@ -73,10 +73,11 @@ def transfer(
     quieten()
     from pitune.reports import save_transfer_svg
     from pitune.studies.transfer import TransferPlan, run_transfer
+    from pitune.tasks import expand
 
     source_training, training = _training(steps, source_steps, learning_rate, batch_size)
     plan = TransferPlan(
-        tuple(tasks or IMAGES),
+        tuple(expand(tasks or IMAGES)),
         method,
         read_shots([shots])[0],
         read_shots([source_shots])[0],
@@ -186,8 +187,9 @@ def cross_task(
     from pitune.commands._set_up import quieten
 
     quieten()
-    from pitune.tasks import load_task
+    from pitune.tasks import expand, load_task
 
+    tasks, sources = list(expand(tasks)), list(expand(sources))
     known = {load_task(source).name for source in sources}
     kept = [task for task in tasks if load_task(task).name not in known]
     for task in [task for task in tasks if task not in kept]:
@@ -239,11 +241,12 @@ def _run(
     quieten()
     from pitune.multitask import read_mixing
     from pitune.studies.prompts import KINDS, SHOTS, PromptPlan, run_prompts
+    from pitune.tasks import expand
 
     plan = PromptPlan(
         protocol,
-        tuple(sources),
-        tuple(targets),
+        tuple(expand(sources)),
+        tuple(expand(targets)),
         tuple(methods or KINDS),
         read_shots(shots) if shots else SHOTS[protocol],
         read_shots([source_shots])[0],

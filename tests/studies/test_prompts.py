@@ -1,0 +1,123 @@
+"""The prompt studies on tiny tasks: no target among its sources, the protocols' draws, and nothing done twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pitune.cli import main
+from pitune.errors import InputError
+from pitune.experts import ExpertPool, load_expert
+from pitune.multitask import Member, fit_multitask
+from pitune.studies import _prompts as shared
+from pitune.studies import prompts as module
+from pitune.studies.prompts import PromptPlan, arms, drawn, run_prompts
+from pitune.tasks import Task, declaration
+from pitune.training import Data, TrainingSettings, fit_expert
+
+STEPS = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches():
+    shared.open_backbone.cache_clear()
+    shared.open_task.cache_clear()
+    yield
+    shared.open_backbone.cache_clear()
+
+
+@pytest.fixture
+def plan(tiny_task_paths) -> PromptPlan:
+    tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place"))
+    settings = {"source_training": STEPS, "training": STEPS}
+    return PromptPlan("coop", tasks, tasks[:2], ("text_prompt",), (2,), seeds=2, test=6, length=3, **settings)
+
+
+def test_every_target_is_measured_alone_and_from_a_source_without_it(pocket_is_tiny, plan, tmp_path) -> None:
+    found = run_prompts(plan, tmp_path, progress=False)
+    assert found == json.loads((tmp_path / "results.json").read_text())
+    keys = {(row["task"], row["method"], row["seed"]) for row in found["rows"]}
+    assert len(keys) == len(found["rows"]) == 2 * 3 * 2
+    sources = {expert.card.tasks for expert in ExpertPool(tmp_path / "sources")}
+    assert sources == {("taste", "place"), ("mood", "place")}
+    values = {(row["task"], row["method"], row["seed"]): row["value"] for row in found["rows"]}
+    _, alone, many = arms("text_prompt")
+    (gain,) = found["gains"]
+    expected = [values[t, many, s] - values[t, alone, s] for t in ("mood", "taste") for s in (0, 1)]
+    assert gain["mean"] == pytest.approx(sum(expected) / 4)
+    assert gain["low"] <= gain["mean"] <= gain["high"]
+
+
+def test_a_second_run_trains_nothing_and_other_settings_are_refused(
+    pocket_is_tiny, plan, tmp_path, monkeypatch
+) -> None:
+    before = run_prompts(plan, tmp_path, progress=False)
+    monkeypatch.setattr(module, "adapted", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(shared, "fit_multitask", lambda *_, **__: pytest.fail("trained a source again"))
+    assert run_prompts(plan, tmp_path, progress=False) == before
+    with pytest.raises(InputError, match="other tasks or settings is kept here"):
+        run_prompts(replace(plan, test=5), tmp_path, progress=False)
+
+
+def test_workers_find_the_same(pocket_is_tiny, plan, tmp_path) -> None:
+    one = run_prompts(replace(plan, seeds=1), tmp_path, progress=False)
+    assert [row["seed"] for row in one["rows"]] == [0] * 6
+    more = run_prompts(plan, tmp_path, progress=False)  # seeds join what is there
+    assert [row for row in more["rows"] if row["seed"] == 0] == one["rows"]
+
+
+def test_elevater_stops_by_one_in_five_of_the_shots(tiny_tasks, plan) -> None:
+    task = tiny_tasks["place"]
+    data = drawn(replace(plan, protocol="elevater"), task, 5, 0)
+    assert (len(data.train), len(data.validation)) == (12, 3)
+    assert {example.target for example in data.validation} == set(task.answers)
+    assert not {example.id for example in data.train} & {example.id for example in data.validation}
+    train = {example.id for example in task.examples("train")}
+    assert {example.id for example in (*data.train, *data.validation)} <= train
+    coop = drawn(plan, task, 5, 0)
+    assert (len(coop.train), len(coop.validation)) == (15, 9)  # the task's validation part has 3 a class
+
+
+def test_a_target_without_other_sources_is_refused(pocket_is_tiny, plan, tmp_path) -> None:
+    with pytest.raises(InputError, match="'mood' has no source but itself"):
+        run_prompts(replace(plan, sources=plan.sources[:1]), tmp_path, progress=False)
+    assert not (tmp_path / "plan.json").exists()
+
+
+def test_what_is_chosen_never_depends_on_test_examples(tiny_backbone, tiny_tasks) -> None:
+    """The released code picks its checkpoint on the test set."""
+    whole = tiny_tasks["taste"]
+    blind = Task(whole.name, {k: v for k, v in whole.splits.items() if k != "test"}, whole.answers)
+    found = []
+    for task in (whole, blind):
+        data = Data(task.examples("train"), task.examples("validation"))
+        alone, _ = fit_expert(tiny_backbone, task, data, "text_prompt", STEPS)
+        many, _ = fit_multitask(tiny_backbone, [Member(task, data)], "text_prompt", settings=STEPS)
+        found.append([value for one in (alone, many) for value in one.tensors.values()])
+    assert all(bool((a == b).all()) for a, b in zip(*found, strict=True))
+
+
+def test_hateful_memes_is_measured_by_its_own_metric() -> None:
+    """The released code reports its accuracy."""
+    assert declaration("elevater/hateful-memes").metric == "roc-auc"
+    assert declaration("elevater/voc-2007").metric == "11-point-map"
+    assert declaration("elevater/oxford-iiit-pets").metric == "mean-per-class"
+
+
+@pytest.mark.parametrize("study", ["coop", "elevater", "cross-task"])
+def test_from_the_command_line(pocket_is_tiny, tiny_task_paths, tmp_path, capsys, study) -> None:
+    names = [str(tiny_task_paths[name]) for name in ("taste", "place")]
+    sources = [part for name in ("mood", "taste") for part in ("--source", str(tiny_task_paths[name]))]
+    shots = "5" if study == "elevater" else "2"
+    given = ["study", study, *names, *sources, "--out", str(tmp_path), "--shots", shots, "--seeds", "1", "--json"]
+    given += ["--steps", "2", "--source-steps", "2", "--test", "6", "--method", "lora"]
+    assert main(given) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["study"] == study
+    targets = {row["task"] for row in found["rows"]}
+    assert targets == ({"place"} if study == "cross-task" else {"taste", "place"})
+    assert {mean["method"] for mean in found["means"]} == {"zero-shot", "lora alone", "lora from multitask"}
+    name = "mood-taste-lora-all-0" if study == "cross-task" else "mood-lora-all-0"
+    assert load_expert(tmp_path / "sources" / name).method == "lora"

@@ -1,0 +1,140 @@
+"""N × N transfer: the normalisation and its guard, the similarities, and a study that goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pitune.errors import InputError
+from pitune.reports import save_transfer_svg
+from pitune.studies import _prompts as shared
+from pitune.studies import transfer as module
+from pitune.studies._rows import Row
+from pitune.studies._similarities import label_similarity, similarities
+from pitune.studies.transfer import (
+    TransferPlan,
+    correlation,
+    off_diagonal,
+    read_transfer,
+    run_transfer,
+    transfer_matrix,
+)
+from pitune.training import TrainingSettings
+
+STEPS = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
+NAMES = ("mood", "taste", "colour")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches():
+    shared.open_backbone.cache_clear()
+    shared.open_task.cache_clear()
+    yield
+    shared.open_backbone.cache_clear()
+
+
+@pytest.fixture
+def plan(tiny_task_paths) -> TransferPlan:
+    tasks = tuple(str(tiny_task_paths[name]) for name in NAMES)
+    return TransferPlan(tasks, "visual_prompt", 2, 4, test=6, length=2, source_training=STEPS, training=STEPS)
+
+
+def rows_of(values) -> list[Row]:
+    return [
+        Row(task=task, method=f"{method} (test)", shots=2, seed=seed, metric="accuracy", value=value, n=6, seconds=0)
+        for (task, method), seeds in values.items()
+        for seed, value in enumerate(seeds)
+    ]
+
+
+def test_transfer_is_the_share_of_the_targets_own_gain() -> None:
+    rows = rows_of(
+        {
+            ("a", "zero-shot"): [0.4, 0.4],
+            ("a", "from a"): [0.8, 0.8],
+            ("a", "alone"): [0.5, 0.7],
+            ("a", "from b"): [0.3, 0.5],
+            ("a", "from b, adapted"): [0.8, 0.8],
+            ("b", "zero-shot"): [0.5, 0.5],
+            ("b", "from b"): [0.51, 0.51],
+            ("b", "alone"): [0.3, 0.3],
+            ("b", "from a"): [0.9, 0.9],
+            ("b", "from a, adapted"): [0.4, 0.4],
+        }
+    )
+    plain = transfer_matrix(rows, ["a", "b"], "test", "zero-adaptation")
+    assert plain[0][0] == pytest.approx(1.0)
+    assert plain[1][0] == pytest.approx(0.0)
+    assert plain[0][1] is None  # b's own gain is 0.01: dividing by it would say nothing
+    assert plain[1][1] is None
+    after = transfer_matrix(rows, ["a", "b"], "test", "adapted")
+    assert after[1][0] == pytest.approx(2.0)  # (0.8 − 0.4) / (0.6 − 0.4)
+    assert after[0][1] == pytest.approx(0.5)  # both lose, the adapted one half as much
+
+
+def test_correlation_is_over_ordered_pairs_that_have_a_transfer() -> None:
+    alike = np.array([[1.0, 0.9, 0.2], [0.9, 1.0, 0.5], [0.2, 0.5, 1.0]])
+    matrix = [[1.0, 0.8, -0.3], [0.7, 1.0, None], [-0.1, 0.2, 1.0]]
+    found = correlation(matrix, alike)
+    assert found["pairs"] == 5
+    assert found["rho"] > 0.9
+    assert correlation([[1.0, None], [0.3, 1.0]], alike[:2, :2]) == {"rho": None, "pairs": 1}
+
+
+def test_label_similarity_is_the_best_cosine_from_both_sides() -> None:
+    first = torch.eye(3)[:2]
+    second = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.6, 0.8], [0.0, 0.0, 1.0]])
+    assert label_similarity(first, second) == pytest.approx(((1 + 0.6) / 2 + (1 + 0.6 + 0) / 3) / 2)
+    assert label_similarity(first, second) == pytest.approx(label_similarity(second, first))
+    assert label_similarity(first, first) == pytest.approx(1.0)
+
+
+def test_similarities_are_symmetric_and_see_which_tasks_share_their_words(tiny_backbone, tiny_tasks) -> None:
+    found = similarities(tiny_backbone, [tiny_tasks[name] for name in NAMES], 8)
+    assert set(found) == {"visual", "label", "Fisher"}
+    for matrix in found.values():
+        np.testing.assert_allclose(matrix, matrix.T, atol=1e-6)
+        np.testing.assert_allclose(np.diag(matrix), 1.0, atol=1e-5)
+    assert found["Fisher"][0, 1] > found["Fisher"][0, 2]
+    assert found["visual"][0, 1] > found["visual"][0, 2]
+
+
+def test_each_pair_is_a_row_and_nothing_is_measured_twice(pocket_is_tiny, plan, tmp_path, monkeypatch) -> None:
+    found = run_transfer(plan, tmp_path, progress=False)
+    assert len(found["rows"]) == 2 * (3 * 3 + 6 * 2)  # both parts: own, alone and backbone; every pair twice
+    assert len(off_diagonal(found, "adapted")) <= 6
+    assert found == json.loads((tmp_path / "results.json").read_text())
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines[:-3]) + "\n")
+    made = []
+    true = module.adapted
+    monkeypatch.setattr(module, "adapted", lambda *a, **k: made.append(1) or true(*a, **k))
+    again = run_transfer(plan, tmp_path, progress=False)
+    assert again["transfer"] == found["transfer"]
+    assert 1 <= len(made) <= 2
+    with pytest.raises(InputError, match="other tasks or settings"):
+        run_transfer(replace(plan, shots=3), tmp_path, progress=False)
+    save_transfer_svg(found, "adapted", tmp_path / "map.svg")
+    drawn = (tmp_path / "map.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert drawn.count("<rect") == 1 + 9
+
+
+def test_reading_a_matrix_back(pocket_is_tiny, tmp_path) -> None:
+    file = tmp_path / "results.json"
+    matrix = [[1.0, 0.5, None], [0.4, 1.0, 0.1], [0.2, 0.3, 1.0]]
+    file.write_text(json.dumps({"tasks": ["a", "b", "c"], "transfer": {"validation": {"adapted": matrix}}}))
+    np.testing.assert_array_equal(read_transfer(file, ["b", "a"]), [[1.0, 0.4], [0.5, 1.0]])
+    with pytest.raises(InputError, match="no transfer from 'a' to 'c'"):
+        read_transfer(file, ["a", "c"])
+    with pytest.raises(InputError, match="no task 'd'"):
+        read_transfer(file, ["a", "d"])
+
+
+def test_one_task_is_no_study(pocket_is_tiny, plan, tmp_path) -> None:
+    with pytest.raises(InputError, match="expected 2 tasks"):
+        run_transfer(replace(plan, tasks=plan.tasks[:1]), tmp_path, progress=False)
