@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pitune.api import evaluate as evaluate
     from pitune.api import fit as fit
+    from pitune.api import fit_multitask as fit_multitask
     from pitune.api import neighbours as neighbours
     from pitune.api import task_graph as task_graph
     from pitune.api import tune as tune
@@ -45,6 +46,7 @@ _HOMES = {
     "export_peft": "pitune.experts",
     "few_shot": "pitune.tasks",
     "fit": "pitune.api",
+    "fit_multitask": "pitune.api",
     "import_peft": "pitune.experts",
     "load_backbone": "pitune.backbones",
     "load_expert": "pitune.experts",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pitune import multitask
 from pitune.backbones import Backbone
 from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneResult, TuneSettings, tune_expert
+from pitune.multitask import Member, Scope, embed_tasks
 from pitune.prediction import Embedding, TaskGraph, build_graph, embed, embedding, find_neighbours
 from pitune.tasks import Split, Task
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert, sample
@@ -23,16 +26,47 @@ def fit(
     settings: TrainingSettings | None = None,
     run: Path | None = None,
     progress: bool = False,
+    start: Expert | None = None,
     **config: Any,
 ) -> Expert:
     """Train an expert for a task and embed the task by its Fisher information.
 
     `shots` examples a class, or all; `config` holds the method's own settings, such as `r=8`. With a `run`
-    folder, an interrupted run goes on where it stopped and ends at the same bytes (on CPU).
+    folder, an interrupted run goes on where it stopped and ends at the same bytes (on CPU). From the common
+    starting values, or from the expert `start`, such as one of `fit_multitask` (MVLPT, stage 2); its kind must
+    be `method`, and all its tensors must fit.
     """
     data = sample(task, shots, seed)
-    expert, _ = fit_expert(backbone, task, data, method, settings, run=run, progress=progress, **config)
+    expert, _ = fit_expert(backbone, task, data, method, settings, start, run, progress, **config)
     return embed(backbone, task, expert, data.train)
+
+
+def fit_multitask(
+    backbone: Backbone,
+    tasks: Sequence[Task],
+    method: str = "lora",
+    shots: int | None = None,
+    seed: int = 0,
+    mixing: str = "balanced",
+    scope: Scope = "task",
+    settings: TrainingSettings | None = None,
+    run: Path | None = None,
+    progress: bool = False,
+    start: Expert | None = None,
+    **config: Any,
+) -> Expert:
+    """Train one expert over several tasks and embed it by their mean (MVLPT, stage 1; with `start`, stage 2 (b)).
+
+    `mixing` says how often each task is drawn: `balanced`, `proportional`, `temperature=2` or `capped=256`.
+    With the scope `task` an example is scored over its own task's answers, with `union` over those of all. The
+    best step is that of the lowest validation loss, averaged over tasks. Raise `InputError` naming the task
+    that cannot be part of a mixture, before anything is trained.
+    """
+    members = [Member(task, sample(task, shots, seed)) for task in tasks]
+    expert, _ = multitask.fit_multitask(
+        backbone, members, method, mixing, scope, seed, settings, start, run, progress, **config
+    )
+    return embed_tasks(backbone, members, expert)
 
 
 def task_graph(pool: ExpertPool, by: Embedding = "probe") -> TaskGraph:

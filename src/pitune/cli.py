@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pitune import __version__
-from pitune.commands import demo, evaluate, fit, graph, pool, predict, study, tasks, tune
+from pitune.commands import demo, evaluate, fit, graph, multitask, pool, predict, study, tasks, tune
 from pitune.errors import InputError
 
 _INTERRUPTED = 130  # as shells report a command that was stopped by the keyboard
@@ -32,6 +32,7 @@ app.command("fit")(fit.fit)
 app.command("graph")(graph.graph)
 app.command("neighbours")(graph.neighbours)
 app.command("tune")(tune.tune)
+app.command("multitask")(multitask.multitask)
 app.command("eval")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.add_typer(pool_app, name="pool")

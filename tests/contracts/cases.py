@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from families import FAMILIES, Tiny, build
@@ -81,7 +81,8 @@ def tiny(family: str) -> Tiny:
     return build(family)
 
 
-POCKET = ("lora", "adapter", "bitfit", "layernorm", "ia3", "prefix", "prompt", "deep_prompt")
+SPOKEN = ("text_prompt", "unified_prompt")  # kinds that join the words of answers, which a batch then holds as tokens
+POCKET = ("lora", "adapter", "bitfit", "layernorm", "ia3", "prefix", "prompt", "deep_prompt", "visual_prompt", *SPOKEN)
 CASES = [(family, name) for family in FAMILIES for name in method_names() if name in tiny(family).places]
 CASES += [("pocket", name) for name in POCKET]
 _MADE: dict[tuple[str, str], Case] = {}
@@ -93,6 +94,8 @@ def make_case(pair: tuple[str, str], pocket: Backbone, pocket_batch: Batch) -> C
         family, name = pair
         backbone: Backbone = pocket if family == "pocket" else tiny(family)
         batch = pocket_batch if family == "pocket" else tiny(family).batch
+        if family == "pocket" and name in SPOKEN:
+            batch = replace(batch, answers=pocket._answer_tokens(("sea", "hill", "town")))
         made = Case(family, backbone, batch, get_method(name))
         made.experts.extend(made.train(seed, **made.settings(seed)) for seed in range(3))
         _MADE[pair] = made

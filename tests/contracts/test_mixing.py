@@ -106,9 +106,9 @@ def test_experts_of_two_kinds_do_not_mix(tiny_backbone, pocket_batch) -> None:
 @pytest.mark.parametrize("pair", [pair for pair in CASES if pair[0] == "pocket" and pair[1] != "lora"])
 def test_experts_of_unlike_settings_are_refused_by_the_name_of_the_setting(tiny_backbone, pocket_batch, pair) -> None:
     found = make_case(pair, tiny_backbone, pocket_batch)
-    field = "length" if "length" in found.method.config.model_fields else "target_modules"
     config = dict(found.experts[1].config)
-    config[field] = 2 if field == "length" else config[field][:1]
+    field = next(name for name in ("length", "text_length", "target_modules") if name in config)
+    config[field] = config[field][:1] if field == "target_modules" else 2
     other = Expert(found.method.name, config, found.experts[1].tensors, found.experts[1].card)
     with pytest.raises(InputError, match=f"differ in {field}"):
         mix([found.experts[0], other], [0.5, 0.5])

@@ -87,11 +87,35 @@ class Projection(nn.Module):
         return torch.cat([self.conse(seen).unsqueeze(1), grid], 1)
 
 
+class AnswerWords(nn.Module):
+    """The words of answers, looked up apart from those of inputs: the one place where an expert may join answers.
+
+    It hangs in the trunk, where experts attach, and adds nothing to its parameters or its state.
+    """
+
+    def __init__(self, trunk: BertModel) -> None:
+        super().__init__()
+        self.config = trunk.config
+        known = trunk.embeddings.word_embeddings
+        self.words = nn.Embedding(known.num_embeddings, known.embedding_dim, device="meta")
+        del self.words.weight
+        self.words.register_buffer("weight", known.weight.data, persistent=False)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pooled_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the words (C, T, D), which of them are read (C, T), and which make up the answer's vector (C, T)."""
+        return self.words(input_ids), attention_mask, pooled_mask
+
+    def carries_expert(self) -> bool:
+        """Return whether anything has joined the words."""
+        return any(module._forward_hooks or module._forward_pre_hooks for module in self.modules())
+
+
 class PocketModel(nn.Module):
     """Text, image, or both to one unit vector.
 
     Experts attach inside `trunk`. Answers go through `answer_trunk`, which shares the trunk's weights and
-    never carries an expert, so that their vectors are computed once.
+    never carries an expert, so that their vectors are computed once. What may join an answer is vectors among
+    its words, in `trunk.answers`.
     """
 
     def __init__(self, trunk: BertModel, projection: Projection) -> None:
@@ -100,6 +124,8 @@ class PocketModel(nn.Module):
         self.projection = projection
         shared = {id(tensor): tensor for tensor in (*trunk.parameters(), *trunk.buffers())}
         self.answer_trunk = copy.deepcopy(trunk, shared)
+        self.answers = AnswerWords(trunk)
+        trunk.add_module("answers", self.answers)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return unit vectors (B, D) for token ids, image features, or image features before token ids."""
@@ -120,10 +146,12 @@ class PocketModel(nn.Module):
         return pooled if seen is None else F.normalize(pooled + self.projection.residual * seen, dim=-1)
 
     def encode_answers(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return unit vectors (C, D) for the texts of answers."""
-        embedded = self.answer_trunk.embeddings.word_embeddings(input_ids)
-        mask = attention_mask.to(embedded.dtype)
-        return F.normalize(mean_pool(run_trunk(self.answer_trunk, embedded, mask), mask), dim=-1)
+        """Return unit vectors (C, D) for the texts of answers; vectors of an expert are read but not averaged."""
+        embedded, read, pooled = self.answers(
+            input_ids=input_ids, attention_mask=attention_mask, pooled_mask=attention_mask
+        )
+        hidden = run_trunk(self.answer_trunk, embedded, read.to(embedded.dtype))
+        return F.normalize(mean_pool(hidden, pooled), dim=-1)
 
     def forward(self, inputs: Mapping[str, Tensor], answers: Tensor) -> Tensor:
         """Return scores (B, C): the cosine of input and answer (C, D), times the learned scale."""

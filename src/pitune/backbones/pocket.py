@@ -71,15 +71,16 @@ class Pocket:
         if has_text:
             inputs |= self._tokens([task.input_text(example) or "" for example in examples])
         answers = batch_answers(examples, task, self.device)
-        vectors = self._encoded(tuple(task.answer_text(answer) for answer in answers.texts))
+        read = self._read_answers(tuple(task.answer_text(answer) for answer in answers.texts))
         ids = tuple(example.id for example in examples)
-        return Batch(ids, inputs, vectors, answers.target, answers.allowed, answers.relevant)
+        return Batch(ids, inputs, read, answers.target, answers.allowed, answers.relevant)
 
     def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
-        answers, allowed = batch.answers, batch.allowed
+        read, allowed = batch.answers, batch.allowed
         if candidates is not None:
-            answers, allowed = self._encoded(tuple(candidates)), None
-        return masked_log_softmax(self.model(batch.inputs, answers), allowed)
+            read, allowed = self._read_answers(tuple(candidates)), None
+        vectors = read if read.is_floating_point() else self.model.encode_answers(read[:, 0], read[:, 1])
+        return masked_log_softmax(self.model(batch.inputs, vectors), allowed)
 
     def losses(self, batch: Batch) -> Tensor:
         return target_losses(self.scores(batch), batch.target, batch.relevant)
@@ -102,14 +103,21 @@ class Pocket:
         )
         return {name: value.to(self.device) for name, value in encoded.items()}
 
+    def _read_answers(self, texts: tuple[str, ...]) -> Tensor:
+        """Return answers' vectors (C, D), or where an expert joins their words, token ids and mask (C, 2, T)."""
+        return self._answer_tokens(texts) if self.model.answers.carries_expert() else self._encoded(texts)
+
+    def _answer_tokens(self, texts: tuple[str, ...]) -> Tensor:
+        tokens = self._tokens(texts)
+        return torch.stack([tokens["input_ids"], tokens["attention_mask"]], 1)
+
     def _encode_answers(self, texts: tuple[str, ...]) -> Tensor:
         return torch.stack([self._answer(text) for text in texts])
 
     @torch.no_grad()
     def _encode_answer(self, text: str) -> Tensor:
         """Encode one text by itself: captions return among ever other candidates, and stay the same to the bit."""
-        tokens = self._tokens((text,))
-        return self.model.encode_answers(tokens["input_ids"], tokens["attention_mask"])[0]
+        return self.model.encode_answers(*self._answer_tokens((text,)).unbind(1))[0]
 
     def _image_features(self, examples: Sequence[Example]) -> Features:
         return self._cache.get(
@@ -132,6 +140,7 @@ def _places(trunk: nn.Module) -> dict[str, tuple[str, ...]]:
     named = list(trunk.named_modules())
     attention = ("self.query", "self.key", "self.value", "output.dense")
     below = tuple(f"{layer}.output.dense" for layer in layers)
+    words = ("answers", "answers.words")
     return {
         "lora": tuple(f"{layer}.attention.{part}" for layer in layers for part in attention),
         "adapter": tuple(f"{layer}.{part}.dense" for layer in layers for part in ("attention.output", "output")),
@@ -142,6 +151,9 @@ def _places(trunk: nn.Module) -> dict[str, tuple[str, ...]]:
         "prefix": tuple(f"{layer}.attention.self" for layer in layers),
         "prompt": tuple(layers),
         "deep_prompt": tuple(layers),
+        "text_prompt": words,
+        "visual_prompt": tuple(layers),
+        "unified_prompt": (*words, *layers),
     }
 
 

@@ -91,6 +91,12 @@ Settings = Annotated[
         "--set", metavar="NAME=VALUE", help="A setting of this kind of expert, the value in YAML; repeatable."
     ),
 ]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXPERT", help="Start from this expert: its folder, or its name in the pool.", show_default=False
+    ),
+]
 Shots = Annotated[int | None, typer.Option(help="Examples a class; all of them unless given.", show_default=False)]
 Neighbours = Annotated[int, typer.Option("-k", "--k", min=1, help="How many neighbours.")]
 RunFolder = Annotated[

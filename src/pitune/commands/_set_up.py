@@ -82,6 +82,13 @@ def find_expert(name_or_folder: str, pool: Path | None) -> Expert:
     return open_pool(pool).get(name_or_folder) if pool else load_expert(name_or_folder)
 
 
+def find_start(name_or_folder: str | None, pool: Path | None) -> Expert | None:
+    """Load the expert to start from, if one was named; a name without a folder of that name is one in the pool."""
+    if name_or_folder is None:
+        return None
+    return find_expert(name_or_folder, None if Path(name_or_folder).is_dir() else pool)
+
+
 def make_settings(kind: type[Settings], given: Mapping[str, Any], base: Settings | None = None) -> Settings:
     """Return settings with what was given, the rest as in `base`; raise `InputError` that names the flag."""
     rest = base.model_dump() if base else {}

@@ -20,6 +20,7 @@ def fit(
     batch_size: options.BatchSize = None,
     rank: Annotated[int | None, typer.Option(help="Rank of a LoRA.", show_default=False)] = None,
     own_settings: options.Settings = None,
+    start: options.Start = None,
     pool: Annotated[Path | None, typer.Option(metavar="DIR", help="Add the expert here.", show_default=False)] = None,
     name: options.ExpertName = None,
     out: options.Out = None,
@@ -35,11 +36,20 @@ def fit(
     """Train an expert for a task. Stopped half-way, the same command goes on where it was."""
     from pitune.commands._deliver import check_delivery, deliver
     from pitune.commands._runs import begin, finish, outcome, plan_run
-    from pitune.commands._set_up import check_settings, make_settings, method_config, open_backbone, open_task, quieten
+    from pitune.commands._set_up import (
+        check_settings,
+        find_start,
+        make_settings,
+        method_config,
+        open_backbone,
+        open_task,
+        quieten,
+    )
 
     quieten()
     from pitune import api
-    from pitune.training import TrainingSettings, expert_name, sample
+    from pitune.experts import digest
+    from pitune.training import TrainingSettings, continued, expert_name, sample
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     settings = make_settings(TrainingSettings, given)
@@ -47,7 +57,8 @@ def fit(
     known = open_task(task, columns)
     sample(known, shots, seed)
     model = open_backbone(backbone, device, dtype)
-    check_settings(model, method, own)
+    begun = find_start(start, pool)
+    check_settings(model, method, continued(begun, model, method, own))
     inputs = {
         "backbone": model.fingerprint,
         "task": [known.name, known.data_hash],
@@ -56,6 +67,7 @@ def fit(
         "shots": shots,
         "seed": seed,
         "settings": settings.model_dump(),
+        **({"start": digest(begun)} if begun else {}),
     }
     planned = plan_run("fit", inputs, run)
     called = name or expert_name(known, method, shots, seed)
@@ -63,7 +75,7 @@ def fit(
     if not planned.ended:
         begin(planned)
         note(f"training a {method} expert for {known.name}; its run is kept in {planned.folder}")
-        made = api.fit(model, known, method, shots, seed, settings, planned.state, watched(), **own)
+        made = api.fit(model, known, method, shots, seed, settings, planned.state, watched(), begun, **own)
         card = made.card
         result = {
             "task": known.name,

@@ -41,6 +41,12 @@ class Card(BaseModel):
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     parents: tuple[Parent, ...] = ()
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of all tasks that it was trained on: one, or those of a mixture."""
+        named = self.hyperparameters.get("tasks")
+        return tuple(map(str, named)) if isinstance(named, list | tuple) else (self.task,)
+
 
 @dataclass(frozen=True, eq=False)
 class Expert:

@@ -53,7 +53,7 @@ class TextPrompt:
 
     def attach(self, backbone: Backbone, config: TextPromptSettings) -> Attachment:
         with Insertion(backbone.module) as insertion:
-            embedding = _embedding(insertion, config.embedding)
+            embedding = embedding_of(insertion, config.embedding)
             shape = (config.length, embedding.embedding_dim)
             own = Values(vectors=(config.classes, *shape) if config.classes else shape)
             insertion.add(config.embedding, self.name, own, embedding.weight)
@@ -99,12 +99,14 @@ def put_words(
 
     def make_room(arguments: Arguments) -> None:
         ids = arguments["input_ids"]
-        ends = _ends(reader, ids)
+        ends = _ends(reader, arguments)
         source, slot = _layout(_cut(reader, ids, ends, length), ends, before_name, length)
         slots[:] = [slot]
         arguments["input_ids"] = ids.gather(1, source)
         if arguments.get("attention_mask") is not None:
             arguments["attention_mask"] = arguments["attention_mask"].gather(1, source)
+        if arguments.get("pooled_mask") is not None:  # where a text is the mean of its words, of those alone
+            arguments["pooled_mask"] = arguments["pooled_mask"].gather(1, source).masked_fill(slot >= 0, 0)
 
     def fill(ids: Tensor, embedded: Tensor) -> Tensor:
         slot, own = slots.pop(), vectors().to(embedded.dtype)
@@ -134,21 +136,26 @@ def _layout(ids: Tensor, ends: Tensor, before_name: int, length: int) -> tuple[T
     return source, slot
 
 
-def _ends(tower: nn.Module, ids: Tensor) -> Tensor:
-    """Return where [EOS] stands in each text (B,)."""
-    eos = int(_setting(tower, "eos_token_id"))
+def _ends(tower: nn.Module, arguments: Arguments) -> Tensor:
+    """Return where [EOS] stands in each text (B,): by its id, or last where a tower names no id."""
+    ids: Tensor = arguments["input_ids"]
+    named = getattr(_config(tower), "eos_token_id", None)
+    if named is None:
+        mask: Tensor = arguments["attention_mask"]
+        return mask.sum(1) - 1
+    eos = int(named)
     if eos == 2:  # CLIP's first configurations say 2 and mean the largest id
         return ids.argmax(-1)
     return ids.eq(eos).int().argmax(-1)
 
 
-def _setting(tower: nn.Module, name: str) -> Any:
-    return getattr(tower.config, name)
+def _config(tower: nn.Module) -> Any:
+    return tower.config
 
 
 def _cut(tower: nn.Module, ids: Tensor, ends: Tensor, length: int) -> Tensor:
     """Cut padding that the vectors leave no room for; raise `InputError` if a text itself does not fit."""
-    most = int(_setting(tower, "max_position_embeddings"))
+    most = int(_config(tower).max_position_embeddings)
     if ids.shape[1] + length <= most:
         return ids
     if int(ends.max()) + 1 + length > most:
@@ -159,7 +166,8 @@ def _cut(tower: nn.Module, ids: Tensor, ends: Tensor, length: int) -> Tensor:
     return ids[:, : most - length]
 
 
-def _embedding(insertion: Insertion, name: str) -> nn.Embedding:
+def embedding_of(insertion: Insertion, name: str) -> nn.Embedding:
+    """Return the module that looks words up; raise `InputError` if it is something else."""
     found = insertion.find(name)
     if not isinstance(found, nn.Embedding):
         raise InputError(f"{name!r} is a {type(found).__name__}; expected the embedding of tokens")

@@ -30,7 +30,7 @@ from pitune.experts._method import (
     same_config,
 )
 from pitune.experts._stacks import route
-from pitune.experts.text_prompt import TEXT_PROMPT, TextPromptSettings, put_words
+from pitune.experts.text_prompt import TEXT_PROMPT, TextPromptSettings, embedding_of, put_words
 from pitune.experts.visual_prompt import VISUAL_PROMPT, VisualPromptSettings, patch_of, visual_start
 
 _LABEL = "unified_prompt"
@@ -96,7 +96,7 @@ class UnifiedPrompt:
 
     def attach(self, backbone: Backbone, config: UnifiedPromptSettings) -> Attachment:
         with Insertion(backbone.module) as insertion:
-            words = insertion.find(config.embedding).get_parameter("weight")
+            words = embedding_of(insertion, config.embedding).weight
             depth = len(config.layers) if config.deep else 1
             text = (config.text_length, words.shape[1])
             visual = (depth, config.visual_length, width_of(insertion.find(config.layers[0])))

@@ -289,6 +289,4 @@ class Trial:
     def _continued(self, expert: Expert) -> Expert:
         """Train a neighbour's expert on the target, for as many steps as one of the target's own."""
         training = self.plan.tuning.training
-        return fit_expert(
-            self.backbone, self.task, self.data, "lora", training, expert.tensors, self.folder / "continued"
-        )[0]
+        return fit_expert(self.backbone, self.task, self.data, "lora", training, expert, self.folder / "continued")[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,22 @@ import torch
 from torch import Tensor
 
 from pitune.backbones import Backbone
-from pitune.experts import Card, Expert, Tensors, attached, get_method, initial_tensors, make_config
+from pitune.errors import InputError
+from pitune.experts import (
+    Attached,
+    Card,
+    Expert,
+    Method,
+    MethodConfig,
+    Tensors,
+    attached,
+    check_tensors,
+    get_method,
+    initial_tensors,
+    make_config,
+)
 from pitune.tasks import Example, Task, few_shot
+from pitune.training._evaluate import check_backbone
 from pitune.training._loop import Trained, train
 from pitune.training._settings import TrainingSettings
 
@@ -35,6 +49,32 @@ class SingleLearner:
         return torch.zeros(())
 
 
+def continued(start: Expert | None, backbone: Backbone, method: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an expert that goes on from `start`: those of the start, whatever else is given.
+
+    Raise `InputError` if `start` is of another backbone or kind, or differs in a setting that was asked for.
+    """
+    if start is None:
+        return dict(config)
+    check_backbone(start, backbone)
+    if start.method != method:
+        raise InputError(f"cannot start from {start.name!r}: it is of kind {start.method!r}, expected {method!r}")
+    for name, value in config.items():
+        if start.config.get(name) != value:
+            raise InputError(
+                f"{name} is {value!r}, but {start.name!r}, to start from, has {start.config.get(name)!r}; leave it out"
+            )
+    return dict(start.config)
+
+
+def start_learner(place: Attached, kind: Method, config: MethodConfig, start: Tensors | None) -> SingleLearner:
+    """Return an expert about to train, from the common starting values or from `start`, all of whose keys must fit."""
+    if start is not None:
+        check_tensors(place.shapes, start, f"the {kind.name} expert to start from")
+    first = initial_tensors(kind, place.shapes, INITIAL_SEED, config) if start is None else start
+    return SingleLearner({name: value.clone().to(place.backbone.device) for name, value in first.items()})
+
+
 @dataclass(frozen=True)
 class Data:
     """The examples a run may use, and how they were drawn."""
@@ -53,8 +93,12 @@ def sample(task: Task, shots: int | None, seed: int) -> Data:
 
 def expert_name(task: Task, method: str, shots: int | None, seed: int) -> str:
     """Return the name of an expert after what it was trained on."""
-    stem = task.name.removeprefix("pocket/").lower().replace("/", "-").replace(" ", "-")
-    return f"{stem}-{method}-{'all' if shots is None else shots}-{seed}"
+    return f"{expert_stem(task.name)}-{method}-{'all' if shots is None else shots}-{seed}"
+
+
+def expert_stem(task: str) -> str:
+    """Return the part of an expert's name that says which task it is for."""
+    return task.removeprefix("pocket/").lower().replace("/", "-").replace(" ", "-")
 
 
 def fit_expert(
@@ -63,18 +107,21 @@ def fit_expert(
     data: Data,
     method: str = "lora",
     settings: TrainingSettings | None = None,
-    start: Tensors | None = None,
+    start: Expert | None = None,
     run: Path | None = None,
     progress: bool = False,
     **config: Any,
 ) -> tuple[Expert, Trained]:
-    """Train an expert of a kind on `data`, from the common starting values or from `start`."""
+    """Train an expert of a kind on `data`, from the common starting values or from the expert `start`.
+
+    Raise `InputError` naming the first tensor of `start` that is missing, extra or of another shape: nothing of
+    it is passed over.
+    """
     settings = settings or TrainingSettings()
     kind = get_method(method)
-    chosen = make_config(kind, backbone, **config)
+    chosen = make_config(kind, backbone, **continued(start, backbone, method, config))
     with attached(backbone, kind, chosen) as place:
-        first = start or initial_tensors(kind, place.shapes, INITIAL_SEED, chosen)
-        learner = SingleLearner({name: value.clone().to(backbone.device) for name, value in first.items()})
+        learner = start_learner(place, kind, chosen, start.tensors if start else None)
         title = task.name if progress else ""
         trained = train(place, learner, task, data.train, data.validation, settings, data.seed, run, title)
     card = Card(
@@ -87,6 +134,10 @@ def fit_expert(
         seed=data.seed,
         metric=task.metric,
         validation=trained.validation if data.validation else None,
-        hyperparameters={**settings.model_dump(), "best_step": trained.best_step},
+        hyperparameters={
+            **settings.model_dump(),
+            "best_step": trained.best_step,
+            **({"start": start.name} if start else {}),
+        },
     )
     return Expert(method, chosen.model_dump(mode="json"), dict(learner.values), card), trained

@@ -1,0 +1,133 @@
+"""Prompts on pocket: words join the answers, pictures join the input, and everything else is read as before."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pitune.backbones._pocket_model import mean_pool, run_trunk
+from pitune.experts import attached, get_method, initial_tensors, make_config
+from pitune.experts.unified_prompt import fold
+from pitune.prediction.fisher import fisher_at
+from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+WORDS = "answers.words.text_prompt.vectors"
+
+
+def placed(backbone, method, **settings):
+    kind = get_method(method)
+    config = make_config(kind, backbone, **settings)
+    return kind, config, attached(backbone, kind, config)
+
+
+def random_tensors(shapes, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def test_text_vectors_are_read_among_an_answers_words_and_not_averaged(tiny_backbone, tiny_tasks) -> None:
+    task = tiny_tasks["colour"]
+    model, examples = tiny_backbone.model, task.examples("test")[:5]
+    plain = tiny_backbone.prepare(examples, task)
+    _, _, place = placed(tiny_backbone, "text_prompt", length=3)
+    with torch.no_grad(), place as inside:
+        tensors = random_tensors(inside.shapes)
+        batch = tiny_backbone.prepare(examples, task)
+        found = inside.scores(tensors, batch)
+    tokens = tiny_backbone._tokens(task.answers)
+    rows = []
+    for ids, mask in zip(tokens["input_ids"], tokens["attention_mask"], strict=True):
+        words = model.trunk.embeddings.word_embeddings(ids[mask.bool()])
+        spoken = torch.cat([words[:1], tensors[WORDS], words[1:]])[None]
+        hidden = run_trunk(model.answer_trunk, spoken, torch.ones(spoken.shape[:2]))
+        rows.append(torch.cat([hidden[0, :1], hidden[0, 4:]]).mean(0))
+    expected = model(plain.inputs, F.normalize(torch.stack(rows), dim=-1)).log_softmax(-1)
+    torch.testing.assert_close(found, expected, **CLOSE)
+    for name, value in plain.inputs.items():
+        assert torch.equal(batch.inputs[name], value)
+
+
+def test_only_what_joins_the_words_has_answers_encoded_again(tiny_backbone, tiny_tasks, monkeypatch) -> None:
+    task = tiny_tasks["colour"]
+    calls = []
+    encode = tiny_backbone.model.encode_answers
+
+    def counted(*arguments):
+        calls.append(1)
+        return encode(*arguments)
+
+    tiny_backbone._encoded.cache_clear()
+    tiny_backbone._answer.cache_clear()
+    monkeypatch.setattr(tiny_backbone.model, "encode_answers", counted)
+    data = Data(task.examples("train")[:8], (), None, 0)
+    settings = TrainingSettings(steps=4, batch_size=8)
+    counts = {}
+    for method in ("lora", "visual_prompt", "text_prompt"):
+        calls.clear()
+        fit_expert(tiny_backbone, task, data, method, settings)
+        counts[method] = len(calls)
+    assert counts == {"lora": len(task.answers), "visual_prompt": 0, "text_prompt": 4}  # the first keeps each answer
+
+
+def test_visual_vectors_stand_behind_the_token_of_classes(tiny_backbone, tiny_tasks) -> None:
+    task = tiny_tasks["colour"]
+    model, batch = tiny_backbone.model, tiny_backbone.prepare(task.examples("test")[:5], task)
+    _, _, place = placed(tiny_backbone, "visual_prompt", length=3, deep=False)
+    with torch.no_grad(), place as inside:
+        tensors = random_tensors(inside.shapes)
+        found = inside.scores(tensors, batch)
+        seen = model.projection.class_vector(batch.inputs["image_logits"])
+        image = model.trunk.embeddings(inputs_embeds=model.projection(batch.inputs["image_tokens"], seen))
+    own = next(iter(tensors.values())).expand(5, -1, -1)  # without positions, as in the paper
+    hidden = torch.cat([image[:, :1], own, image[:, 1:]], 1)
+    for layer in model.trunk.encoder.layer:
+        hidden = layer(hidden, None)
+    kept = torch.cat([hidden[:, :1], hidden[:, 4:]], 1)
+    pooled = F.normalize(mean_pool(kept, torch.ones(kept.shape[:2])), dim=-1)
+    vectors = F.normalize(pooled + model.projection.residual * seen, dim=-1)
+    scores = model.projection.log_scale.exp() * vectors @ batch.answers.T
+    torch.testing.assert_close(found, scores.log_softmax(-1), **CLOSE)
+
+
+@pytest.mark.parametrize("method", ["text_prompt", "visual_prompt", "unified_prompt"])
+def test_prompts_learn_and_their_fisher_information_is_that_of_a_loop(
+    tiny_backbone, tiny_tasks, method, monkeypatch
+) -> None:
+    task = tiny_tasks["colour"]
+    data = Data(task.examples("train"), task.examples("validation"), None, 0)
+    settings = TrainingSettings(steps=20, batch_size=16, learning_rate=5e-2, evaluations=4)
+    expert, _ = fit_expert(tiny_backbone, task, data, method, settings)
+    before, after = (evaluate_expert(tiny_backbone, task, one, task.examples("test")).loss for one in (None, expert))
+    assert after < before
+    kind, _, place = placed(tiny_backbone, method)
+    with place as inside:
+        given = (inside, expert.tensors, list(expert.tensors), task, data.train[:6], "empirical", 0)
+        together = fisher_at(*given, 4)
+        monkeypatch.setattr(tiny_backbone, "vectorises", False)
+        one_by_one = fisher_at(*given, 4)
+    for name, value in one_by_one.items():
+        torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-9)
+    assert kind.name == method
+
+
+def test_a_folded_unified_prompt_scores_the_same(tiny_backbone, tiny_tasks) -> None:
+    task = tiny_tasks["colour"]
+    data = Data(task.examples("train")[:16], (), None, 0)
+    settings = TrainingSettings(steps=5, batch_size=16, learning_rate=5e-2)
+    expert, _ = fit_expert(tiny_backbone, task, data, "unified_prompt", settings, text_length=2, visual_length=3)
+    folded = fold(expert)
+    assert folded.parameters < expert.parameters
+    whole, kept = (evaluate_expert(tiny_backbone, task, one, task.examples("test")).scores for one in (expert, folded))
+    torch.testing.assert_close(kept, whole, **CLOSE)
+
+
+def test_the_place_for_words_adds_nothing_to_the_trunk(tiny_backbone) -> None:
+    trunk = tiny_backbone.module
+    assert not any(name.startswith("answers") for name in [*trunk.state_dict(), *dict(trunk.named_parameters())])
+    assert torch.equal(trunk.answers.words.weight, trunk.embeddings.word_embeddings.weight)
+    kind, config, place = placed(tiny_backbone, "lora")
+    with place as inside:
+        names = initial_tensors(kind, inside.shapes, 0, config)
+    assert all(name.startswith("encoder.layer.") for name in names)
