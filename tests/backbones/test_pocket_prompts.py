@@ -108,7 +108,7 @@ def test_prompts_learn_and_their_fisher_information_is_that_of_a_loop(
         monkeypatch.setattr(tiny_backbone, "vectorises", False)
         one_by_one = fisher_at(*given, 4)
     for name, value in one_by_one.items():
-        torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-9)
+        torch.testing.assert_close(together[name], value, rtol=5e-3, atol=1e-9)
     assert kind.name == method
 
 
