@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,6 +12,7 @@ from pitune.cli import main
 from pitune.errors import InputError
 from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
+from pitune.reports import write_comparison
 from pitune.studies import compare as compare_module
 from pitune.studies._full import full_fine_tuning
 from pitune.studies.compare import METHODS, ComparePlan, run_compare
@@ -107,3 +109,18 @@ def test_the_command_prints_tables_and_refuses_odd_shots(pocket_is_tiny, plan, t
 def test_pocket_20_is_fourteen_of_one_kind_of_input_and_six_of_both():
     assert len(POCKET_20) == len(set(POCKET_20)) == 20
     assert expand(["pocket-20", "pocket/spam", "pocket/mnist"]) == [*POCKET_20, "pocket/spam"]
+
+
+def test_the_figure_and_tables_say_what_the_rows_say(pocket_is_tiny, plan, tmp_path):
+    found = run_compare(replace(plan, methods=("single", "pi")), tmp_path, progress=False)
+    write_comparison(found, tmp_path, "pitune study compare")
+    text = (tmp_path / "results.md").read_text()
+    single = found["means"][0]
+    assert single["method"] == "single"
+    assert f"| **mean** | {single['mean']:.3f} |" in text
+    drawing = ElementTree.fromstring((tmp_path / "gains.svg").read_bytes())
+    circles = drawing.findall("{http://www.w3.org/2000/svg}circle")
+    gains = sorted(found["gains"][0]["tasks"].values(), reverse=True)
+    places = [float(circle.attrib["cx"]) for circle in circles]
+    assert len(places) == len(gains) == 4
+    assert places == sorted(places, reverse=True)

@@ -45,6 +45,7 @@ class Pocket:
         self._cache = cache
         self._own = _contents(model.trunk)
         self._vectors: dict[tuple[str | None, str | None], Tensor] = {}
+        self._encoded = lru_cache(maxsize=64)(self._encode_answers)
         self._answer = lru_cache(maxsize=_ANSWERS)(self._encode_answer)
 
     @property
@@ -127,7 +128,7 @@ class Pocket:
 
     def _read_answers(self, texts: tuple[str, ...]) -> Tensor:
         """Return answers' vectors (C, D), or where an expert joins their words, token ids and mask (C, 2, T)."""
-        return self._answer_tokens(texts) if self.model.answers.carries_expert() else self._encode_answers(texts)
+        return self._answer_tokens(texts) if self.model.answers.carries_expert() else self._encoded(texts)
 
     def _answer_tokens(self, texts: tuple[str, ...]) -> Tensor:
         tokens = self._tokens(texts)
@@ -139,8 +140,7 @@ class Pocket:
     @torch.no_grad()
     def _encode_answer(self, text: str) -> Tensor:
         """Encode one text by itself: captions return among ever other candidates, and stay the same to the bit."""
-        tokens = self._tokens((text,))
-        return self.model.encode_answers(tokens["input_ids"], tokens["attention_mask"])[0]
+        return self.model.encode_answers(*self._answer_tokens((text,)).unbind(1))[0]
 
     def _image_features(self, examples: Sequence[Example]) -> Features:
         return self._cache.get(

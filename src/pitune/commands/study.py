@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,13 +66,17 @@ def compare(
 
     check_writable(out)
     quieten()
+    from pitune.reports import write_comparison
     from pitune.studies.compare import QUICK, RESULTS, ComparePlan, run_compare
 
     base = QUICK if quick else ComparePlan()
     plan = _plan(base, tasks, shots, seeds, steps, test, methods=tuple(methods or base.methods), k=k, first_seed=seed)
     plan = replace(plan, backbone=backbone, device=device)
     result = run_compare(plan, out, workers, progress=True)
-    report(as_json, result, [*comparison(result), f"rows, means and gains: {out / RESULTS}"])
+    write_comparison(result, out, shlex.join(["pitune", *sys.argv[1:]]))
+    report(
+        as_json, result, [*comparison(result), f"all of it: {out / RESULTS}, {out / 'results.md'}, {out / 'gains.svg'}"]
+    )
 
 
 def settings(
