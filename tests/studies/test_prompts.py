@@ -116,6 +116,7 @@ def test_from_the_command_line(pocket_is_tiny, tiny_task_paths, tmp_path, capsys
     assert main(given) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["study"] == study
+    assert "| place | " in (tmp_path / "results.md").read_text()
     targets = {row["task"] for row in found["rows"]}
     assert targets == ({"place"} if study == "cross-task" else {"taste", "place"})
     assert {mean["method"] for mean in found["means"]} == {"zero-shot", "lora alone", "lora from multitask"}

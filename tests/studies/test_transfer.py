@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pitune.errors import InputError
-from pitune.reports import save_transfer_svg
+from pitune.reports import write_transfer
 from pitune.studies import _prompts as shared
 from pitune.studies import transfer as module
 from pitune.studies._rows import Row
@@ -104,7 +104,11 @@ def test_similarities_are_symmetric_and_see_which_tasks_share_their_words(tiny_b
 
 
 def test_each_pair_is_a_row_and_nothing_is_measured_twice(pocket_is_tiny, plan, tmp_path, monkeypatch) -> None:
+    first = run_transfer(replace(plan, stages=("zero-adaptation",)), tmp_path, progress=False)
+    assert len(first["rows"]) == 2 * (3 * 2 + 6)
+    assert off_diagonal(first, "adapted") == []
     found = run_transfer(plan, tmp_path, progress=False)
+    assert found["transfer"]["test"]["zero-adaptation"] == first["transfer"]["test"]["zero-adaptation"]
     assert len(found["rows"]) == 2 * (3 * 3 + 6 * 2)  # both parts: own, alone and backbone; every pair twice
     assert len(off_diagonal(found, "adapted")) <= 6
     assert found == json.loads((tmp_path / "results.json").read_text())
@@ -118,8 +122,9 @@ def test_each_pair_is_a_row_and_nothing_is_measured_twice(pocket_is_tiny, plan, 
     assert 1 <= len(made) <= 2
     with pytest.raises(InputError, match="other tasks or settings"):
         run_transfer(replace(plan, shots=3), tmp_path, progress=False)
-    save_transfer_svg(found, "adapted", tmp_path / "map.svg")
-    drawn = (tmp_path / "map.svg").read_text()
+    write_transfer(found, tmp_path, "pitune study transfer …")
+    assert (tmp_path / "results.md").read_text().count("\n| colour |") == 2
+    drawn = (tmp_path / "adapted.svg").read_text()
     assert drawn.startswith("<svg")
     assert drawn.count("<rect") == 1 + 9
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -59,6 +61,7 @@ def transfer(
     batch_size: options.BatchSize = None,
     length: Length = None,
     test: StudyTest = None,
+    adapt: Annotated[bool, typer.Option(help="Adapt each pair to the target, too, which is the long part.")] = True,
     workers: Workers = 1,
     backbone: options.BackboneName = "pocket",
     seed: options.Seed = 0,
@@ -71,8 +74,8 @@ def transfer(
 
     check_writable(out)
     quieten()
-    from pitune.reports import save_transfer_svg
-    from pitune.studies.transfer import TransferPlan, run_transfer
+    from pitune.reports import write_transfer
+    from pitune.studies.transfer import STAGES, TransferPlan, run_transfer
     from pitune.tasks import expand
 
     source_training, training = _training(steps, source_steps, learning_rate, batch_size)
@@ -84,6 +87,7 @@ def transfer(
         seeds or 1,
         seed,
         test or TransferPlan.test,
+        STAGES if adapt else STAGES[:1],
         length,
         backbone,
         device,
@@ -91,9 +95,9 @@ def transfer(
         training,
     )
     result = run_transfer(plan, out, workers)
-    for stage in ("adapted", "zero-adaptation"):
-        save_transfer_svg(result, stage, out / f"{stage}.svg")
-    report(as_json, result, [*_transfer(result), f"all of it: {out / 'results.json'}, {out / 'adapted.svg'}"])
+    write_transfer(result, out, shlex.join(["pitune", *sys.argv[1:]]))
+    kept = ", ".join(str(out / name) for name in ("results.json", "results.md", "adapted.svg", "zero-adaptation.svg"))
+    report(as_json, result, [*_transfer(result), f"all of it: {kept}"])
 
 
 def coop(
@@ -240,6 +244,7 @@ def _run(
     check_writable(out)
     quieten()
     from pitune.multitask import read_mixing
+    from pitune.reports import write_prompts
     from pitune.studies.prompts import KINDS, SHOTS, PromptPlan, run_prompts
     from pitune.tasks import expand
 
@@ -260,7 +265,8 @@ def _run(
         *settings,
     )
     result = run_prompts(plan, out, workers)
-    report(as_json, result, [*_prompts(result), f"all of it: {out / 'results.json'}"])
+    write_prompts(result, out, shlex.join(["pitune", *sys.argv[1:]]))
+    report(as_json, result, [*_prompts(result), f"all of it: {out / 'results.json'}, {out / 'results.md'}"])
 
 
 def _prompts(result: Mapping[str, Any]) -> Iterator[Table]:

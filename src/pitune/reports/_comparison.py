@@ -24,18 +24,18 @@ def write_comparison(result: Mapping[str, Any], folder: Path, command: str) -> N
     write_atomic(folder / "gains.svg", gains_figure(result["gains"], "single"))
     parts = [f"`{command}`\n"]
     for shots in dict.fromkeys(row["shots"] for row in result["rows"]):
-        parts += [f"## {_named(shots)}\n", _gains_table(result["gains"], shots), _task_table(result["rows"], shots)]
+        parts += [f"## {named(shots)}\n", _gains_table(result["gains"], shots), task_table(result["rows"], shots)]
     write_atomic(folder / "results.md", "\n".join(parts).encode())
 
 
-def _named(shots: int | None) -> str:
+def named(shots: int | None) -> str:
     return "All labels" if shots is None else f"{shots} shots"
 
 
 def _gains_table(gains: Sequence[Mapping[str, Any]], shots: int | None) -> str:
     rows = []
     for gain in (one for one in gains if one["shots"] == shots):
-        mean, low, high = (_points(gain[part]) for part in ("mean", "low", "high"))
+        mean, low, high = (points(gain[part]) for part in ("mean", "low", "high"))
         ties = len(gain["tasks"]) - gain["wins"] - gain["losses"]
         counts = f"{gain['wins']} / {ties} / {gain['losses']}"
         rows.append(f"| {gain['baseline']} | {mean} | [{low}, {high}] | {counts} | {gain['seeds']} |")
@@ -43,7 +43,7 @@ def _gains_table(gains: Sequence[Mapping[str, Any]], shots: int | None) -> str:
     return "\n".join([head, *rows, ""])
 
 
-def _task_table(rows: Sequence[Mapping[str, Any]], shots: int | None) -> str:
+def task_table(rows: Sequence[Mapping[str, Any]], shots: int | None) -> str:
     """Return a line a task and a column a method: means over seeds, and at the end the mean over tasks."""
     values: dict[str, dict[str, list[float]]] = {}
     for row in rows:
@@ -67,7 +67,7 @@ def _cell(values: Sequence[float] | None, best: float) -> str:
     return f"**{text}**" if fmean(values) == best else text
 
 
-def _points(value: float) -> str:
+def points(value: float) -> str:
     text = fixed(100 * value, 1)
     return text if value <= 0 else f"+{text}"
 
@@ -81,8 +81,8 @@ def gains_figure(gains: Sequence[Mapping[str, Any]], baseline: str) -> bytes:
     tasks = sorted({task for gain in found for task in gain["tasks"]}, key=lambda task: -_sum(found, task))
     names = [task.removeprefix("pocket/") for task in tasks]
     left = max((columns(name) for name in names), default=0) * _CHARACTER + 16
-    points = [100 * value for gain in found for value in gain["tasks"].values()] or [0.0]
-    marks = ticks(min(0.0, *points), max(0.0, *points))
+    shown = [100 * value for gain in found for value in gain["tasks"].values()] or [0.0]
+    marks = ticks(min(0.0, *shown), max(0.0, *shown))
 
     def at(value: float) -> float:
         return left + _PLOT * (value - marks[0]) / (marks[-1] - marks[0])
@@ -99,10 +99,10 @@ def gains_figure(gains: Sequence[Mapping[str, Any]], baseline: str) -> bytes:
         for number, gain in enumerate(found):
             if task in gain["tasks"]:
                 value = 100 * gain["tasks"][task]
-                said = tag("title", f"{name}, {_named(gain['shots'])}: {_points(value / 100)} points")
+                said = tag("title", f"{name}, {named(gain['shots'])}: {points(value / 100)} points")
                 style = {"fill": "var(--k0)"} if number == 0 else {"fill": "none"}
                 parts.append(tag("circle", said, cx=at(value), cy=y, r=6, stroke="var(--k0)", stroke_width=2, **style))
-    legend = " · ".join(f"{sign} {_named(gain['shots'])}" for sign, gain in zip("●○", found, strict=False))
+    legend = " · ".join(f"{sign} {named(gain['shots'])}" for sign, gain in zip("●○", found, strict=False))
     title = f"π-Tuning's gain over {baseline}, points: {legend}"
     parts.append(tag("text", title, x=8, y=20))
     size = (left + _PLOT + 30, bottom + 30)

@@ -62,6 +62,7 @@ class TransferPlan:
     seeds: int = 1
     first_seed: int = 0
     test: int = 200
+    stages: tuple[Stage, ...] = STAGES
     length: int | None = None
     backbone: str = "pocket"
     device: str | None = None
@@ -71,42 +72,55 @@ class TransferPlan:
 
 @dataclass(frozen=True)
 class Pair:
-    """One source and one target; without a target, the source's own expert; with itself, the target alone."""
+    """One source and one target at one stage; without a target, the source's own expert; with itself, the target."""
 
     plan: TransferPlan
     out: Path
     source: str
     target: str = ""
     seed: int = 0
+    stage: Stage = "zero-adaptation"
 
 
 def run_transfer(plan: TransferPlan, out: Path, workers: int = 1, progress: bool = True) -> dict[str, Any]:
-    """Train each task's own expert, then measure every pair as it is and adapted to the target's few labels.
+    """Train each task's own expert, then measure every pair as it is, and at last adapted to the target's few labels.
 
-    Each pair is a row as soon as it is known. Raise `InputError` before anything is trained if the plan cannot be
-    carried out.
+    Each pair is a row as soon as it is known, and `results.json` is there after either stage. Raise `InputError`
+    before anything is trained if the plan cannot be carried out.
     """
     names = _checked(plan)
     backbone = open_backbone(plan.backbone, plan.device)
     keep_plan(out / "plan.json", {**_common(plan), "backbone": backbone.fingerprint})
     run_jobs(_train_source, [Pair(plan, out, task) for task in plan.tasks], workers, "sources" if progress else "")
-    rows = Rows(out / ROWS)
-    pairs = [
-        Pair(plan, out, source, target, seed)
-        for seed in range(plan.first_seed, plan.first_seed + plan.seeds)
-        for target in plan.tasks
-        for source in plan.tasks
-    ]
-    waiting = [pair for pair in pairs if any(_key(pair, name, part) not in rows for name, part in _measures(pair))]
-    run_jobs(_measure, waiting, workers, "pairs" if progress else "")
+    alike = similarities(backbone, [open_task(task) for task in plan.tasks], plan.shots)
+    pairs: list[Pair] = []
+    found: dict[str, Any] = {}
+    for stage in STAGES if "adapted" in plan.stages else STAGES[:1]:
+        new = [
+            Pair(plan, out, source, target, seed, stage)
+            for seed in range(plan.first_seed, plan.first_seed + plan.seeds)
+            for target in plan.tasks
+            for source in plan.tasks
+        ]
+        rows = Rows(out / ROWS)
+        waiting = [pair for pair in new if any(_key(pair, name, part) not in rows for name, part in _measures(pair))]
+        run_jobs(_measure, waiting, workers, stage if progress else "")
+        pairs += new
+        found = _results(plan, names, pairs, alike, out)
+        write_atomic(out / RESULTS, json_bytes(found))
+    return found
+
+
+def _results(
+    plan: TransferPlan, names: list[str], pairs: Sequence[Pair], alike: Mapping[str, NDArray[np.float64]], out: Path
+) -> dict[str, Any]:
     wanted = {_key(pair, name, part) for pair in pairs for name, part in _measures(pair)}
     kept = [row for row in Rows(out / ROWS) if row.key in wanted]
     matrices = {part: {stage: transfer_matrix(kept, names, part, stage) for stage in STAGES} for part in PARTS}
-    alike = similarities(backbone, [open_task(task) for task in plan.tasks], plan.shots)
-    found = {
+    return {
         "schema": 1,
         "study": "transfer",
-        "environment": environment(backbone),
+        "environment": environment(open_backbone(plan.backbone, plan.device)),
         "plan": TypeAdapter(TransferPlan).dump_python(plan, mode="json"),
         "tasks": names,
         "rows": [row.model_dump() for row in kept],
@@ -117,30 +131,28 @@ def run_transfer(plan: TransferPlan, out: Path, workers: int = 1, progress: bool
             for stage in STAGES
         },
     }
-    write_atomic(out / RESULTS, json_bytes(found))
-    return found
 
 
 def transfer_matrix(rows: Sequence[Row], names: Sequence[str], part: Part, stage: Stage) -> list[list[float | None]]:
-    """Return T (N, N), source by target, of means over seeds; None where the target's own gain is below `SMALL`."""
+    """Return T (N, N), source by target, of means over seeds.
+
+    None where the target's own gain is below `SMALL`, or the pair is not measured yet.
+    """
     values: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         values.setdefault((row.task, row.method), []).append(row.value)
 
     def mean(task: str, method: str) -> float:
-        return float(np.mean(values[task, f"{method} ({part})"]))
+        return float(np.mean(values.get((task, f"{method} ({part})"), [np.nan])))
 
-    matrix: list[list[float | None]] = []
-    for source in names:
-        line: list[float | None] = []
-        for target in names:
-            before = mean(target, ZERO_SHOT)
-            own = mean(target, f"from {target}" if stage == "zero-adaptation" else ALONE) - before
-            adaptation = ", adapted" if stage == "adapted" else ""
-            gain = mean(target, f"from {source}{adaptation}") - before if source != target else own
-            line.append(None if abs(own) < SMALL else gain / own)
-        matrix.append(line)
-    return matrix
+    def share(source: str, target: str) -> float | None:
+        before = mean(target, ZERO_SHOT)
+        own = mean(target, f"from {target}" if stage == "zero-adaptation" else ALONE) - before
+        adaptation = ", adapted" if stage == "adapted" else ""
+        gain = mean(target, f"from {source}{adaptation}") - before if source != target else own
+        return gain / own if abs(own) >= SMALL and np.isfinite(gain) else None
+
+    return [[share(source, target) for target in names] for source in names]
 
 
 def correlation(matrix: Sequence[Sequence[float | None]], alike: NDArray[np.float64]) -> dict[str, float | int | None]:
@@ -213,9 +225,11 @@ def _key(pair: Pair, name: str, part: Part) -> tuple[str, str, int | None, int]:
 
 def _measures(pair: Pair) -> list[tuple[str, Part]]:
     """Return what is measured of a pair, on either part."""
-    source = open_task(pair.source).name
-    own = (ZERO_SHOT, f"from {source}", ALONE)
-    names = own if pair.source == pair.target else (f"from {source}", f"from {source}, adapted")
+    source, itself = open_task(pair.source).name, pair.source == pair.target
+    if pair.stage == "adapted":
+        names = [ALONE if itself else f"from {source}, adapted"]
+    else:
+        names = [*([ZERO_SHOT] if itself else []), f"from {source}"]
     return [(name, part) for name in names for part in PARTS]
 
 
