@@ -13,13 +13,13 @@ from pitune.backbones import Batch, has_several_labels
 from pitune.errors import InputError
 from pitune.experts import Attached, Tensors
 from pitune.multitask._mixing import Mixing, draw, quotas
-from pitune.tasks import Example, Task
-from pitune.training import Data, Look, by_length, epoch_batches, evaluate_tensors
+from pitune.tasks import Example, Task, open_image
+from pitune.training import Data, Look, epoch_batches, evaluate_tensors
 
 Scope = Literal["task", "union"]
 SCOPES: tuple[Scope, ...] = ("task", "union")
 MOST_VALIDATION = 64  # examples of each task that are looked at, so that many tasks cost no more than one large one
-_CHUNK = 32
+_SOME = 32
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,17 @@ class Mixture:
         self._epoch, self._order = -1, list[tuple[Task, list[Example]]]()
 
     def check(self, place: Attached) -> None:
-        """Raise `InputError` naming the task, before anything is trained, if the backbone cannot read an example."""
+        """Raise `InputError` naming the task, before anything is trained, if its examples cannot be read.
+
+        Every image is opened, and the backbone is given some examples of each task.
+        """
         for member in self._members:
+            examples = [*member.data.train, *member.validation]
             try:
-                for chunk in by_length([*member.data.train, *member.validation], _CHUNK):
-                    place.backbone.prepare(chunk, member.task)
+                for example in examples:
+                    if example.image is not None:
+                        open_image(example)
+                place.backbone.prepare(examples[:_SOME], member.task)
             except InputError as error:
                 raise InputError(f"{_refused(member.task)}: {error}") from error
 
