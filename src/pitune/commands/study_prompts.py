@@ -96,7 +96,7 @@ def transfer(
     )
     result = run_transfer(plan, out, workers)
     write_transfer(result, out, shlex.join(["pitune", *sys.argv[1:]]))
-    kept = ", ".join(str(out / name) for name in ("results.json", "results.md", "adapted.svg", "zero-adaptation.svg"))
+    kept = ", ".join(str(out / name) for name in ("results.json", "results.md", f"{plan.stages[-1]}.svg"))
     report(as_json, result, [*_transfer(result), f"all of it: {kept}"])
 
 

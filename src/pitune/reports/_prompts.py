@@ -35,7 +35,7 @@ def write_transfer(result: Mapping[str, Any], folder: Path, command: str) -> Non
     """Write `results.md`, `adapted.svg` and `zero-adaptation.svg` of `pitune study transfer`."""
     names = [name.removeprefix("pocket/") for name in result["tasks"]]
     parts = [f"`{command}`\n", _correlations(result["correlations"])]
-    for stage in _STAGES:
+    for stage in _STAGES if "adapted" in result["plan"]["stages"] else _STAGES[:1]:
         write_atomic(folder / f"{stage}.svg", transfer_figure(result, stage))
         lines = [f"| {stage}: from | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
         for name, line in zip(names, result["transfer"]["test"][stage], strict=True):
