@@ -29,16 +29,21 @@ from pitune.tasks import load_task
 NEIGHBOURS = 4
 
 
-def paired(first: Callable[[], object], second: Callable[[], object], rounds: int) -> dict[str, float]:
+def paired(
+    first: Callable[[], object],
+    second: Callable[[], object],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Time two calls in turn, A B A B, and return the median of each and of the ratio first / second."""
     first(), second()
     times: list[tuple[float, float]] = []
     for _ in range(rounds):
         taken = []
         for call in (first, second):
-            started = time.perf_counter()
+            started = clock()
             call()
-            taken.append(time.perf_counter() - started)
+            taken.append(clock() - started)
         times.append((taken[0], taken[1]))
     ratios = sorted(a / b for a, b in times)
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
