@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from pitune.studies.prompts import Protocol
     from pitune.training import TrainingSettings
 
-IMAGES = (
-    "pocket/mnist",
-    "pocket/digits",
-    "pocket/fashion",
-    "pocket/textile",
-    "pocket/emoji-images",
-    "pocket/openclipart-images",
-    "pocket/tuxpaint-images",
-)
 MoreTasks = Annotated[
     list[str] | None,
     typer.Argument(metavar="TASK…", help="Tasks; pocket's of images unless given.", show_default=False),
@@ -77,10 +68,11 @@ def transfer(
     from pitune.reports import write_transfer
     from pitune.studies.transfer import STAGES, TransferPlan, run_transfer
     from pitune.tasks import expand
+    from pitune.tasks._pocket_20 import VISION
 
     source_training, training = _training(steps, source_steps, learning_rate, batch_size)
     plan = TransferPlan(
-        tuple(expand(tasks or IMAGES)),
+        tuple(expand(tasks or VISION)),
         method,
         read_shots([shots])[0],
         read_shots([source_shots])[0],
@@ -123,7 +115,9 @@ def coop(
     config: options.Config = None,
 ) -> None:
     """CoOp's protocol, 1 to 16 shots: each task alone, and from a source over the others (or over --source)."""
-    targets = tasks or list(IMAGES)
+    from pitune.tasks._pocket_20 import VISION
+
+    targets = tasks or list(VISION)
     settings = _training(steps, source_steps, learning_rate, batch_size)
     given = (methods, shots, source_shots, seeds, seed, test, length, mixing, backbone, device)
     _run("coop", sources or targets, targets, out, workers, as_json, settings, *given)
