@@ -242,7 +242,7 @@ def _untrained(name: str, place: Attached, tensors: Tensors, task: Task, data: D
     if not data.validation:
         return Candidate(name, 0.0, (), 0, 0)
     found = evaluate_tensors(place, tensors, task, data.validation)
-    return Candidate(name, found.value, tuple(found.losses.tolist()), 0, 0)
+    return Candidate(name, found.value, tuple(found.calibrated.tolist()), 0, 0)
 
 
 def _fold(task: Task, data: Data, found: _Finished, settings: TuneSettings) -> Expert:
