@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from pitune.backbones import Backbone, load_backbone
 from pitune.backbones.dual_encoder import DualEncoder
+from pitune.errors import InputError
 from pitune.experts import attached, get_method, initial_tensors, make_config
 from pitune.tasks import Task, load_task, open_image
 
@@ -120,20 +121,33 @@ def test_many_classes_are_encoded_in_chunks_whose_activations_are_not_kept(
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_classes_with_vectors_of_their_own_are_encoded_together(
-    checkpoints: dict[str, Path], task: Task, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("words", [(), (5, 6)])
+def test_classes_keep_vectors_of_their_own_in_every_chunk(
+    words: tuple[int, ...], checkpoints: dict[str, Path], task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Even where all begin at the same words, as equal values of different parameters."""
     backbone = load_backbone(str(checkpoints["clip"]), "cpu")
     method = get_method("text_prompt")
-    config = make_config(method, backbone, length=2, classes=3)
-    losses = []
+    config = make_config(method, backbone, length=2, classes=3, words=words)
+    found = []
     for size in (2, 64):
         monkeypatch.setattr("pitune.backbones.dual_encoder._TEXTS", size)
         with attached(backbone, method, config) as place:
-            tensors = initial_tensors(method, place.shapes, 0, config)
-            losses.append(place.losses(tensors, backbone.prepare(task.examples("train")[:4], task)))
-    assert torch.equal(*losses)
-    assert backbone.texts_at_once is None  # type: ignore[attr-defined]
+            (vectors,) = initial_tensors(method, place.shapes, 0, config).values()
+            tensors = dict.fromkeys(place.shapes, vectors.requires_grad_())
+            loss = place.losses(tensors, backbone.prepare(task.examples("train")[:4], task)).sum()
+            loss.backward()
+            found.append((loss.detach(), vectors.grad))
+    assert found[0][1] is not None
+    assert bool(found[0][1].flatten(1).any(1).all())
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert backbone.before_texts is None  # type: ignore[attr-defined]
+    fewer = replace(task.examples("train")[0], candidates=("red", "blue"), target="red")
+    with attached(backbone, method, config) as place:
+        batch = backbone.prepare([fewer], replace(task, answers=None))
+        with pytest.raises(InputError, match="for 3 classes was given 2 answers"):
+            place.losses(tensors, batch)
 
 
 def test_several_labels(checkpoints: dict[str, Path], task: Task) -> None:
