@@ -45,7 +45,7 @@ class Words:
         self._marked = marked
 
     def __call__(self, texts: Sequence[str], **options: Any) -> dict[str, Any]:
-        rows = [[3 + hash(word) % 9000 for word in text.split()] + [2] for text in texts]
+        rows = [[3 + hash(word) % 9000 for word in text.split()] + [self.eos_token_id] for text in texts]
         rows = [[1, *row] if self._marked else row for row in rows]
         return self.pad({"input_ids": rows}) if options.get("return_tensors") else {"input_ids": rows}
 

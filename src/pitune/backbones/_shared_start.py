@@ -24,13 +24,13 @@ _PACKED = "pitune_packed"
 class _Packing:
     """How C texts of T places lie in one row: the `shared` first places, then each text's own S = T − shared.
 
-    `own` (N,) are the places among the C·S that hold a token; `place` (C·S,) says where in N each of them lies.
+    `own` (N,) are the places among the C·S that hold a token; `mask` (S, T) says what each of a text's own places sees.
     """
 
     texts: int
     shared: int
     own: Tensor
-    place: Tensor
+    mask: Tensor
 
     def pack(self, states: Tensor) -> Tensor:
         """Turn states (C, T, D) into one row (1, shared + N, D)."""
@@ -38,13 +38,14 @@ class _Packing:
         return torch.cat([states[0, : self.shared], rest.index_select(0, self.own)])[None]
 
     def unpack(self, row: Tensor) -> Tensor:
-        """Turn a row back into states (C, T, D); places without a token hold another's."""
+        """Turn a row back into states (C, T, D), zero where there is no token."""
         start = row[:, : self.shared].expand(self.texts, -1, -1)
         return torch.cat([start, self.spread(row[0, self.shared :])], 1)
 
     def spread(self, own: Tensor) -> Tensor:
-        """Turn own states (N, …) into (C, S, …)."""
-        return own.index_select(0, self.place).reshape(self.texts, -1, *own.shape[1:])
+        """Turn own states (N, …) into (C, S, …), zero where there is no token."""
+        places = own.new_zeros(self.texts * len(self.mask), *own.shape[1:])
+        return places.index_copy(0, self.own, own).reshape(self.texts, -1, *own.shape[1:])
 
 
 @contextmanager
@@ -99,8 +100,9 @@ def _plan(states: Tensor, kept: Tensor) -> _Packing:
     """Find how many places all texts begin with alike, by what will be read there (C, T, D), and pack the rest."""
     alike = (states == states[:1]).all(-1).all(0)
     shared = min(int(alike.int().cumprod(0).sum()), int(kept.sum(1).min()) - 1)  # each keeps one of its own
-    rest = kept[:, shared:].flatten()
-    return _Packing(len(states), shared, rest.nonzero().squeeze(1), (rest.cumsum(0) - 1).clamp_min(0))
+    own = kept[:, shared:].flatten().nonzero().squeeze(1)
+    mask = kept.new_ones(kept.shape[1] - shared, kept.shape[1]).tril(shared)
+    return _Packing(len(states), shared, own, mask)
 
 
 def _attend(
@@ -118,9 +120,8 @@ def _attend(
     def behind(states: Tensor) -> Tensor:  # (C, H, shared + S, D)
         return torch.cat([states[:, :, :start].expand(packing.texts, -1, -1, -1), apart(states)], 2)
 
-    own = apart(query)
-    length = own.shape[2]
-    mask = torch.ones(length, start + length, dtype=torch.bool, device=query.device).tril(start)
-    others = F.scaled_dot_product_attention(own, behind(key), behind(value), attn_mask=mask, scale=scale)
+    others = F.scaled_dot_product_attention(
+        apart(query), behind(key), behind(value), attn_mask=packing.mask, scale=scale
+    )
     flat = others.transpose(1, 2).flatten(0, 1).index_select(0, packing.own)
     return torch.cat([first[0].transpose(0, 1), flat])[None], None
