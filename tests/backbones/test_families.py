@@ -17,14 +17,14 @@ from pitune.experts import attached, get_method, initial_tensors, make_config
 from pitune.prediction.fisher import expert_fisher, probe_fisher
 from pitune.tasks import Task, load_task
 
-KINDS = ("clip", "siglip", "t5", "florence", "smolvlm")
+KINDS = ("clip", "siglip", "siglip2", "t5", "florence", "smolvlm")
 WRITE = ("t5", "florence", "smolvlm")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def task_for(kind: str, data: dict[str, Path]) -> Task:
     task = load_task(data["taste" if kind == "t5" else "colour"])
-    return replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip") else "{}")
+    return replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip", "siglip2") else "{}")
 
 
 def numbers(backbone: Backbone) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from pitune.tasks import Example, Task, image_hash, open_image
 
 _TEXTS, _TOKENS = 128, 2048  # encoded at a time; beyond this their activations are computed again rather than kept
 _IMAGES = 32
+_PICTURES = ("pixel_values", "pixel_attention_mask", "spatial_shapes")
 _BEGINNINGS = {"text": ("text",), "vision": ("vision", "visual")}
 
 
@@ -84,7 +85,7 @@ class DualEncoder:
         answers = batch_answers(examples, task, self.device)
         texts = tuple(task.answer_text(answer) for answer in answers.texts)
         if self.carries_expert("vision"):
-            inputs = {"pixel_values": self._pixels(examples, list(range(len(examples))))}
+            inputs = self._pictures(examples, list(range(len(examples))))
         else:
             inputs = {"image_features": torch.from_numpy(self._features(examples)).to(self.device).float()}
         read = self._tokens(texts) if self.carries_expert("text") else self._encoded(texts)
@@ -115,7 +116,7 @@ class DualEncoder:
         """Return the images' unit vectors (B, D)."""
         if "image_features" in batch.inputs:
             return batch.inputs["image_features"]
-        return _unit(self._model.get_image_features(pixel_values=batch.inputs["pixel_values"]))
+        return _unit(self._model.get_image_features(**batch.inputs))
 
     def generate(self, batch: Batch) -> list[str]:
         raise InputError(f"{self.name} matches answers and cannot write text; give the task candidate answers")
@@ -165,7 +166,7 @@ class DualEncoder:
 
     def _features(self, examples: Sequence[Example]) -> Features:
         if self._cache is None:
-            size = self._model.get_image_features(pixel_values=self._pixels(examples, [0]))
+            size = self._model.get_image_features(**self._pictures(examples, [0]))
             self._cache = image_cache(self.fingerprint, self._processor, _unit(size).shape[1])
         return self._cache.get(
             [image_hash(example) for example in examples], lambda missing: self._see(examples, missing)
@@ -175,14 +176,15 @@ class DualEncoder:
     def _see(self, examples: Sequence[Example], missing: list[int]) -> Features:
         made = []
         for start in range(0, len(missing), _IMAGES):
-            pixels = self._pixels(examples, missing[start : start + _IMAGES])
-            made.append(_unit(self._model.get_image_features(pixel_values=pixels)).half().cpu().numpy())
+            pictures = self._pictures(examples, missing[start : start + _IMAGES])
+            made.append(_unit(self._model.get_image_features(**pictures)).half().cpu().numpy())
         return np.concatenate(made)
 
-    def _pixels(self, examples: Sequence[Example], wanted: Sequence[int]) -> Tensor:
-        images = [open_image(examples[i]) for i in wanted]
-        pixels: Tensor = self._processor(images, return_tensors="pt")["pixel_values"]
-        return pixels.to(self.device, self._model.dtype)
+    def _pictures(self, examples: Sequence[Example], wanted: Sequence[int]) -> dict[str, Tensor]:
+        """Return what the image tower reads of some examples, each (B, …): pixels, and where they vary their shapes."""
+        made = self._processor([open_image(examples[i]) for i in wanted], return_tensors="pt")
+        pictures = {name: made[name].to(self.device) for name in _PICTURES if name in made}
+        return {**pictures, "pixel_values": pictures["pixel_values"].to(self._model.dtype)}
 
 
 def image_cache(fingerprint: str, processor: Any, width: int) -> FeatureCache:
