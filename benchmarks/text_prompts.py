@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from real_shapes import Words
+from real_shapes import KEEP, Words
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
@@ -39,7 +39,6 @@ from pitune.experts import Attached, attached, get_method, initial_tensors, make
 from pitune.tasks import Example, Task
 
 BATCH, MOST_IN_PAPERS = 32, 100
-KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "268435456"}
 LENGTHS = (1, 2, 2, 3, 3, 4, 6)
 
 
