@@ -123,3 +123,22 @@ def test_the_lowest_loss_wins_and_of_equals_the_simplest():
     assert choose([as_good, simple]).name == "as good"
     assert choose([simple, better, as_good]).name == "better"
     assert choose([candidate("first", []), candidate("last", [])]).name == "last"
+
+
+def data_of(task):
+    return Data(task.examples("train"), task.examples("validation"), None, 0)
+
+
+def test_bad_input(tiny_backbone, other_backbone, tiny_tasks, pool, tmp_path):
+    task = tiny_tasks["mood"]
+    with pytest.raises(InputError, match="another backbone"):
+        api.tune(other_backbone, task, pool, k=1, shots=2)
+    with pytest.raises(InputError, match="k is 0"):
+        api.tune(tiny_backbone, task, pool, k=0, shots=2)
+    with pytest.raises(InputError, match="no expert of another task"):
+        api.tune(tiny_backbone, task, ExpertPool(tmp_path / "empty"), k=1, shots=2)
+    settings = TuneSettings(candidates=("best",))
+    with pytest.raises(InputError, match="unknown candidate 'best'"):
+        api.tune(tiny_backbone, task, pool, k=1, shots=2, settings=settings)
+    with pytest.raises(InputError, match="softmax weights must start above 0"):
+        tune_module.MixingWeights(["a.0.b"], [1.0, 0.0], "layer", "softmax")
