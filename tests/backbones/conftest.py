@@ -19,6 +19,9 @@ from transformers import (
     Florence2Config,
     Florence2ForConditionalGeneration,
     PreTrainedTokenizerFast,
+    Siglip2Config,
+    Siglip2ImageProcessorPil,
+    Siglip2Model,
     SiglipConfig,
     SiglipImageProcessorPil,
     SiglipModel,
@@ -128,6 +131,16 @@ def write_siglip(folder: Path) -> None:
     SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
 
 
+def write_siglip2(folder: Path) -> None:
+    """The kind whose images keep their shapes; SigLIP 2 of a fixed size is of SigLIP's classes."""
+    words = tokenizer(length=16, start=False)
+    text = tower(vocab_size=len(words), max_position_embeddings=16, projection_size=WIDTH)
+    config = Siglip2Config(text_config=text, vision_config=tower(num_patches=16, patch_size=4))
+    Siglip2Model(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    Siglip2ImageProcessorPil(patch_size=4, max_num_patches=16).save_pretrained(folder)
+
+
 def write_t5(folder: Path) -> None:
     words = tokenizer(start=False)
     config = T5Config(
@@ -211,6 +224,7 @@ def write_smolvlm(folder: Path) -> None:
 WRITERS: Mapping[str, Callable[[Path], None]] = {
     "clip": write_clip,
     "siglip": write_siglip,
+    "siglip2": write_siglip2,
     "t5": write_t5,
     "florence": write_florence,
     "smolvlm": write_smolvlm,

@@ -16,6 +16,7 @@ FAST = ("--shots", "3", "--steps", "3", "--learning-rate", "0.01")
 TASKS = {
     "clip": ("colour", "shade"),
     "siglip": ("colour", "shade"),
+    "siglip2": ("colour", "shade"),
     "t5": ("taste", "mood"),
     "florence": ("questions", "shade"),
     "smolvlm": ("questions", "shade"),

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from pitune.backbones import Backbone, load_backbone
 from pitune.backbones.dual_encoder import DualEncoder
+from pitune.errors import InputError
 from pitune.experts import attached, get_method, initial_tensors, make_config
 from pitune.tasks import Task, load_task, open_image
 
@@ -29,13 +30,13 @@ def plain_logits(backbone: Backbone, task: Task, number: int) -> Tensor:
     assert isinstance(backbone, DualEncoder)
     examples = task.examples("train")[:number]
     tokens = backbone._tokens([task.answer_text(answer) for answer in task.answers or ()])
-    pixels = backbone._processor([open_image(one) for one in examples], return_tensors="pt")["pixel_values"]
+    pictures = backbone._processor([open_image(one) for one in examples], return_tensors="pt")
     mask = {} if backbone._sigmoid else {"attention_mask": tokens[1]}
-    logits: Tensor = backbone._model(input_ids=tokens[0], pixel_values=pixels, **mask).logits_per_image
+    logits: Tensor = backbone._model(input_ids=tokens[0], **pictures, **mask).logits_per_image
     return logits
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip"])
+@pytest.mark.parametrize("kind", ["clip", "siglip", "siglip2"])
 def test_logits_are_those_of_transformers(kind: str, checkpoints: dict[str, Path], task: Task) -> None:
     backbone = load_backbone(str(checkpoints[kind]), "cpu")
     batch = backbone.prepare(task.examples("train")[:6], task)
@@ -44,9 +45,8 @@ def test_logits_are_those_of_transformers(kind: str, checkpoints: dict[str, Path
     sign = 2.0 * F.one_hot(batch.target, 3) - 1
     own = {
         "clip": F.cross_entropy(expected, batch.target, reduction="none"),
-        "siglip": -F.logsigmoid(sign * expected).sum(1),
-    }
-    torch.testing.assert_close(backbone.losses(batch), own[kind], rtol=2e-3, atol=5e-3)
+    }.get(kind, -F.logsigmoid(sign * expected).sum(1))
+    torch.testing.assert_close(backbone.losses(batch), own, rtol=2e-3, atol=5e-3)
 
 
 def count_calls(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
@@ -63,7 +63,7 @@ def count_calls(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> dict[str
     return calls
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip"])
+@pytest.mark.parametrize("kind", ["clip", "siglip", "siglip2"])
 @pytest.mark.parametrize(
     ("sites", "again"), [(VISION_SITES, "image"), (TEXT_SITES, "text"), (VISION_SITES + TEXT_SITES, "both")]
 )
@@ -120,20 +120,33 @@ def test_many_classes_are_encoded_in_chunks_whose_activations_are_not_kept(
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_classes_with_vectors_of_their_own_are_encoded_together(
-    checkpoints: dict[str, Path], task: Task, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("words", [(), (5, 6)])
+def test_classes_keep_vectors_of_their_own_in_every_chunk(
+    words: tuple[int, ...], checkpoints: dict[str, Path], task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Even where all begin at the same words, as equal values of different parameters."""
     backbone = load_backbone(str(checkpoints["clip"]), "cpu")
     method = get_method("text_prompt")
-    config = make_config(method, backbone, length=2, classes=3)
-    losses = []
+    config = make_config(method, backbone, length=2, classes=3, words=words)
+    found = []
     for size in (2, 64):
         monkeypatch.setattr("pitune.backbones.dual_encoder._TEXTS", size)
         with attached(backbone, method, config) as place:
-            tensors = initial_tensors(method, place.shapes, 0, config)
-            losses.append(place.losses(tensors, backbone.prepare(task.examples("train")[:4], task)))
-    assert torch.equal(*losses)
-    assert backbone.texts_at_once is None  # type: ignore[attr-defined]
+            (vectors,) = initial_tensors(method, place.shapes, 0, config).values()
+            tensors = dict.fromkeys(place.shapes, vectors.requires_grad_())
+            loss = place.losses(tensors, backbone.prepare(task.examples("train")[:4], task)).sum()
+            loss.backward()
+            found.append((loss.detach(), vectors.grad))
+    assert found[0][1] is not None
+    assert bool(found[0][1].flatten(1).any(1).all())
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert backbone.before_texts is None  # type: ignore[attr-defined]
+    fewer = replace(task.examples("train")[0], candidates=("red", "blue"), target="red")
+    with attached(backbone, method, config) as place:
+        batch = backbone.prepare([fewer], replace(task, answers=None))
+        with pytest.raises(InputError, match="for 3 classes was given 2 answers"):
+            place.losses(tensors, batch)
 
 
 def test_several_labels(checkpoints: dict[str, Path], task: Task) -> None:

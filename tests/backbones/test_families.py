@@ -17,14 +17,14 @@ from pitune.experts import attached, get_method, initial_tensors, make_config
 from pitune.prediction.fisher import expert_fisher, probe_fisher
 from pitune.tasks import Task, load_task
 
-KINDS = ("clip", "siglip", "t5", "florence", "smolvlm")
+KINDS = ("clip", "siglip", "siglip2", "t5", "florence", "smolvlm")
 WRITE = ("t5", "florence", "smolvlm")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def task_for(kind: str, data: dict[str, Path]) -> Task:
     task = load_task(data["taste" if kind == "t5" else "colour"])
-    return replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip") else "{}")
+    return replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip", "siglip2") else "{}")
 
 
 def numbers(backbone: Backbone) -> dict[str, Tensor]:
@@ -112,12 +112,17 @@ def test_questions_about_images(kind: str, backbones: dict[str, Backbone], data:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_number_formats(kind: str, dtype: str, checkpoints: dict[str, Path], data: dict[str, Path]) -> None:
+@pytest.mark.parametrize(("method", "size"), [("lora", {"r": 2}), ("adapter", {"width": 4})])
+def test_number_formats(
+    kind: str, dtype: str, method: str, size: dict[str, int], checkpoints: dict[str, Path], data: dict[str, Path]
+) -> None:
     backbone, task = load_backbone(str(checkpoints[kind]), "cpu", dtype), task_for(kind, data)
     kept = {torch.float32} if kind == "t5" else set()  # transformers keeps T5's `wo` in full under float16
     assert {value.dtype for value in backbone.module.parameters()} - kept == {getattr(torch, dtype)}
-    expert = fit(backbone, task, shots=1, settings=TrainingSettings(steps=1, evaluations=1), r=2)
+    settings = TrainingSettings(steps=1, evaluations=1)
+    expert = fit(backbone, task, method=method, shots=1, settings=settings, **size)
     assert {value.dtype for value in expert.tensors.values()} == {torch.float32}
+    assert 0 <= float(evaluate(backbone, task, expert)["value"]) <= 1
     assert backbone.fingerprint == load_backbone(str(checkpoints[kind]), "cpu").fingerprint
 
 

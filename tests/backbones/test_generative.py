@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pitune.backbones import Backbone, Batch
+from pitune.backbones import Backbone, Batch, load_backbone
 from pitune.backbones import _likelihood as likelihood
 from pitune.tasks import Task, load_task
 
 ANSWERS = ("red", "the green sea", "blue wave of salt", "no")
+ALIKE = ("the sea is red", "the sea", "the sea is of salt and sand", "the sea no")
 
 
-def task_for(kind: str, data: dict[str, Path]) -> Task:
+def task_for(kind: str, data: dict[str, Path], answers: tuple[str, ...] = ANSWERS) -> Task:
     """A task with inputs and answers of differing lengths."""
     if kind == "t5":
         splits = load_task(data["taste"]).splits
@@ -27,11 +28,11 @@ def task_for(kind: str, data: dict[str, Path]) -> Task:
         splits = load_task(data["questions"]).splits
     told = {
         part: [
-            replace(one, target=ANSWERS[i % 4], text=f"{one.text} {'what ' * (i % 3)}") for i, one in enumerate(found)
+            replace(one, target=answers[i % 4], text=f"{one.text} {'what ' * (i % 3)}") for i, one in enumerate(found)
         ]
         for part, found in splits.items()
     }
-    return Task("mixed", told, answers=ANSWERS)
+    return Task("mixed", told, answers=answers)
 
 
 def whole(kind: str, backbone: Backbone, batch: Batch, tokens: Tensor) -> Tensor:
@@ -53,11 +54,16 @@ def whole(kind: str, backbone: Backbone, batch: Batch, tokens: Tensor) -> Tensor
     return each.sum(1)
 
 
+@pytest.mark.parametrize("answers", [ANSWERS, ALIKE, ("red", "blue", "no", "green")])
 @pytest.mark.parametrize("kind", ["t5", "florence", "smolvlm"])
 def test_likelihoods_are_those_of_one_plain_forward(
-    kind: str, backbones: dict[str, Backbone], data: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    answers: tuple[str, ...],
+    backbones: dict[str, Backbone],
+    data: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    backbone, task = backbones[kind], task_for(kind, data)
+    backbone, task = backbones[kind], task_for(kind, data, answers)
     batch = backbone.prepare(task.examples("train")[:6], task)
     expected = whole(kind, backbone, batch, batch.inputs["target_tokens"])
     torch.testing.assert_close(backbone.losses(batch), expected, rtol=1e-4, atol=1e-4)
@@ -77,6 +83,28 @@ def test_the_input_is_read_once_for_all_answers(
     monkeypatch.setattr(backbone, "_read", lambda inputs: read.append(1) or taken(inputs))
     backbone.scores(backbone.prepare(task.examples("train")[:2], task))
     assert read == [1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["t5", "florence", "smolvlm"])
+def test_what_all_answers_begin_with_is_read_once_and_the_input_is_not_repeated(
+    kind: str, checkpoints: dict[str, Path], data: dict[str, Path]
+) -> None:
+    backbone = load_backbone(str(checkpoints[kind]), "cpu")
+    batch = backbone.prepare(task_for(kind, data, ALIKE).examples("train")[:3], task_for(kind, data, ALIKE))
+    prefix = backbone._read(batch.inputs)  # type: ignore[attr-defined]
+    seen: list[tuple[str, tuple[int, ...]]] = []
+    for name, module in backbone.module.named_modules():
+        if name.endswith(("lm_head", "EncDecAttention.q", "encoder_attn.q_proj")):
+            module.register_forward_pre_hook(
+                lambda _, given, name=name: seen.append((name, tuple(given[0].shape[:2])))  # type: ignore[misc]
+            )
+    likelihood.answer_scores(prefix, batch.answers, backbone._proceed)  # type: ignore[attr-defined]
+    marks = 1 if kind == "florence" else 0
+    heads = [shape for name, shape in seen if name.endswith("lm_head")]
+    assert heads == [(3, 2 + marks), (3 * 4, 5)]  # "the sea" once, then at most "is of salt and sand" of four answers
+    assert all(shape in ((3, 2 + marks), (3, 4 * 5)) for name, shape in seen if not name.endswith("lm_head"))
+    assert kind == "smolvlm" or len(seen) > 2
 
 
 def test_location_tokens_are_part_of_an_answer(backbones: dict[str, Backbone]) -> None:

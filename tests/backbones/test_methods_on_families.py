@@ -32,6 +32,7 @@ ENCODERS = ("lora", "adapter", "ia3", "bitfit", "layernorm", "prefix", "prompt",
 CARRIES: Mapping[str, tuple[str, ...]] = {
     "clip": (*ENCODERS, "text_prompt", "visual_prompt", "unified_prompt"),
     "siglip": (*ENCODERS, "visual_prompt"),  # its texts are read at their last place, behind the padding
+    "siglip2": (*ENCODERS, "visual_prompt"),
     "t5": tuple(method for method in ENCODERS if method != "bitfit"),  # it has no biases
     "florence": ENCODERS,
     "smolvlm": ("lora", "adapter", "ia3", "layernorm", "prefix"),  # a decoder with a key cache, and no biases
@@ -48,7 +49,7 @@ def small(method: str) -> dict[str, Any]:
 
 def task_for(kind: str, data: dict[str, Path]) -> Task:
     task = load_task(data["taste" if kind == "t5" else "colour"])
-    return replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip") else "{}")
+    return replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip", "siglip2") else "{}")
 
 
 def state(backbone: Backbone) -> dict[str, Tensor]:
@@ -106,7 +107,7 @@ def test_other_kinds_are_refused_by_names_of_those_it_carries(kind: str, backbon
             assert sorted(listed) == sorted(CARRIES[kind])
 
 
-@pytest.mark.parametrize(("kind", "method"), [case for case in CASES if case[0] in ("clip", "siglip")])
+@pytest.mark.parametrize(("kind", "method"), [case for case in CASES if case[0] in ("clip", "siglip", "siglip2")])
 def test_only_the_tower_with_the_expert_is_run_again(
     kind: str, method: str, checkpoints: dict[str, Path], data: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,14 +115,13 @@ def candidate(name, losses):
     return Candidate(name, 0.5, tuple(losses), 10, 5)
 
 
-def test_the_simplest_within_one_standard_error_wins():
+def test_the_lowest_loss_wins_and_of_equals_the_simplest():
     simple = candidate("simple", [0.5, 0.1, 0.9, 0.5])
-    a_little_better = candidate("a little better", [0.1, 0.3, 0.7, 0.6])
-    clearly_better = candidate("clearly better", [0.2, 0.0, 0.5, 0.2])
-    assert choose([simple, a_little_better]).name == "simple"
-    assert choose([simple, a_little_better, clearly_better]).name == "clearly better"
-    assert choose([clearly_better, simple]).name == "clearly better"
-    assert choose([candidate("first", [0.4]), candidate("lower", [0.3])]).name == "lower"
+    as_good = candidate("as good", [0.1, 0.5, 0.5, 0.9])
+    better = candidate("better", [0.1, 0.3, 0.7, 0.6])
+    assert choose([simple, as_good]).name == "simple"
+    assert choose([as_good, simple]).name == "as good"
+    assert choose([simple, better, as_good]).name == "better"
     assert choose([candidate("first", []), candidate("last", [])]).name == "last"
 
 

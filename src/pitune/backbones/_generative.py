@@ -112,8 +112,8 @@ class Generative(ABC):
         """Encode inputs once, for any number of answers."""
 
     @abstractmethod
-    def _proceed(self, prefix: Prefix, tokens: Tensor, times: int) -> Tensor:
-        """Return logits of the next tokens, going on from what was read; `times` answers an input."""
+    def _proceed(self, prefix: Prefix, tokens: Tensor, times: int) -> tuple[Tensor, Prefix]:
+        """Return logits of the next tokens, and what has been read with them; `times` answers an input."""
 
     @abstractmethod
     def _skipped(self, batch: Batch) -> int:

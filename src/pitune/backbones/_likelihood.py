@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, EncoderDecoderCache
+from transformers import DynamicCache
 
 IGNORED = -100
 _ROWS = 256  # answers times examples in one pass
@@ -24,46 +24,63 @@ class Prefix:
     hidden: Tensor | None = None
 
 
-Continue = Callable[[Prefix, Tensor, int], Tensor]
+Continue = Callable[[Prefix, Tensor, int], tuple[Tensor, Prefix]]
 
 
 def answer_scores(prefix: Prefix, answers: Tensor, proceed: Continue) -> Tensor:
-    """Return log p(answer | input) (B, C) of answers' tokens (C, T), `IGNORED` beyond their ends."""
+    """Return log p(answer | input) (B, C) of answers' tokens (C, T), `IGNORED` beyond their ends.
+
+    What all answers begin with is read once for each input.
+    """
     rows = len(prefix.logits)
+    start = _shared_start(answers)
+    before: Tensor | float = 0.0
+    if start:
+        shared = answers[:1, :start]
+        logits, further = proceed(prefix, shared.expand(rows, -1), 1)
+        before = _chosen(torch.cat([prefix.logits[:, None], logits[:, :-1]], 1), shared.expand(rows, -1)).sum(1)[
+            :, None
+        ]
+        prefix, answers = further, answers[:, start:]
     size = max(1, _ROWS // rows)
     parts = [
         log_likelihood(prefix, answers[i : i + size].expand(rows, -1, -1), proceed)
         for i in range(0, len(answers), size)
     ]
-    return torch.cat(parts, 1)
+    return before + torch.cat(parts, 1)
 
 
 def log_likelihood(prefix: Prefix, tokens: Tensor, proceed: Continue) -> Tensor:
     """Return Σ_t log p(token_t | input, tokens before) (B, C) of tokens (B, C, T), `IGNORED` beyond their ends.
 
-    `proceed(prefix, tokens (B·C, T−1), C)` returns logits (B·C, T−1, V) behind each token.
+    `proceed(prefix, tokens (B·C, T−1), C)` returns logits (B·C, T−1, V) behind each token, and what has been read
+    by then.
     """
     rows, answers, length = tokens.shape
     total = prefix.logits.float().log_softmax(-1).gather(1, tokens[:, :, 0])
     if length == 1:
         return total
     flat = tokens.reshape(rows * answers, length)
-    logits = proceed(prefix, flat[:, :-1].clamp_min(0), answers).float()
-    kept = flat[:, 1:] != IGNORED
-    chosen = logits.log_softmax(-1).gather(2, flat[:, 1:].clamp_min(0)[:, :, None]).squeeze(2)
-    return total + chosen.masked_fill(~kept, 0.0).sum(1).reshape(rows, answers)
+    logits, _ = proceed(prefix, flat[:, :-1].clamp_min(0), answers)
+    return total + _chosen(logits, flat[:, 1:]).sum(1).reshape(rows, answers)
 
 
-def repeated_cache(cache: Any, times: int) -> Any:
+def _chosen(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return log p (N, T) of tokens under logits (N, T, V), zero where there is none."""
+    wanted = logits.gather(2, tokens.clamp_min(0)[:, :, None]).squeeze(2)
+    return (wanted.float() - logits.float().logsumexp(-1)).masked_fill(tokens == IGNORED, 0.0)
+
+
+def _shared_start(answers: Tensor) -> int:
+    """Return how many tokens several answers (C, T) all begin with, short of the end of any."""
+    if len(answers) < 2:
+        return 0
+    alike = (answers == answers[:1]).all(0).int().cumprod(0).sum()
+    return min(int(alike), int((answers != IGNORED).sum(1).min()) - 1)
+
+
+def repeated_cache(cache: Any, times: int) -> DynamicCache:
     """Return a cache with every row `times` over; the old one stays as it is."""
-    if isinstance(cache, EncoderDecoderCache):
-        return EncoderDecoderCache(
-            _repeated(cache.self_attention_cache, times), _repeated(cache.cross_attention_cache, times)
-        )
-    return _repeated(cache, times)
-
-
-def _repeated(cache: Any, times: int) -> DynamicCache:
     made = DynamicCache()
     for i, layer in enumerate(cache.layers):
         made.update(layer.keys.repeat_interleave(times, 0), layer.values.repeat_interleave(times, 0), i)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,14 @@ from pitune._files import home, sha256_bytes
 from pitune.backbones._checkpoint import Checkpoint
 from pitune.backbones._contract import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones._feature_cache import FeatureCache, Features
+from pitune.backbones._shared_start import shared_start
 from pitune.backbones._sites import Places, find_places, sites_of
 from pitune.errors import InputError
 from pitune.tasks import Example, Task, image_hash, open_image
 
-_TEXTS = 64  # encoded at a time; beyond this their activations are computed again rather than kept
+_TEXTS, _TOKENS = 128, 2048  # encoded at a time; beyond this their activations are computed again rather than kept
 _IMAGES = 32
+_PICTURES = ("pixel_values", "pixel_attention_mask", "spatial_shapes")
 _BEGINNINGS = {"text": ("text",), "vision": ("vision", "visual")}
 
 
@@ -45,7 +47,7 @@ class DualEncoder:
         self._own = {kind: _contents(_tower(model, kind)) for kind in ("text", "vision")}
         self._encoded = lru_cache(maxsize=64)(self._encode_texts)
         self._cache: FeatureCache | None = None
-        self.texts_at_once: int | None = None  # set by experts that know the classes by their places
+        self.before_texts: Callable[[range, int], None] | None = None  # told which of how many, where texts differ
 
     @property
     def device(self) -> torch.device:
@@ -83,7 +85,7 @@ class DualEncoder:
         answers = batch_answers(examples, task, self.device)
         texts = tuple(task.answer_text(answer) for answer in answers.texts)
         if self.carries_expert("vision"):
-            inputs = {"pixel_values": self._pixels(examples, list(range(len(examples))))}
+            inputs = self._pictures(examples, list(range(len(examples))))
         else:
             inputs = {"image_features": torch.from_numpy(self._features(examples)).to(self.device).float()}
         read = self._tokens(texts) if self.carries_expert("text") else self._encoded(texts)
@@ -114,7 +116,7 @@ class DualEncoder:
         """Return the images' unit vectors (B, D)."""
         if "image_features" in batch.inputs:
             return batch.inputs["image_features"]
-        return _unit(self._model.get_image_features(pixel_values=batch.inputs["pixel_values"]))
+        return _unit(self._model.get_image_features(**batch.inputs))
 
     def generate(self, batch: Batch) -> list[str]:
         raise InputError(f"{self.name} matches answers and cannot write text; give the task candidate answers")
@@ -129,15 +131,22 @@ class DualEncoder:
 
     def _text_vectors(self, tokens: Tensor) -> Tensor:
         """Encode texts a chunk at a time; when there are many, their activations are not kept for the backward pass."""
-        size = self.texts_at_once or _TEXTS
-        parts = [tokens[:, i : i + size] for i in range(0, tokens.shape[1], size)]
-        keep = len(parts) == 1 or not torch.is_grad_enabled()
-        made = [self._text_chunk(part) if keep else _recomputed(self.module, self._text_chunk, part) for part in parts]
-        return torch.cat(made)
+        total = tokens.shape[1]
+        size = min(_TEXTS, max(1, _TOKENS // tokens.shape[2]))
+        parts = [range(i, min(i + size, total)) for i in range(0, total, size)]
+        if len(parts) == 1 or not torch.is_grad_enabled():
+            return torch.cat([self._text_chunk(tokens, part) for part in parts])
+        return torch.cat([_recomputed(self.module, partial(self._text_chunk, tokens, part)) for part in parts])
 
-    def _text_chunk(self, tokens: Tensor) -> Tensor:
-        mask = None if self._sigmoid else tokens[1]  # sigmoid models learned to read their padding
-        return _unit(self._model.get_text_features(input_ids=tokens[0], attention_mask=mask))
+    def _text_chunk(self, tokens: Tensor, part: range) -> Tensor:
+        ids, mask = tokens[:, part.start : part.stop]
+        if self._sigmoid:  # these learned to read their padding
+            return _unit(self._model.get_text_features(input_ids=ids))
+        if self.before_texts is not None:
+            self.before_texts(part, tokens.shape[1])
+            return _unit(self._model.get_text_features(input_ids=ids, attention_mask=mask))
+        with shared_start(getattr(self._model, "text_model", None)):
+            return _unit(self._model.get_text_features(input_ids=ids, attention_mask=mask))
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
         longest = self._model.config.text_config.max_position_embeddings
@@ -157,7 +166,7 @@ class DualEncoder:
 
     def _features(self, examples: Sequence[Example]) -> Features:
         if self._cache is None:
-            size = self._model.get_image_features(pixel_values=self._pixels(examples, [0]))
+            size = self._model.get_image_features(**self._pictures(examples, [0]))
             self._cache = image_cache(self.fingerprint, self._processor, _unit(size).shape[1])
         return self._cache.get(
             [image_hash(example) for example in examples], lambda missing: self._see(examples, missing)
@@ -167,14 +176,15 @@ class DualEncoder:
     def _see(self, examples: Sequence[Example], missing: list[int]) -> Features:
         made = []
         for start in range(0, len(missing), _IMAGES):
-            pixels = self._pixels(examples, missing[start : start + _IMAGES])
-            made.append(_unit(self._model.get_image_features(pixel_values=pixels)).half().cpu().numpy())
+            pictures = self._pictures(examples, missing[start : start + _IMAGES])
+            made.append(_unit(self._model.get_image_features(**pictures)).half().cpu().numpy())
         return np.concatenate(made)
 
-    def _pixels(self, examples: Sequence[Example], wanted: Sequence[int]) -> Tensor:
-        images = [open_image(examples[i]) for i in wanted]
-        pixels: Tensor = self._processor(images, return_tensors="pt")["pixel_values"]
-        return pixels.to(self.device, self._model.dtype)
+    def _pictures(self, examples: Sequence[Example], wanted: Sequence[int]) -> dict[str, Tensor]:
+        """Return what the image tower reads of some examples, each (B, …): pixels, and where they vary their shapes."""
+        made = self._processor([open_image(examples[i]) for i in wanted], return_tensors="pt")
+        pictures = {name: made[name].to(self.device) for name in _PICTURES if name in made}
+        return {**pictures, "pixel_values": pictures["pixel_values"].to(self._model.dtype)}
 
 
 def image_cache(fingerprint: str, processor: Any, width: int) -> FeatureCache:
@@ -202,17 +212,17 @@ def _unit(output: Any) -> Tensor:
 class _Called(nn.Module):
     """A function of a model's parameters as a module, so that `functional_call` can put tensors in."""
 
-    def __init__(self, module: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, module: nn.Module, function: Callable[[], Tensor]) -> None:
         super().__init__()
         self.module = module
         self._function = function
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self._function(tokens)
+    def forward(self) -> Tensor:
+        return self._function()
 
 
-def _recomputed(module: nn.Module, function: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
-    """Return `function(tokens)`, to be computed again in the backward pass with the expert that is in place now.
+def _recomputed(module: nn.Module, function: Callable[[], Tensor]) -> Tensor:
+    """Return `function()`, to be computed again in the backward pass with the expert that is in place now.
 
     By then the caller has taken its tensors out of the module again, so they are kept here and put back.
     """
@@ -220,7 +230,7 @@ def _recomputed(module: nn.Module, function: Callable[[Tensor], Tensor], tokens:
         f"module.{name}": value for name, value in module.named_parameters() if value.requires_grad
     }
     called = _Called(module, function)
-    made: Tensor = checkpoint(lambda given: functional_call(called, held, (given,)), tokens, use_reentrant=False)
+    made: Tensor = checkpoint(lambda: functional_call(called, held, ()), use_reentrant=False)
     return made
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import AutoModelForImageTextToText, AutoModelForSeq2SeqLM
+from torch import Tensor, nn
+from transformers import AutoModelForImageTextToText, AutoModelForSeq2SeqLM, EncoderDecoderCache
+from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
 
 from pitune.backbones._checkpoint import Checkpoint
@@ -18,6 +20,7 @@ from pitune.errors import InputError
 from pitune.tasks import Example, Task, open_image
 
 _LONGEST_INPUT = 512
+_LOOKS_AT_INPUT = ("EncDecAttention", "encoder_attn")  # attention to the encoder's states
 _SEES = ("florence2",)
 _QUESTION = "What does the image describe?"  # what Florence-2 learned to read where there is no text
 
@@ -70,17 +73,26 @@ class Seq2Seq(Generative):
             output.logits[:, -1], output.past_key_values, given["attention_mask"], output.encoder_last_hidden_state
         )
 
-    def _proceed(self, prefix: Prefix, tokens: Tensor, times: int) -> Tensor:
+    def _proceed(self, prefix: Prefix, tokens: Tensor, times: int) -> tuple[Tensor, Prefix]:
         assert prefix.hidden is not None
-        output = self._model(
-            encoder_outputs=BaseModelOutput(prefix.hidden.repeat_interleave(times, 0)),
-            attention_mask=prefix.mask.repeat_interleave(times, 0),
-            decoder_input_ids=tokens,
-            past_key_values=repeated_cache(prefix.cache, times),
-            use_cache=True,
+        decoder: Any = self._model.get_decoder()
+        own, seen = prefix.cache.self_attention_cache, prefix.cache.cross_attention_cache
+        mask = create_bidirectional_mask(
+            config=decoder.config,
+            inputs_embeds=prefix.hidden[:, :1],
+            attention_mask=prefix.mask,
+            encoder_hidden_states=prefix.hidden,
         )
-        logits: Tensor = output.logits
-        return logits
+        with _answers_together(decoder, len(prefix.hidden), tokens.shape[1]):
+            output = self._model(
+                encoder_outputs=BaseModelOutput(prefix.hidden),
+                attention_mask=mask,
+                decoder_input_ids=tokens,
+                past_key_values=EncoderDecoderCache(repeated_cache(own, times), seen),
+                use_cache=True,
+            )
+        read = Prefix(output.logits[:, -1], output.past_key_values, prefix.mask, prefix.hidden)
+        return output.logits, read
 
     def _skipped(self, batch: Batch) -> int:
         return 1
@@ -93,9 +105,37 @@ class Seq2Seq(Generative):
         return ((prefix.hidden * kept).sum(1) / kept.sum(1)).float()
 
 
+@contextmanager
+def _answers_together(decoder: nn.Module, inputs: int, tokens: int) -> Iterator[None]:
+    """Let the answers of one input look at it as one longer row, so that its keys and values are not repeated.
+
+    Attention to the input knows no order among the tokens that look.
+    """
+
+    def enter(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        hidden: Tensor = args[0] if args else named["hidden_states"]
+        rest = {name: value for name, value in named.items() if name != "hidden_states"}
+        return (hidden.reshape(inputs, -1, hidden.shape[-1]), *args[1:]), rest
+
+    def leave(_: nn.Module, args: tuple[Any, ...], output: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (output[0].reshape(-1, tokens, output[0].shape[-1]), *output[1:])
+
+    with ExitStack() as undo:
+        for name, module in decoder.named_modules():
+            if name.endswith(_LOOKS_AT_INPUT):
+                undo.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+                undo.callback(module.register_forward_hook(leave).remove)
+        yield
+
+
 def load_seq2seq(found: Checkpoint, device: torch.device, dtype: torch.dtype) -> Seq2Seq:
     """Load T5 and its kin, or Florence-2 with its image processor."""
     sees = found.config.model_type in _SEES
     model = found.model(AutoModelForImageTextToText if sees else AutoModelForSeq2SeqLM, dtype)
+    if not any(name.endswith(_LOOKS_AT_INPUT) for name, _ in model.named_modules()):
+        raise InputError(
+            f"{found.folder}: a {found.config.model_type} model, whose attention to its input is called neither "
+            f"{' nor '.join(_LOOKS_AT_INPUT)}; expected one built like T5 or BART"
+        )
     processor = found.image_processor() if sees else None
     return Seq2Seq(model.to(device), found.tokenizer(), processor, found.name, found.fingerprint)

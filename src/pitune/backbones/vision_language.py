@@ -73,7 +73,7 @@ class VisionLanguage(Generative):
         output = self._model(**given, position_ids=_positions(mask), use_cache=True)
         return Prefix(output.logits[:, -1], output.past_key_values, mask)
 
-    def _proceed(self, prefix: Prefix, tokens: Tensor, times: int) -> Tensor:
+    def _proceed(self, prefix: Prefix, tokens: Tensor, times: int) -> tuple[Tensor, Prefix]:
         before = prefix.mask.repeat_interleave(times, 0)
         mask = torch.cat([before, before.new_ones(tokens.shape)], 1)
         output = self._model(
@@ -83,8 +83,7 @@ class VisionLanguage(Generative):
             past_key_values=repeated_cache(prefix.cache, times),
             use_cache=True,
         )
-        logits: Tensor = output.logits
-        return logits
+        return output.logits, Prefix(output.logits[:, -1], output.past_key_values, mask)
 
     def _skipped(self, batch: Batch) -> int:
         return batch.inputs["input_ids"].shape[1]

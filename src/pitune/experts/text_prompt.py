@@ -58,14 +58,24 @@ class TextPrompt:
             own = Values(vectors=(config.classes, *shape) if config.classes else shape)
             insertion.add(config.embedding, self.name, own, embedding.weight)
 
+            part = slice(None)
+
             def vectors() -> Tensor:
                 value: Tensor = own.get("vectors")
+                if config.classes:
+                    value = value[part]
                 if config.words:
                     value = value + embedding.weight[torch.tensor(config.words, device=value.device)]
                 return value
 
-            if config.classes and hasattr(backbone, "texts_at_once"):
-                insertion.set(backbone, "texts_at_once", config.classes)  # a part of them would get others' vectors
+            def choose(texts: range, total: int) -> None:
+                nonlocal part
+                if total != config.classes:
+                    raise InputError(f"a text prompt for {config.classes} classes was given {total} answers")
+                part = slice(texts.start, texts.stop)
+
+            if config.classes and hasattr(backbone, "before_texts"):
+                insertion.set(backbone, "before_texts", choose)
             put_words(insertion, config.tower, config.embedding, vectors, config.length, config.name_at)
             return insertion.finish()
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -124,9 +122,8 @@ def tune_expert(
 
     From the simplest on: `uniform`, the neighbours as they are in equal shares; `weights`, one free weight
     for each of them; `alone`, the target's own expert as without neighbours; `joint`, own and neighbours at
-    once, beginning at the weights just found (π-Tuning, step 3, where all begin equal). The simplest wins
-    whose validation loss is within one standard error of the lowest (Breiman's rule): a few labels may show
-    that training helps, but must not talk a good mix away. Without validation examples the last one wins.
+    once, beginning at the weights just found (π-Tuning, step 3, where all begin equal). The lowest calibrated
+    validation loss wins, of equals the simplest. Without validation examples the last one wins.
     """
     settings = settings or TuneSettings()
     unknown = set(settings.candidates) - _PLANS.keys()
@@ -150,14 +147,10 @@ def tune_expert(
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the first candidate within one standard error of the lowest mean loss, paired by example."""
+    """Return the candidate of the lowest mean loss, of equals the first; the last one where there are no losses."""
     if not candidates[0].losses:
         return candidates[-1]
-    losses = torch.tensor([candidate.losses for candidate in candidates], dtype=torch.float64)
-    excess = losses - losses[losses.mean(1).argmin()]
-    error = excess.std(1) / math.sqrt(losses.shape[1]) if losses.shape[1] > 1 else torch.zeros(len(losses))
-    within = excess.mean(1) <= error
-    return candidates[int(within.int().argmax())]
+    return min(candidates, key=lambda candidate: candidate.loss or 0.0)
 
 
 def _uniform(own: Expert, neighbours: Sequence[Expert], settings: TuneSettings, finished: Any) -> _Start:
@@ -242,7 +235,7 @@ def _untrained(name: str, place: Attached, tensors: Tensors, task: Task, data: D
     if not data.validation:
         return Candidate(name, 0.0, (), 0, 0)
     found = evaluate_tensors(place, tensors, task, data.validation)
-    return Candidate(name, found.value, tuple(found.losses.tolist()), 0, 0)
+    return Candidate(name, found.value, tuple(found.calibrated.tolist()), 0, 0)
 
 
 def _fold(task: Task, data: Data, found: _Finished, settings: TuneSettings) -> Expert:

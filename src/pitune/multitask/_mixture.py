@@ -100,8 +100,9 @@ class Mixture:
         for member in self._members:
             if member.validation:
                 found = evaluate_tensors(place, tensors, member.task, member.validation)
-                parts[member.task.name] = {"validation": found.value, "validation_loss": found.loss}
-                losses += found.losses.tolist()
+                calibrated = found.calibrated
+                parts[member.task.name] = {"validation": found.value, "validation_loss": float(calibrated.mean())}
+                losses += calibrated.tolist()
         if not parts:
             return None
         value, loss = (

@@ -50,7 +50,11 @@ def find_neighbours(
     backbone: Backbone, task: Task, data: Data, pool: ExpertPool, k: int, method: str | None = None
 ) -> list[tuple[str, float]]:
     """Rank a pool's experts (of one kind, if given) by the probe embedding of some data."""
-    experts = [expert for expert in pool if task.name not in expert.card.tasks and method in (None, expert.method)]
+    others = [expert for expert in pool if task.name not in expert.card.tasks]
+    experts = [expert for expert in others if method in (None, expert.method)]
+    if others and not experts:
+        kinds = ", ".join(sorted({expert.method for expert in others}))
+        raise InputError(f"{pool.folder}: has no {method} expert of another task; it has {kinds}, choose with --method")
     if not experts:
         raise InputError(
             f"{pool.folder}: has no expert of another task than {task.name!r}; train some with `pitune fit`"

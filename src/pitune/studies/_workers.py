@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import wait
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -44,7 +46,16 @@ def run_jobs(work: Callable[[Job], None], jobs: Sequence[Job], workers: int = 1,
 
 
 def _begin(cores: int) -> None:
-    """Keep one process from using the cores of another."""
+    """Keep one process from using the cores of another, and from outliving the study."""
     import torch
 
     torch.set_num_threads(cores)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+
+
+def _follow(sentinel: int) -> None:
+    """End this process when its parent has ended, however that was; rows on disk are whole at any moment."""
+    wait([sentinel])
+    os._exit(1)

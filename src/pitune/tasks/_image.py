@@ -43,4 +43,5 @@ def open_image(example: Example) -> Image.Image:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{where}: not a readable image ({error}); expected PNG, JPEG or the like") from error
+        why = "of no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise InputError(f"{where}: not a readable image ({why}); expected PNG, JPEG or the like") from error

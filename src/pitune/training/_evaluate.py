@@ -17,6 +17,7 @@ from pitune.tasks.metrics import compute_metric, compute_text_metric, reads_text
 from pitune.training._batching import by_length
 
 _CHUNK = 64
+_TEMPERATURES = tuple(2.0 ** (step / 4) for step in range(-8, 13))  # from a quarter to eight
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,28 @@ class Evaluation:
     scores: Tensor
     target: Tensor
     losses: Tensor
+    relevant: Tensor | None = None
     written: tuple[str, ...] = ()
 
     @property
     def loss(self) -> float:
         """Return the mean loss."""
         return float(self.losses.mean())
+
+    @property
+    def calibrated(self) -> Tensor:
+        """Return losses (N,) at the one temperature that suits these examples best (Guo et al., 2017).
+
+        Few-shot training makes answers right and far too sure of themselves: the plain loss then rises while more
+        and more is right, and would stop a run, or choose among experts, against what the metric says. The order
+        of an example's answers does not depend on a temperature. Where one answer alone is scored, the plain loss.
+        """
+        if self.scores.shape[1] < 2:
+            return self.losses
+        by_temperature = [
+            target_losses((self.scores / heat).log_softmax(-1), self.target, self.relevant) for heat in _TEMPERATURES
+        ]
+        return min(by_temperature, key=lambda losses: float(losses.mean()))
 
 
 def check_backbone(expert: Expert, backbone: Backbone) -> None:
@@ -96,7 +113,7 @@ def evaluate_examples(task: Task, examples: Sequence[Example], calls: _Calls) ->
     else:
         value = compute_metric(task.metric, scores, target, relevant, task.answers or ())
     ids = tuple(row.example.id for row in found)
-    return Evaluation(task.metric, value, ids, scores, target, losses, lines)
+    return Evaluation(task.metric, value, ids, scores, target, losses, relevant, lines)
 
 
 def _written(task: Task, examples: Sequence[Example], batch: Batch, scores: Tensor, calls: _Calls) -> list[str]:

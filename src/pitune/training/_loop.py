@@ -103,9 +103,10 @@ def train_on(
     run: Path | None = None,
     title: str = "",
 ) -> Trained:
-    """Train to the lowest validation loss; with a `run` folder, resume there.
+    """Train to the lowest calibrated validation loss; with a `run` folder, resume there.
 
-    The loss, not the metric, decides: of eight validation examples it tells far more than how many are right.
+    The loss, not the metric, decides: of eight validation examples it tells far more than how many are right. It is
+    taken at the best temperature (`Evaluation.calibrated`), so that being too sure does not count.
     Without validation examples the last step counts. What is read when, and every starting value, is given, so
     an interrupted run ends at the same bytes on CPU. Raise `InputError` if the loss is not finite.
     """
@@ -221,7 +222,8 @@ class _OneTask:
         if not self._validation:
             return None
         found = evaluate_tensors(place, tensors, self._task, self._validation)
-        return Look(found.value, found.loss, tuple(found.losses.tolist()))
+        losses = found.calibrated
+        return Look(found.value, float(losses.mean()), tuple(losses.tolist()))
 
     def described(self) -> dict[str, Any]:
         task = self._task

@@ -73,7 +73,7 @@ def _example(name: str, row: Row, columns: Columns, folder: Path, classes: Mappi
     target = _cell(classes.get(value, value) if isinstance(value, int) else value)
     if target.lower() in _MISSING:
         role = "label" if columns.is_label else "answer"
-        raise InputError(f"the {role} is {target or 'empty'}; give every row a {role} or remove it")
+        raise InputError(f"the {role} is {target or 'empty'}; fill it in, or remove the row")
     cells = {column: _cell(row.get(column)) for column in columns.text}
     texts = [f"{column}: {cell}" if len(cells) > 1 else cell for column, cell in cells.items() if cell]
     image = _image(row.get(columns.image), folder) if columns.image else None

@@ -1,0 +1,79 @@
+"""Jobs side by side: all are done, an error is raised, and no process outlives the one that began it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pitune.errors import InputError
+from pitune.studies._workers import run_jobs
+
+SCRIPT = """
+import os, time
+from functools import partial
+from pathlib import Path
+from pitune.studies._workers import run_jobs
+
+def wait(folder, job):
+    (folder / str(os.getpid())).touch()
+    time.sleep(120)
+
+if __name__ == "__main__":
+    run_jobs(partial(wait, Path(__file__).parent / "at-work"), [1, 2], 2)
+"""
+
+
+def write(folder: Path, job: int) -> None:
+    (folder / str(job)).write_text(str(os.getpid()))
+    if job == 13:
+        raise InputError("job 13 cannot be done")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_job_is_done_and_the_first_error_raised(tmp_path, workers):
+    run_jobs(partial(write, tmp_path), [1, 2, 3], workers)
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3"}
+    assert ({path.read_text() for path in tmp_path.iterdir()} == {str(os.getpid())}) == (workers == 1)
+    with pytest.raises(InputError, match="job 13"):
+        run_jobs(partial(write, tmp_path), [13, 14], workers)
+
+
+def test_no_workers_is_bad_input():
+    with pytest.raises(InputError, match="workers is 0"):
+        run_jobs(print, [1], 0)
+
+
+def test_workers_end_with_the_study_that_was_killed(tmp_path):
+    script, at_work = tmp_path / "study.py", tmp_path / "at-work"
+    script.write_text(SCRIPT)
+    at_work.mkdir()
+    study = subprocess.Popen([sys.executable, str(script)])
+    try:
+        _until(lambda: len(list(at_work.iterdir())) == 2)
+        found = [int(path.name) for path in at_work.iterdir()]
+    finally:
+        study.send_signal(signal.SIGKILL)
+        study.wait()
+    _until(lambda: not any(_lives(process) for process in found))
+
+
+def _lives(process: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def _until(true) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.1)
+    pytest.fail("waited for a minute")

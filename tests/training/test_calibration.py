@@ -1,0 +1,62 @@
+"""Runs stop and experts are chosen by a loss that does not mind how sure of itself a model is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pitune.training import Evaluation
+
+
+def evaluation(scores: Tensor, target: Tensor, relevant: Tensor | None = None) -> Evaluation:
+    scores = scores.log_softmax(-1)
+    losses = -scores.gather(1, target[:, None]).squeeze(1)
+    return Evaluation("accuracy", 0.0, tuple(map(str, range(len(target)))), scores, target, losses, relevant)
+
+
+@pytest.fixture
+def drawn():
+    """Scores (40, 5) that are right now and then, as labels are drawn from them."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(40, 5, generator=generator) * 2
+    return scores, torch.multinomial(scores.softmax(-1), 1, generator=generator).squeeze(1)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0, 4.0])
+def test_scores_times_a_factor_lose_as_much(drawn, factor):
+    scores, target = drawn
+    plain, sure = evaluation(scores, target), evaluation(scores * factor, target)
+    assert abs(sure.loss - plain.loss) > 0.01
+    torch.testing.assert_close(sure.calibrated, plain.calibrated)
+
+
+def test_it_is_the_loss_at_the_best_temperature(drawn):
+    scores, target = drawn
+    found = evaluation(scores * 5, target)
+    heats = torch.linspace(0.25, 8.0, 2000)
+    best = min(float(evaluation(scores * 5 / heat, target).losses.mean()) for heat in heats)
+    assert best <= float(found.calibrated.mean()) <= best + 5e-3
+    assert float(found.calibrated.mean()) < found.loss
+
+
+def test_answers_an_example_may_not_choose_stay_out(drawn):
+    scores, target = drawn
+    scores = scores.scatter(1, ((target + 1) % 5)[:, None], float("-inf"))
+    found = evaluation(scores, target).calibrated
+    assert torch.isfinite(found).all()
+
+
+def test_one_scored_answer_keeps_its_plain_loss():
+    losses = torch.tensor([0.5, 2.0])
+    found = Evaluation("exact-match", 0.0, ("a", "b"), -losses[:, None], torch.zeros(2, dtype=torch.long), losses)
+    assert torch.equal(found.calibrated, losses)
+
+
+def test_several_right_answers_share_the_loss(drawn):
+    scores, target = drawn
+    relevant = torch.nn.functional.one_hot(target, 5).bool() | (torch.arange(5) == 0)
+    found = evaluation(scores * 3, target, relevant).calibrated
+    cold = evaluation(scores * 3 / 3, target)
+    expected = -(cold.scores.masked_fill(~relevant, 0.0).sum(1) / relevant.sum(1))
+    assert found.mean() <= expected.mean() + 1e-6
