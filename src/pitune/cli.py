@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pitune import __version__
-from pitune.commands import demo, evaluate, fit, graph, pool, predict, study, tasks, tune
+from pitune.commands import demo, evaluate, fit, graph, pool, predict, predictors, study, tasks, tune
 from pitune.errors import InputError
 
 _INTERRUPTED = 130  # as shells report a command that was stopped by the keyboard
@@ -43,6 +43,7 @@ task_app.command("check")(tasks.check)
 data_app.command("pull")(tasks.pull)
 study_app.command("compare")(study.compare)
 study_app.command("settings")(study.settings)
+study_app.command("predictors")(predictors.predictors)
 pool_app.command("list")(pool.list_experts)
 pool_app.command("show")(pool.show)
 pool_app.command("verify")(pool.verify)

@@ -91,6 +91,12 @@ class Pocket:
         """Return the vectors (B, D) that inputs are matched by."""
         return self.model.encode(batch.inputs)
 
+    def match(self, features: Tensor, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        """Return what `scores` does, of features (B, D) that are there already."""
+        answers = batch.answers if candidates is None else self._encoded(tuple(candidates))
+        allowed = batch.allowed if candidates is None else None
+        return masked_log_softmax(self.model.projection.log_scale.exp() * features @ answers.T, allowed)
+
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         encoded = self._tokenizer(
             list(texts),
