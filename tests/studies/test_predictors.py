@@ -6,8 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from pitune.cli import main
 from pitune.errors import InputError
@@ -16,7 +18,7 @@ from pitune.interpolation import TuneSettings
 from pitune.prediction import leep, spread
 from pitune.studies import compare as compare_module
 from pitune.studies import predictors as predictors_module
-from pitune.studies._ranking import at_random, mean_rank, quality, summary
+from pitune.studies._ranking import at_random, mean_rank, quality, reliability, summary
 from pitune.studies._scores import SCORES, Pair, Source, Target
 from pitune.studies.compare import ComparePlan
 from pitune.studies.predictors import COMBINED, run_predictors
@@ -68,6 +70,21 @@ def test_targets_count_alike_however_many_seeds_they_have():
     assert summary("s", [({"t": TRUTH}, {})]) is None
 
 
+def test_the_ceiling_is_what_truth_reaches_against_a_noisy_measurement():
+    draw = np.random.default_rng(0)
+    truth = draw.normal(size=(300, 200))
+    first, second = (truth + draw.normal(size=truth.shape) for _ in range(2))
+
+    def table(values):
+        return {str(t): {str(s): float(value) for s, value in enumerate(row)} for t, row in enumerate(values)}
+
+    found = reliability(table(first), table(second))
+    whole = np.mean([spearmanr(a, b).statistic for a, b in zip(truth, (first + second) / 2, strict=True)])
+    assert found["halves"] == pytest.approx(0.5, abs=0.03)
+    assert found["ceiling"] == pytest.approx(whole, abs=0.02)
+    assert reliability(table(first), {}) is None
+
+
 @pytest.fixture(autouse=True)
 def _fresh_caches():
     yield
@@ -80,31 +97,37 @@ def plan(tiny_task_paths):
     steps = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
     tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place", "colour"))
     tuning = TuneSettings(training=steps)
-    return ComparePlan(tasks=tasks, shots=(2,), seeds=2, test=6, validation=6, source_training=steps, tuning=tuning)
+    return ComparePlan(tasks=tasks, shots=(2,), seeds=1, test=6, validation=6, source_training=steps, tuning=tuning)
 
 
 def test_measures_and_scores_every_source_of_every_target(pocket_is_tiny, tiny_tasks, plan, tmp_path):
     found = run_predictors(plan, tmp_path, adapted=True, progress=False)
     assert found == json.loads((tmp_path / "predictors.json").read_text())
     methods = [row["method"].partition(" ")[0] for row in found["rows"]]
-    expected = dict.fromkeys([*SCORES, "adapted"], 4 * 3 * 2) | {"unchanged": 4 * 3, "zero-shot": 4}
+    expected = dict.fromkeys([*SCORES, "adapted"], 4 * 3)
+    kinds = [f"unchanged{kind}{half}" for kind in ("", "-loss") for half in ("", "-1", "-2")]
+    expected |= dict.fromkeys(kinds, 4 * 3) | {"zero-shot": 4, "zero-shot-loss": 4}
     assert {method: methods.count(method) for method in set(methods)} == expected
     values = {(row["task"], row["method"], row["seed"]): row["value"] for row in found["rows"]}
     mood, test = tiny_tasks["mood"], spread(tiny_tasks["mood"].examples("test"), 6)
     expert = next(one for one in ExpertPool(tmp_path / "pool") if one.card.task == tiny_tasks["taste"].name)
-    unchanged = evaluate_expert(pocket_is_tiny, mood, expert, test).value
-    assert values[mood.name, f"unchanged {tiny_tasks['taste'].name}", 0] == unchanged
-    for kind in ("unchanged", "adapted"):
+    unchanged = evaluate_expert(pocket_is_tiny, mood, expert, test)
+    assert values[mood.name, f"unchanged {tiny_tasks['taste'].name}", 0] == unchanged.value
+    assert values[mood.name, f"unchanged-loss {tiny_tasks['taste'].name}", 0] == -unchanged.loss
+    for kind in ("unchanged", "unchanged-loss"):
+        source = tiny_tasks["taste"].name
+        halves = [values[mood.name, f"{kind}{half} {source}", 0] for half in ("-1", "-2")]
+        assert sum(halves) / 2 == pytest.approx(values[mood.name, f"{kind} {source}", 0])
+    for kind in ("unchanged", "unchanged-loss", "adapted"):
         names = {one["predictor"] for one in found["predictors"][kind]}
         assert names <= {*SCORES, *COMBINED, "random"}
 
 
 def test_a_second_run_computes_nothing(pocket_is_tiny, plan, tmp_path, monkeypatch):
-    few = replace(plan, seeds=1)
-    first = run_predictors(few, tmp_path, progress=False)
-    monkeypatch.setattr(predictors_module, "measured", lambda *arguments: pytest.fail("measured again"))
+    first = run_predictors(plan, tmp_path, progress=False)
+    monkeypatch.setattr(predictors_module, "evaluate_expert", lambda *arguments: pytest.fail("measured again"))
     monkeypatch.setattr(predictors_module, "_scored", lambda *arguments: pytest.fail("scored again"))
-    assert run_predictors(few, tmp_path, progress=False) == first
+    assert run_predictors(plan, tmp_path, progress=False) == first
 
 
 def test_scores_read_the_few_labels_alone(tiny_backbone, tiny_tasks, plan, tmp_path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pitune.commands import _options as options
-from pitune.commands._output import report, table
+from pitune.commands._output import report, shown, table
 from pitune.commands.study import Seeds, StudyOut, StudySteps, StudyTasks, StudyTest, Workers
 
 if TYPE_CHECKING:
@@ -57,7 +57,11 @@ def predictors(
     report(as_json, result, [*_tables(result), f"rows and all of it: {out / RESULTS}"])
 
 
-def _tables(result: Mapping[str, Any]) -> Iterator[Table]:
+def _tables(result: Mapping[str, Any]) -> Iterator[str | Table]:
+    for kind, sure in result["reliability"].items():
+        if sure:
+            halves, ceiling = shown(sure["halves"]), shown(sure["ceiling"])
+            yield f"{kind}: two halves of the test agree at ρ = {halves}; the truth itself would reach {ceiling}"
     for kind, found in result["predictors"].items():
         rows = []
         for one in found:

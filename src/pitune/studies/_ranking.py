@@ -64,6 +64,34 @@ def mean_rank(scores: Sequence[BySource]) -> BySource:
     return dict(zip(shared, np.mean(ranks, axis=0).tolist(), strict=True)) if shared else {}
 
 
+def reliability(first: ByTarget, second: ByTarget) -> dict[str, Any] | None:
+    """Return how far measured ranks can be trusted, and so what Spearman a perfect score may reach.
+
+    Of two halves of the test examples, r is the mean over targets of their Spearman over sources; `whole` is
+    `2r / (1 + r)`, that of two measurements as large as all of them (Spearman and Brown), and `ceiling` its root:
+    what truth itself would reach. None where no target has both halves.
+    """
+    found = [_rank_correlation(first[target], second[target]) for target in first if target in second]
+    known = [one for one in found if one is not None]
+    if not known:
+        return None
+    r = max(0.0, float(np.mean(known)))
+    return {
+        "targets": len(known),
+        "halves": float(np.mean(known)),
+        "whole": 2 * r / (1 + r),
+        "ceiling": (2 * r / (1 + r)) ** 0.5,
+    }
+
+
+def _rank_correlation(first: BySource, second: BySource) -> float | None:
+    shared = [source for source in first if source in second]
+    values = [[one[source] for source in shared] for one in (first, second)]
+    if len(shared) < FEWEST or any(len(set(each)) < 2 for each in values):
+        return None
+    return float(spearmanr(*values).statistic)
+
+
 def summary(predictor: str, by_seed: Sequence[tuple[ByTarget, ByTarget]]) -> dict[str, Any] | None:
     """Return means over targets of each target's mean over seeds, with 95 % bootstrap intervals over targets.
 

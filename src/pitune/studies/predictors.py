@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -11,24 +11,26 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pitune._files import json_bytes, write_atomic
+from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
 from pitune.prediction import spread
 from pitune.studies._baselines import Measured, measured
-from pitune.studies._ranking import FEWEST, ByTarget, mean_rank, summary
+from pitune.studies._ranking import FEWEST, ByTarget, mean_rank, reliability, summary
 from pitune.studies._rows import Row, Rows, environment
 from pitune.studies._scores import SCORES, Pair, Source, Target
 from pitune.studies._workers import run_jobs
 from pitune.studies.compare import Cell, ComparePlan, cells_of, open_backbone_of, open_task, prepare_pool
-from pitune.tasks import Example, expand
-from pitune.training import TrainingSettings, expert_name, fit_expert, sample
+from pitune.tasks import Example, Task, expand
+from pitune.training import Evaluation, TrainingSettings, evaluate_expert, expert_name, fit_expert, sample
 
 ROWS = "predictors.jsonl"
 RESULTS = "predictors.json"
-ZERO_SHOT = "zero-shot"
-# what is measured of a source's expert on a target: as it is, or trained on for a few steps
-UNCHANGED, ADAPTED = "unchanged", "adapted"
+ZERO_SHOT, ZERO_SHOT_LOSS = "zero-shot", "zero-shot-loss"
+HALVES = ("-1", "-2")
+# what is measured of a source's expert on a target: as it is, by metric and by −loss; or trained on for a few steps
+UNCHANGED, UNCHANGED_LOSS, ADAPTED = "unchanged", "unchanged-loss", "adapted"
 # predictors that are the mean rank of several scores
 COMBINED: Mapping[str, tuple[str, ...]] = {
     "probe-fisher + label-similarity": ("probe-fisher", "label-similarity"),
@@ -68,12 +70,16 @@ def run_predictors(
     jobs = [_Job(cell, tuple(tasks), adapted) for cell in cells_of(plan, tasks, out)]
     run_jobs(_measure, jobs, workers, "targets" if progress else "")
     rows = _of_plan(Rows(out / ROWS), plan, {open_task(name).name for name in tasks})
+    kinds = (UNCHANGED, UNCHANGED_LOSS, *([ADAPTED] if adapted else []))
     found = {
         "schema": 1,
         "environment": environment(open_backbone_of(plan)),
         "plan": TypeAdapter(ComparePlan).dump_python(plan, mode="json"),
         "rows": [row.model_dump() for row in rows],
-        "predictors": {kind: predictors(rows, kind, plan) for kind in (UNCHANGED, *([ADAPTED] if adapted else []))},
+        "predictors": {kind: predictors(rows, kind, plan) for kind in kinds},
+        "reliability": {
+            kind: reliability(*(_table(rows, kind + half, None, 0) for half in HALVES)) for kind in kinds[:2]
+        },
     }
     write_atomic(out / RESULTS, json_bytes(found))
     return found
@@ -105,9 +111,10 @@ def predictors(rows: Sequence[Row], kind: str, plan: ComparePlan) -> list[dict[s
 
 
 def gains(rows: Sequence[Row], kind: str, shots: int | None, seed: int) -> ByTarget:
-    """Return what each source's expert gains on each target over none at all, in shares of the metric."""
-    values = _table(rows, kind, *((None, 0) if kind == UNCHANGED else (shots, seed)))
-    base = {row.task: row.value for row in rows if row.method == ZERO_SHOT}
+    """Return what each source's expert gains on each target over none at all, in shares of the metric, or in nats."""
+    values = _table(rows, kind, *((shots, seed) if kind == ADAPTED else (None, 0)))
+    zero_shot = ZERO_SHOT_LOSS if kind == UNCHANGED_LOSS else ZERO_SHOT
+    base = {row.task: row.value for row in rows if row.method == zero_shot}
     return {target: {source: value - base[target] for source, value in each.items()} for target, each in values.items()}
 
 
@@ -140,13 +147,12 @@ def _measure(job: _Job) -> None:
     runs = job.cell.out / "runs" / expert_name(task, "lora", data.shots, data.seed)
     target = Target(backbone, task, data, plan.tuning.training, runs / "own")
     test = spread(task.examples("test"), plan.test)
-    rows.measure(task.name, ZERO_SHOT, None, 0, lambda: measured(backbone, task, None, test))
+    _look(rows, backbone, task, test, ZERO_SHOT, None)
     for name in job.sources:
         if name == job.cell.task:
             continue
         source = _source(plan, job.cell.out, name)
-        unchanged = partial(measured, backbone, task, source.expert, test)
-        rows.measure(task.name, f"{UNCHANGED} {source.task.name}", None, 0, unchanged)
+        _look(rows, backbone, task, test, UNCHANGED, source)
         pair = Pair(source, target)
         for score, (known, _) in SCORES.items():
             if known(pair):
@@ -155,6 +161,32 @@ def _measure(job: _Job) -> None:
         if job.adapted:
             adapted = partial(_adapted, plan, source, target, runs / f"from-{source.expert.name}", test)
             rows.measure(task.name, f"{ADAPTED} {source.task.name}", data.shots, data.seed, adapted)
+
+
+def _look(
+    rows: Rows, backbone: Backbone, task: Task, test: Sequence[Example], kind: str, source: Source | None
+) -> None:
+    """Measure an expert, or none, by the task's metric and by −loss, and by halves, in one evaluation."""
+    name = f" {source.task.name}" if source else ""
+    evaluated = cache(partial(evaluate_expert, backbone, task, source.expert if source else None, test))
+    rows.measure(task.name, f"{kind}{name}", None, 0, lambda: (task.metric, evaluated().value, len(test)))
+    rows.measure(task.name, f"{kind}-loss{name}", None, 0, lambda: ("loss", -evaluated().loss, len(test)))
+    if source is None:
+        return
+    for half in HALVES:
+        row = f"{kind}-loss{half}{name}"
+        rows.measure(task.name, row, None, 0, partial(_half, evaluated, test, half, "loss"))
+        if task.metric == "accuracy":
+            rows.measure(task.name, f"{kind}{half}{name}", None, 0, partial(_half, evaluated, test, half, "accuracy"))
+
+
+def _half(evaluated: Callable[[], Evaluation], test: Sequence[Example], half: str, metric: str) -> Measured:
+    """Return the mean over every other test example, in order of their ids."""
+    found = evaluated()
+    kept = {example.id for example in test[HALVES.index(half) :: 2]}
+    at = [i for i, one in enumerate(found.ids) if one in kept]
+    right = (found.scores.argmax(1) == found.target).float()
+    return metric, float((right if metric == "accuracy" else -found.losses)[at].mean()), len(at)
 
 
 def _scored(score: str, pair: Pair) -> Measured:
