@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from pitune import __version__
-from pitune.commands import demo, evaluate, fit, graph, multitask, pool, predict, study, study_prompts, tasks, tune
+from pitune.commands import (
+    demo,
+    evaluate,
+    fit,
+    graph,
+    multitask,
+    pool,
+    predict,
+    predictors,
+    study,
+    study_prompts,
+    tasks,
+    tune,
+)
 from pitune.errors import InputError
 
 _INTERRUPTED = 130  # as shells report a command that was stopped by the keyboard
@@ -48,6 +61,7 @@ study_app.command("transfer")(study_prompts.transfer)
 study_app.command("coop")(study_prompts.coop)
 study_app.command("elevater")(study_prompts.elevater)
 study_app.command("cross-task")(study_prompts.cross_task)
+study_app.command("predictors")(predictors.predictors)
 pool_app.command("list")(pool.list_experts)
 pool_app.command("show")(pool.show)
 pool_app.command("verify")(pool.verify)

@@ -23,7 +23,7 @@ from pitune.training import Data, TrainingSettings
 @pytest.fixture(autouse=True)
 def _fresh_caches():
     compare_module._backbone.cache_clear()
-    compare_module._task.cache_clear()
+    compare_module.open_task.cache_clear()
     yield
     compare_module._backbone.cache_clear()
 

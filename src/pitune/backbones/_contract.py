@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,14 @@ class Backbone(Protocol):
 
     def attachment(self, method: str) -> tuple[str, ...]:
         """Return the names of the submodules of `module` to which a kind of expert attaches."""
+
+
+@runtime_checkable
+class Matching(Protocol):
+    """A backbone that scores an input by its features alone, so that one pass gives both."""
+
+    def match(self, features: Tensor, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        """Return log-scores (B, C) of the batch's answers, or of other answer texts, of features (B, D)."""
 
 
 def masked_log_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:

@@ -75,10 +75,7 @@ class Pocket:
         return Batch(ids, inputs, read, answers.target, answers.allowed, answers.relevant)
 
     def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
-        read, allowed = batch.answers, batch.allowed
-        if candidates is not None:
-            read, allowed = self._read_answers(tuple(candidates)), None
-        vectors = read if read.is_floating_point() else self.model.encode_answers(read[:, 0], read[:, 1])
+        vectors, allowed = self._answers_of(batch, candidates)
         return masked_log_softmax(self.model(batch.inputs, vectors), allowed)
 
     def losses(self, batch: Batch) -> Tensor:
@@ -90,6 +87,18 @@ class Pocket:
     def features(self, batch: Batch) -> Tensor:
         """Return the vectors (B, D) that inputs are matched by."""
         return self.model.encode(batch.inputs)
+
+    def match(self, features: Tensor, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        """Return what `scores` does, of features (B, D) that are there already."""
+        vectors, allowed = self._answers_of(batch, candidates)
+        return masked_log_softmax(self.model.projection.log_scale.exp() * features @ vectors.T, allowed)
+
+    def _answers_of(self, batch: Batch, candidates: Sequence[str] | None) -> tuple[Tensor, Tensor | None]:
+        """Return the vectors (C, D) that inputs are matched against, and which of them each may choose (B, C)."""
+        read, allowed = batch.answers, batch.allowed
+        if candidates is not None:
+            read, allowed = self._read_answers(tuple(candidates)), None
+        return (read if read.is_floating_point() else self.model.encode_answers(read[:, 0], read[:, 1])), allowed
 
     def _read_inputs(self, examples: Sequence[Example], task: Task) -> dict[str, Tensor]:
         inputs: dict[str, Tensor] = {}

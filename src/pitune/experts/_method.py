@@ -115,9 +115,14 @@ class Attached:
         result: Tensor = self._call("losses", tensors, batch)
         return result
 
-    def scores(self, tensors: Tensors, batch: Batch) -> Tensor:
-        """Return log-scores (B, C) of the batch's answers under the expert `tensors`."""
-        result: Tensor = self._call("scores", tensors, batch)
+    def scores(self, tensors: Tensors, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        """Return log-scores (B, C) of the batch's answers, or of other answer texts, under the expert `tensors`."""
+        result: Tensor = self._call("scores", tensors, batch, *([] if candidates is None else [candidates]))
+        return result
+
+    def features(self, tensors: Tensors, batch: Batch) -> Tensor:
+        """Return one vector (B, D) for each input under the expert `tensors`."""
+        result: Tensor = self._call("features", tensors, batch)
         return result
 
     def generate(self, tensors: Tensors, batch: Batch) -> list[str]:
@@ -125,9 +130,9 @@ class Attached:
         written: list[str] = self._call("generate", tensors, batch)
         return written
 
-    def _call(self, call: str, tensors: Tensors, batch: Batch) -> Any:
+    def _call(self, call: str, tensors: Tensors, *arguments: Any) -> Any:
         placed = {path: tensors[name] for name, path in self._paths.items()}
-        return functional_call(self._called, placed, (call, batch))
+        return functional_call(self._called, placed, (call, *arguments))
 
 
 @contextmanager

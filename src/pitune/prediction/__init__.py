@@ -5,10 +5,16 @@ from pitune.prediction.embedding import embed as embed
 from pitune.prediction.embedding import embedding as embedding
 from pitune.prediction.embedding import find_neighbours as find_neighbours
 from pitune.prediction.embedding import spread as spread
+from pitune.prediction.feature_similarity import feature_similarity as feature_similarity
 from pitune.prediction.fisher import expert_fisher as expert_fisher
 from pitune.prediction.fisher import probe_fisher as probe_fisher
 from pitune.prediction.graph import TaskGraph as TaskGraph
 from pitune.prediction.graph import build_graph as build_graph
 from pitune.prediction.graph import graph_correlation as graph_correlation
 from pitune.prediction.graph import rank_neighbours as rank_neighbours
+from pitune.prediction.h_score import h_score as h_score
+from pitune.prediction.label_similarity import label_similarity as label_similarity
+from pitune.prediction.leep import leep as leep
+from pitune.prediction.logme import logme as logme
 from pitune.prediction.similarity import fisher_similarity as fisher_similarity
+from pitune.prediction.task2vec import task2vec_distance as task2vec_distance

@@ -17,13 +17,18 @@ def fisher_similarity(first: Mapping[str, Tensor], second: Mapping[str, Tensor])
     (π-Tuning, step 2). Elements that are zero in both tasks say nothing and are left out. In [0, 1]; 1 for
     equal embeddings. Raise `InputError` naming the tensor that is missing, mis-shaped or not finite.
     """
-    if first.keys() != second.keys():
-        name = sorted(first.keys() ^ second.keys())[0]
-        raise InputError(f"two embeddings differ in kind: tensor {name!r} is in one only; embed both by the same probe")
+    check_same_tensors(first, second)
     cosines = [value for name in first if (value := _cosine(name, first[name], second[name])) is not None]
     if not cosines:
         raise InputError("two embeddings are zero everywhere; expected the Fisher information of real examples")
     return sum(cosines) / len(cosines)
+
+
+def check_same_tensors(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+    """Raise `InputError` that names a tensor which only one of two embeddings has."""
+    if first.keys() != second.keys():
+        name = sorted(first.keys() ^ second.keys())[0]
+        raise InputError(f"two embeddings differ in kind: tensor {name!r} is in one only; embed both by the same probe")
 
 
 def _cosine(name: str, first: Tensor, second: Tensor) -> float | None:

@@ -146,7 +146,7 @@ def _checked(plan: ComparePlan) -> list[str]:
         raise InputError(f"seeds is {plan.seeds}; expected 1 or more")
     called: dict[str, str] = {}
     for task in tasks:
-        name = _task(task).name
+        name = open_task(task).name
         if name in called:
             raise InputError(f"{called[name]} and {task} are both called {name!r}; name one of them otherwise")
         called[name] = task
@@ -174,12 +174,12 @@ def _keep_plan(plan: ComparePlan, tasks: Sequence[str], out: Path) -> None:
 
 def _key(cell: Cell, method: str) -> tuple[str, str, int | None, int]:
     assert cell.seed is not None
-    return _task(cell.task).name, method, cell.shots, cell.seed
+    return open_task(cell.task).name, method, cell.shots, cell.seed
 
 
 def _methods(cell: Cell) -> list[str]:
     """Return the methods that can be measured on a task: a linear probe needs a fixed set of answers."""
-    return [name for name in cell.plan.methods if name != "linear probe" or _task(cell.task).answers is not None]
+    return [name for name in cell.plan.methods if name != "linear probe" or open_task(cell.task).answers is not None]
 
 
 @lru_cache(maxsize=1)
@@ -187,14 +187,14 @@ def _backbone(name: str, device: str | None) -> Backbone:
     return load_backbone(name, device)
 
 
-_task = lru_cache(maxsize=None)(load_task)
+open_task = lru_cache(maxsize=None)(load_task)
 
 
 def _train_source(cell: Cell) -> None:
     plan = cell.plan
     train_source(
         open_backbone_of(plan),
-        _task(cell.task),
+        open_task(cell.task),
         ExpertPool(cell.out / "pool"),
         plan.source_training,
         plan.validation,
@@ -217,7 +217,7 @@ class Trial:
     def __init__(self, cell: Cell) -> None:
         assert cell.seed is not None
         plan = cell.plan
-        self.plan, self.task = plan, _task(cell.task)
+        self.plan, self.task = plan, open_task(cell.task)
         self.backbone = open_backbone_of(plan)
         self.data = sample(self.task, cell.shots, cell.seed)
         self.test = spread(self.task.examples("test"), plan.test)

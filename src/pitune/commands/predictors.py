@@ -1,0 +1,73 @@
+"""`pitune study predictors`: which score tells best which expert helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pitune.commands import _options as options
+from pitune.commands._output import report, shown, table
+from pitune.commands.study import Seeds, StudyOut, StudySteps, StudyTasks, StudyTest, Workers
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def predictors(
+    tasks: StudyTasks = None,
+    out: StudyOut = Path("predictors"),
+    shots: Annotated[int, typer.Option(min=1, help="Examples a class that scores may read.")] = 4,
+    seeds: Seeds = None,
+    adapted: Annotated[
+        bool, typer.Option("--adapted", help="Measure experts trained on for a few steps, too; far slower.")
+    ] = False,
+    steps: StudySteps = None,
+    test: StudyTest = None,
+    workers: Workers = 1,
+    backbone: options.BackboneName = "pocket",
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+) -> None:
+    """Compare what scores predict of every source with what its expert gains on every target."""
+    from pitune.commands._set_up import check_writable, make_settings, quieten
+
+    check_writable(out)
+    quieten()
+    from pitune.studies.predictors import PLAN, RESULTS, run_predictors
+    from pitune.training import TrainingSettings
+
+    training = make_settings(TrainingSettings, {"steps": steps}, PLAN.tuning.training)
+    given: dict[str, Any] = {"tasks": tuple(tasks or ()), "seeds": seeds, "test": test}
+    plan = replace(
+        PLAN,
+        **{name: value for name, value in given.items() if value},
+        shots=(shots,),
+        first_seed=seed,
+        backbone=backbone,
+        device=device,
+        tuning=PLAN.tuning.model_copy(update={"training": training}),
+    )
+    result = run_predictors(plan, out, adapted, workers)
+    report(as_json, result, [*_tables(result), f"rows and all of it: {out / RESULTS}"])
+
+
+def _tables(result: Mapping[str, Any]) -> Iterator[str | Table]:
+    for kind, sure in result["reliability"].items():
+        if sure:
+            halves, ceiling = shown(sure["halves"]), shown(sure["ceiling"])
+            yield f"{kind}: two halves of the test agree at ρ = {halves}; the truth itself would reach {ceiling}"
+    for kind, found in result["predictors"].items():
+        rows = []
+        for one in found:
+            rho = (one["spearman"][part] for part in ("mean", "low", "high"))
+            regret, gain = (round(one[part]["mean"], 1) for part in ("regret", "gain"))
+            rows.append((one["predictor"], *rho, regret, one["recall"]["mean"], gain, one["targets"], one["seeds"]))
+        yield table(
+            (f"expert {kind}", "Spearman", "from", "to", "regret", "recall@2", "gain", "targets", "seeds"), rows
+        )
