@@ -70,3 +70,11 @@ def test_gains_over_tasks_weigh_tasks_alike_and_vary_with_seeds_alone():
     assert gain["high"] == pytest.approx(0.05 + 1.96 * spread, abs=0.2 * spread)
     means = {one["method"]: one["mean"] for one in method_means(rows, ("single", "pi"))}
     assert means == pytest.approx({"single": 0.75, "pi": (0.7 + 0.9) / 2})
+
+
+def test_one_seed_has_no_interval():
+    rows = [row("pi", 0, 0.9, "a"), row("single", 0, 0.5, "a"), row("pi", 0, 0.5, "b"), row("single", 0, 0.5, "b")]
+    gain = summed_gains(rows, "pi", "single")[0]
+    assert gain["mean"] == pytest.approx(0.2)
+    assert gain["low"] is None
+    assert gain["high"] is None

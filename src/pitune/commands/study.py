@@ -116,11 +116,16 @@ def _settings_tables(result: Mapping[str, Any]) -> Iterator[Table]:
         for one in result["means"]:
             gain = gains.get((one["method"], shots))
             if one["shots"] == shots:
-                points = [round(100 * gain[part], 1) for part in ("mean", "low", "high")] if gain else [None] * 3
+                points = in_points(gain) if gain else [None] * 3
                 beaten = [gain[part] for part in ("wins", "losses")] if gain else [None] * 2
                 rows.append((one["method"], one["mean"], *points, *beaten))
         few = "all" if shots is None else f"{shots}"
         yield table((f"{few} shots", "mean", "points over alone", "from", "to", "win", "loss"), rows)
+
+
+def in_points(gain: Mapping[str, Any]) -> list[float | None]:
+    """Return a mean and its interval in points; a single seed has no interval."""
+    return [None if gain[part] is None else round(100 * gain[part], 1) for part in ("mean", "low", "high")]
 
 
 def _plan(
@@ -156,7 +161,7 @@ def comparison(result: Mapping[str, Any]) -> Iterator[str | Table]:
         gains = [
             (
                 gain["baseline"],
-                *(round(100 * gain[part], 1) for part in ("mean", "low", "high")),
+                *in_points(gain),
                 gain["wins"],
                 len(gain["tasks"]) - gain["wins"] - gain["losses"],
                 gain["losses"],

@@ -12,7 +12,7 @@ import typer
 
 from pitune.commands import _options as options
 from pitune.commands._output import note, report, table
-from pitune.commands.study import Seeds, StudyOut, StudyShots, StudySteps, StudyTest, Workers, read_shots
+from pitune.commands.study import Seeds, StudyOut, StudyShots, StudySteps, StudyTest, Workers, in_points, read_shots
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def _prompts(result: Mapping[str, Any]) -> Iterator[Table]:
         gains = [
             (
                 gain["baseline"].removesuffix(" alone"),
-                *(round(100 * gain[part], 1) for part in ("mean", "low", "high")),
+                *in_points(gain),
                 gain["wins"],
                 gain["losses"],
                 gain["seeds"],

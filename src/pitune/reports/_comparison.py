@@ -35,10 +35,9 @@ def named(shots: int | None) -> str:
 def _gains_table(gains: Sequence[Mapping[str, Any]], shots: int | None) -> str:
     rows = []
     for gain in (one for one in gains if one["shots"] == shots):
-        mean, low, high = (points(gain[part]) for part in ("mean", "low", "high"))
         ties = len(gain["tasks"]) - gain["wins"] - gain["losses"]
         counts = f"{gain['wins']} / {ties} / {gain['losses']}"
-        rows.append(f"| {gain['baseline']} | {mean} | [{low}, {high}] | {counts} | {gain['seeds']} |")
+        rows.append(f"| {gain['baseline']} | {points(gain['mean'])} | {interval(gain)} | {counts} | {gain['seeds']} |")
     head = "| π-Tuning over | points | 95 % interval | win / tie / loss | seeds |\n|---|---|---|---|---|"
     return "\n".join([head, *rows, ""])
 
@@ -68,8 +67,14 @@ def _cell(values: Sequence[float] | None, best: float) -> str:
 
 
 def points(value: float) -> str:
+    """Return a difference of fractions in points, with its sign."""
     text = fixed(100 * value, 1)
     return text if value <= 0 else f"+{text}"
+
+
+def interval(gain: Mapping[str, Any]) -> str:
+    """Return a gain's interval in points, a dash where one seed gives none."""
+    return "–" if gain["low"] is None else f"[{points(gain['low'])}, {points(gain['high'])}]"
 
 
 def gains_figure(gains: Sequence[Mapping[str, Any]], baseline: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pitune._files import write_atomic
-from pitune.reports._comparison import named, points, task_table
+from pitune.reports._comparison import interval, named, points, task_table
 from pitune.reports._heat_map import Cell, draw_heat_map
 from pitune.reports._markup import tag
 from pitune.reports._page import resource
@@ -23,9 +23,9 @@ def write_prompts(result: Mapping[str, Any], folder: Path, command: str) -> None
     for shots in dict.fromkeys(row["shots"] for row in result["rows"]):
         rows = []
         for gain in (one for one in result["gains"] if one["shots"] == shots):
-            mean, low, high = (points(gain[part]) for part in ("mean", "low", "high"))
+            mean = points(gain["mean"])
             kind = gain["baseline"].removesuffix(" alone")
-            rows.append(f"| {kind} | {mean} | [{low}, {high}] | {gain['wins']} / {gain['losses']} | {gain['seeds']} |")
+            rows.append(f"| {kind} | {mean} | {interval(gain)} | {gain['wins']} / {gain['losses']} | {gain['seeds']} |")
         head = "| from multitask over alone | points | 95 % interval | win / loss | seeds |\n|---|---|---|---|---|"
         parts += [f"## {named(shots)}\n", "\n".join([head, *rows, ""]), task_table(result["rows"], shots)]
     write_atomic(folder / "results.md", "\n".join(parts).encode())

@@ -67,8 +67,8 @@ def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[dict[s
     """Return, by shots, the gain of a method over a baseline as a mean over tasks, paired by task and seed.
 
     The 95 % interval is a bootstrap stratified by task: seeds are drawn anew within each (Agarwal et al., NeurIPS
-    2021), 10,000 times; it says how the result varies with the labels drawn, not with the choice of tasks. A task
-    is a win or a loss where its mean gain is beyond half a point, else a tie.
+    2021), 10,000 times; it says how the result varies with the labels drawn, not with the choice of tasks, and there
+    is none of a single seed. A task is a win or a loss where its mean gain is beyond half a point, else a tie.
     """
     by_key = {row.key: row.value for row in rows}
     differences: dict[int | None, dict[str, list[float]]] = {}
@@ -100,8 +100,10 @@ def _mean_of_means(strata: Iterable[Sequence[float]]) -> float:
     return float(np.mean([np.mean(values) for values in strata]))
 
 
-def _stratified(strata: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean of the strata's means."""
+def _stratified(strata: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:
+    """Return the 95 % bootstrap interval of the mean of the strata's means; None where no stratum has two values."""
+    if max(map(len, strata)) < 2:
+        return None, None
     draw = np.random.default_rng(0)
     means = np.zeros(_RESAMPLES)
     for values in strata:
