@@ -22,10 +22,10 @@ from pitune.training import Data, TrainingSettings
 
 @pytest.fixture(autouse=True)
 def _fresh_caches():
-    compare_module._backbone.cache_clear()
+    compare_module.open_backbone.cache_clear()
     compare_module.open_task.cache_clear()
     yield
-    compare_module._backbone.cache_clear()
+    compare_module.open_backbone.cache_clear()
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_the_ceiling_is_what_truth_reaches_against_a_noisy_measurement():
 @pytest.fixture(autouse=True)
 def _fresh_caches():
     yield
-    for cached in (compare_module._backbone, compare_module.open_task, predictors_module._source):
+    for cached in (compare_module.open_backbone, compare_module.open_task, predictors_module._source):
         cached.cache_clear()
 
 

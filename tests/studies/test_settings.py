@@ -14,9 +14,9 @@ from pitune.training import TrainingSettings, sample
 
 @pytest.fixture(autouse=True)
 def _fresh_caches():
-    compare_module._backbone.cache_clear()
+    compare_module.open_backbone.cache_clear()
     yield
-    compare_module._backbone.cache_clear()
+    compare_module.open_backbone.cache_clear()
 
 
 def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths, tmp_path):

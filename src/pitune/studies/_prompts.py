@@ -1,18 +1,16 @@
-"""What the studies of MVLPT share: tasks and backbone loaded once a process, and experts trained once a study."""
+"""What the studies of MVLPT share: experts trained once a study."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pitune._files import json_bytes, write_atomic
-from pitune.backbones import Backbone, load_backbone
-from pitune.errors import InputError
+from pitune.backbones import Backbone
 from pitune.experts import Expert, ExpertPool, get_method
 from pitune.multitask import Member, fit_multitask, multitask_name
-from pitune.tasks import Task, load_task
+from pitune.studies._shared import open_task
+from pitune.tasks import Task
 from pitune.training import Data, TrainingSettings, fit_expert, sample
 
 ROWS = "rows.jsonl"
@@ -20,28 +18,6 @@ RESULTS = "results.json"
 SOURCE_VALIDATION = 64  # of a source's examples, to stop by
 ADAPTATION = TrainingSettings(steps=60, learning_rate=2e-2, evaluations=4)
 SOURCE = TrainingSettings(steps=120, learning_rate=2e-2, evaluations=4)
-
-open_backbone = lru_cache(maxsize=1)(load_backbone)
-open_task = lru_cache(maxsize=None)(load_task)
-
-
-def distinct(tasks: Sequence[str]) -> dict[str, str]:
-    """Return what each task is called, by how it was given; raise `InputError` if two are called the same."""
-    named: dict[str, str] = {}
-    for given in tasks:
-        name = open_task(given).name
-        if name in named.values():
-            raise InputError(f"{given}: another task is called {name!r} too; name every task once")
-        named[given] = name
-    return named
-
-
-def keep_plan(path: Path, described: Mapping[str, Any]) -> None:
-    """Write down what all rows of a folder have in common; raise `InputError` if it holds another study."""
-    data = json_bytes(described)
-    if path.exists() and path.read_bytes() != data:
-        raise InputError(f"{path}: a study with other tasks or settings is kept here; choose another --out")
-    write_atomic(path, data)
 
 
 def source_data(task: Task, shots: int | None) -> Data:

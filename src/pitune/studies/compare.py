@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from pitune._files import json_bytes, write_atomic
-from pitune.backbones import Backbone, load_backbone
+from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool, digest
 from pitune.interpolation import TuneSettings, tune_expert
@@ -23,10 +23,11 @@ from pitune.studies._black_box import black_box
 from pitune.studies._full import full_fine_tuning
 from pitune.studies._peft_mixes import with_peft
 from pitune.studies._rows import Rows, environment
+from pitune.studies._shared import distinct, keep_plan, open_backbone, open_task
 from pitune.studies._sources import train_source
 from pitune.studies._statistics import method_means, summed_gains
 from pitune.studies._workers import run_jobs
-from pitune.tasks import expand, load_task
+from pitune.tasks import expand
 from pitune.training import TrainingSettings, expert_name, fit_expert, sample
 
 METHODS = (
@@ -115,7 +116,16 @@ def run_compare(plan: ComparePlan, out: Path, workers: int = 1, progress: bool =
 def prepare_pool(plan: ComparePlan, out: Path, workers: int, progress: bool) -> list[str]:
     """Check the plan and train what the pool lacks of its sources; return the tasks."""
     tasks = _checked(plan)
-    _keep_plan(plan, tasks, out)
+    settings = {
+        "tasks": tasks,
+        "backbone": open_backbone_of(plan).fingerprint,
+        "k": plan.k,
+        "test": plan.test,
+        "validation": plan.validation,
+        "source_training": plan.source_training.model_dump(),
+        "tuning": plan.tuning.model_dump(),
+    }
+    keep_plan(out / "plan.json", settings)
     run_jobs(_train_source, [Cell(plan, out, name) for name in tasks], workers, "sources" if progress else "")
     return tasks
 
@@ -132,7 +142,7 @@ def cells_of(plan: ComparePlan, tasks: Sequence[str], out: Path) -> list[Cell]:
 
 def open_backbone_of(plan: ComparePlan) -> Backbone:
     """Return the plan's backbone, loaded once a process."""
-    return _backbone(plan.backbone, plan.device)
+    return open_backbone(plan.backbone, plan.device)
 
 
 def _checked(plan: ComparePlan) -> list[str]:
@@ -144,32 +154,8 @@ def _checked(plan: ComparePlan) -> list[str]:
         raise InputError(f"{len(tasks)} task(s) to compare; expected {plan.k + 1} or more, so that each has neighbours")
     if plan.seeds < 1:
         raise InputError(f"seeds is {plan.seeds}; expected 1 or more")
-    called: dict[str, str] = {}
-    for task in tasks:
-        name = open_task(task).name
-        if name in called:
-            raise InputError(f"{called[name]} and {task} are both called {name!r}; name one of them otherwise")
-        called[name] = task
+    distinct(tasks)
     return tasks
-
-
-def _keep_plan(plan: ComparePlan, tasks: Sequence[str], out: Path) -> None:
-    """Write down what all rows of the folder have in common; raise `InputError` if it holds another study."""
-    described = json_bytes(
-        {
-            "tasks": list(tasks),
-            "backbone": open_backbone_of(plan).fingerprint,
-            "k": plan.k,
-            "test": plan.test,
-            "validation": plan.validation,
-            "source_training": plan.source_training.model_dump(),
-            "tuning": plan.tuning.model_dump(),
-        }
-    )
-    path = out / "plan.json"
-    if path.exists() and path.read_bytes() != described:
-        raise InputError(f"{path}: a study with other tasks or settings is kept here; choose another --out")
-    write_atomic(path, described)
 
 
 def _key(cell: Cell, method: str) -> tuple[str, str, int | None, int]:
@@ -180,14 +166,6 @@ def _key(cell: Cell, method: str) -> tuple[str, str, int | None, int]:
 def _methods(cell: Cell) -> list[str]:
     """Return the methods that can be measured on a task: a linear probe needs a fixed set of answers."""
     return [name for name in cell.plan.methods if name != "linear probe" or open_task(cell.task).answers is not None]
-
-
-@lru_cache(maxsize=1)
-def _backbone(name: str, device: str | None) -> Backbone:
-    return load_backbone(name, device)
-
-
-open_task = lru_cache(maxsize=None)(load_task)
 
 
 def _train_source(cell: Cell) -> None:

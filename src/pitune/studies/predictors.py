@@ -20,8 +20,9 @@ from pitune.studies._baselines import Measured, measured
 from pitune.studies._ranking import FEWEST, ByTarget, mean_rank, reliability, summary
 from pitune.studies._rows import Row, Rows, environment
 from pitune.studies._scores import SCORES, Pair, Source, Target
+from pitune.studies._shared import open_task
 from pitune.studies._workers import run_jobs
-from pitune.studies.compare import Cell, ComparePlan, cells_of, open_backbone_of, open_task, prepare_pool
+from pitune.studies.compare import Cell, ComparePlan, cells_of, open_backbone_of, prepare_pool
 from pitune.tasks import Example, Task, expand
 from pitune.training import Evaluation, TrainingSettings, evaluate_expert, expert_name, fit_expert, sample
 

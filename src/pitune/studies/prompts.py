@@ -19,20 +19,9 @@ from pitune.errors import InputError
 from pitune.experts import get_method
 from pitune.prediction import spread
 from pitune.studies._baselines import Measured, measured
-from pitune.studies._prompts import (
-    ADAPTATION,
-    RESULTS,
-    ROWS,
-    SOURCE,
-    adapted,
-    distinct,
-    keep_plan,
-    open_backbone,
-    open_task,
-    source_expert,
-    vectors_of,
-)
+from pitune.studies._prompts import ADAPTATION, RESULTS, ROWS, SOURCE, adapted, source_expert, vectors_of
 from pitune.studies._rows import Rows, environment
+from pitune.studies._shared import distinct, keep_plan, open_backbone, open_task
 from pitune.studies._statistics import method_means, summed_gains
 from pitune.studies._workers import run_jobs
 from pitune.tasks import Example, Task

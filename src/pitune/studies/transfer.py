@@ -23,20 +23,9 @@ from pitune.errors import InputError
 from pitune.experts import Expert, get_method
 from pitune.prediction import spread
 from pitune.studies._baselines import Measured, measured
-from pitune.studies._prompts import (
-    ADAPTATION,
-    RESULTS,
-    ROWS,
-    SOURCE,
-    adapted,
-    distinct,
-    keep_plan,
-    open_backbone,
-    open_task,
-    source_expert,
-    vectors_of,
-)
+from pitune.studies._prompts import ADAPTATION, RESULTS, ROWS, SOURCE, adapted, source_expert, vectors_of
 from pitune.studies._rows import Row, Rows, environment
+from pitune.studies._shared import distinct, keep_plan, open_backbone, open_task
 from pitune.studies._similarities import similarities
 from pitune.studies._workers import run_jobs
 from pitune.tasks import Example, Task
