@@ -78,7 +78,6 @@ def _named(text: str, tasks: dict[str, Path]) -> list[str]:
         ("fit @taste --set target_modules=[no.such]", "the expert cannot attach: "),
         ("fit @taste --set r=2 --set r=3", "r is set already"),
         ("fit @taste --set r=2 --rank 3", "--rank and --set r=… say the same"),
-        ("fit @taste --method text_prompt", "has no place for experts of kind 'text_prompt'; expected one of: lora, "),
         ("fit @taste --seed -1", "'--seed'"),
         ("fit @taste --name Not/A/Name", "'Not/A/Name' cannot name an expert"),
         ("fit @taste --steps many", "'--steps'"),

@@ -20,14 +20,6 @@ from pitune.tasks import POCKET_20, expand, few_shot
 from pitune.training import Data, TrainingSettings
 
 
-@pytest.fixture(autouse=True)
-def _fresh_caches():
-    compare_module.open_backbone.cache_clear()
-    compare_module.open_task.cache_clear()
-    yield
-    compare_module.open_backbone.cache_clear()
-
-
 @pytest.fixture
 def plan(tiny_task_paths):
     steps = TrainingSettings(steps=6, batch_size=16, learning_rate=2e-2, evaluations=2)

@@ -16,7 +16,6 @@ from pitune.errors import InputError
 from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
 from pitune.prediction import leep, spread
-from pitune.studies import compare as compare_module
 from pitune.studies import predictors as predictors_module
 from pitune.studies._ranking import at_random, mean_rank, quality, reliability, summary
 from pitune.studies._scores import SCORES, Pair, Source, Target
@@ -86,10 +85,9 @@ def test_the_ceiling_is_what_truth_reaches_against_a_noisy_measurement():
 
 
 @pytest.fixture(autouse=True)
-def _fresh_caches():
+def _fresh_sources():
     yield
-    for cached in (compare_module.open_backbone, compare_module.open_task, predictors_module._source):
-        cached.cache_clear()
+    predictors_module._source.cache_clear()
 
 
 @pytest.fixture

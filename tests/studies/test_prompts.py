@@ -11,21 +11,13 @@ from pitune.cli import main
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, load_expert
 from pitune.multitask import Member, fit_multitask
-from pitune.studies import _prompts as shared
+from pitune.studies import _prompts
 from pitune.studies import prompts as module
 from pitune.studies.prompts import PromptPlan, arms, drawn, run_prompts
 from pitune.tasks import Task, declaration
 from pitune.training import Data, TrainingSettings, fit_expert
 
 STEPS = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
-
-
-@pytest.fixture(autouse=True)
-def _fresh_caches():
-    shared.open_backbone.cache_clear()
-    shared.open_task.cache_clear()
-    yield
-    shared.open_backbone.cache_clear()
 
 
 @pytest.fixture
@@ -55,7 +47,7 @@ def test_a_second_run_trains_nothing_and_other_settings_are_refused(
 ) -> None:
     before = run_prompts(plan, tmp_path, progress=False)
     monkeypatch.setattr(module, "adapted", lambda *_, **__: pytest.fail("trained again"))
-    monkeypatch.setattr(shared, "fit_multitask", lambda *_, **__: pytest.fail("trained a source again"))
+    monkeypatch.setattr(_prompts, "fit_multitask", lambda *_, **__: pytest.fail("trained a source again"))
     assert run_prompts(plan, tmp_path, progress=False) == before
     with pytest.raises(InputError, match="other tasks or settings is kept here"):
         run_prompts(replace(plan, test=5), tmp_path, progress=False)

@@ -6,17 +6,9 @@ import pytest
 
 from pitune.errors import InputError
 from pitune.interpolation import TuneSettings
-from pitune.studies import compare as compare_module
 from pitune.studies.compare import ComparePlan
 from pitune.studies.settings import VARIANTS, held_out, run_settings
 from pitune.training import TrainingSettings, sample
-
-
-@pytest.fixture(autouse=True)
-def _fresh_caches():
-    compare_module.open_backbone.cache_clear()
-    yield
-    compare_module.open_backbone.cache_clear()
 
 
 def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths, tmp_path):

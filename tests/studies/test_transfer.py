@@ -11,7 +11,6 @@ import torch
 
 from pitune.errors import InputError
 from pitune.reports import write_transfer
-from pitune.studies import _prompts as shared
 from pitune.studies import transfer as module
 from pitune.studies._rows import Row
 from pitune.studies._similarities import label_similarity, similarities
@@ -27,14 +26,6 @@ from pitune.training import TrainingSettings
 
 STEPS = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
 NAMES = ("mood", "taste", "colour")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_caches():
-    shared.open_backbone.cache_clear()
-    shared.open_task.cache_clear()
-    yield
-    shared.open_backbone.cache_clear()
 
 
 @pytest.fixture
