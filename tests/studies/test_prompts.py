@@ -53,10 +53,10 @@ def test_a_second_run_trains_nothing_and_other_settings_are_refused(
         run_prompts(replace(plan, test=5), tmp_path, progress=False)
 
 
-def test_workers_find_the_same(pocket_is_tiny, plan, tmp_path) -> None:
+def test_added_seeds_join_the_rows_that_are_there(pocket_is_tiny, plan, tmp_path) -> None:
     one = run_prompts(replace(plan, seeds=1), tmp_path, progress=False)
     assert [row["seed"] for row in one["rows"]] == [0] * 6
-    more = run_prompts(plan, tmp_path, progress=False)  # seeds join what is there
+    more = run_prompts(plan, tmp_path, progress=False)
     assert [row for row in more["rows"] if row["seed"] == 0] == one["rows"]
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from pitune.errors import InputError
 from pitune.interpolation import TuneSettings
+from pitune.studies._shared import held_out
 from pitune.studies.compare import ComparePlan
-from pitune.studies.settings import VARIANTS, held_out, run_settings
+from pitune.studies.settings import VARIANTS, run_settings
 from pitune.training import TrainingSettings, sample
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from pitune._files import json_bytes, write_atomic
 from pitune.backbones import load_backbone
 from pitune.errors import InputError
-from pitune.tasks import load_task
+from pitune.prediction import spread
+from pitune.tasks import Example, Task, load_task
+from pitune.training import Data
 
 open_backbone = lru_cache(maxsize=1)(load_backbone)
 open_task = lru_cache(maxsize=None)(load_task)
@@ -33,3 +35,10 @@ def keep_plan(path: Path, described: Mapping[str, Any]) -> None:
     if path.exists() and path.read_bytes() != data:
         raise InputError(f"{path}: a study with other tasks or settings is kept here; choose another --out")
     write_atomic(path, data)
+
+
+def held_out(task: Task, data: Data, most: int) -> list[Example]:
+    """Return validation examples that a few-shot run did not draw, spread over the part, or all where none is left."""
+    drawn = {example.id for example in data.validation}
+    rest = [example for example in task.examples("validation") if example.id not in drawn]
+    return spread(rest or data.validation, most)

@@ -14,14 +14,12 @@ from typing import Any
 from pitune._files import json_bytes, write_atomic
 from pitune.errors import InputError
 from pitune.interpolation import TuneSettings, tune_expert
-from pitune.prediction import spread
 from pitune.studies._baselines import measured
 from pitune.studies._rows import Rows, environment
+from pitune.studies._shared import held_out
 from pitune.studies._statistics import method_means, summed_gains
 from pitune.studies._workers import run_jobs
 from pitune.studies.compare import Cell, ComparePlan, Trial, cells_of, open_backbone_of, prepare_pool
-from pitune.tasks import Example, Task
-from pitune.training import Data
 
 ROWS = "settings.jsonl"
 RESULTS = "settings.json"
@@ -89,13 +87,6 @@ def run_settings(
 
 def _gains_over_alone(rows: list[Any], method: str) -> list[dict[str, Any]]:
     return [{"method": method, **gain} for gain in summed_gains(rows, method, f"{DEFAULT}: alone")]
-
-
-def held_out(task: Task, data: Data, most: int) -> list[Example]:
-    """Return validation examples that a few-shot run did not draw, spread over the part, or all where none is left."""
-    drawn = {example.id for example in data.validation}
-    rest = [example for example in task.examples("validation") if example.id not in drawn]
-    return spread(rest or data.validation, most)
 
 
 def _measure(job: _Job) -> None:

@@ -25,7 +25,7 @@ from pitune.prediction import spread
 from pitune.studies._baselines import Measured, measured
 from pitune.studies._prompts import ADAPTATION, RESULTS, ROWS, SOURCE, adapted, source_expert, vectors_of
 from pitune.studies._rows import Row, Rows, environment
-from pitune.studies._shared import distinct, keep_plan, open_backbone, open_task
+from pitune.studies._shared import distinct, held_out, keep_plan, open_backbone, open_task
 from pitune.studies._similarities import similarities
 from pitune.studies._workers import run_jobs
 from pitune.tasks import Example, Task
@@ -263,14 +263,6 @@ def _expert(pair: Pair, name: str, task: Task) -> Expert | None:
 
 def _examples(plan: TransferPlan, task: Task, part: Part, seed: int) -> Sequence[Example]:
     """Return examples to score by: of the validation part those that no run of the seed has drawn, if any."""
-    examples = task.examples(part)
     if part == "validation":
-        known = {example.id for example in sample(task, plan.shots, seed).validation}
-        examples = [example for example in examples if example.id not in known] or examples
-    return spread(examples, plan.test)
-
-
-def off_diagonal(result: Mapping[str, Any], stage: Stage) -> list[float]:
-    """Return the test transfer of all pairs of two tasks that have one."""
-    matrix = result["transfer"]["test"][stage]
-    return [value for i, line in enumerate(matrix) for j, value in enumerate(line) if i != j and value is not None]
+        return held_out(task, sample(task, plan.shots, seed), plan.test)
+    return spread(task.examples(part), plan.test)
