@@ -13,7 +13,7 @@ from pitune.errors import InputError
 from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
 from pitune.reports import write_comparison
-from pitune.studies import compare as compare_module
+from pitune.studies import _trial as trial_module
 from pitune.studies._full import full_fine_tuning
 from pitune.studies.compare import METHODS, ComparePlan, run_compare
 from pitune.tasks import POCKET_20, expand, few_shot
@@ -53,7 +53,7 @@ def test_measures_every_method_on_every_task(pocket_is_tiny, plan, tmp_path):
 def test_goes_on_where_it_was_and_keeps_to_its_plan(pocket_is_tiny, plan, tmp_path, monkeypatch):
     few = replace(plan, methods=("zero-shot", "single", "pi"))
     before = run_compare(few, tmp_path, progress=False)
-    monkeypatch.setattr(compare_module, "tune_expert", lambda *arguments: pytest.fail("tuned again"))
+    monkeypatch.setattr(trial_module, "tune_expert", lambda *arguments: pytest.fail("tuned again"))
     assert run_compare(few, tmp_path, progress=False) == before
     with pytest.raises(InputError, match="other tasks or settings"):
         run_compare(replace(few, k=1), tmp_path, progress=False)

@@ -21,8 +21,9 @@ from pitune.studies._ranking import FEWEST, ByTarget, mean_rank, reliability, su
 from pitune.studies._rows import Row, Rows, environment
 from pitune.studies._scores import SCORES, Pair, Source, Target
 from pitune.studies._shared import open_task
+from pitune.studies._trial import Cell, ComparePlan, open_backbone_of
 from pitune.studies._workers import run_jobs
-from pitune.studies.compare import Cell, ComparePlan, cells_of, open_backbone_of, prepare_pool
+from pitune.studies.compare import cells_of, prepare_pool
 from pitune.tasks import Example, Task, expand
 from pitune.training import Evaluation, TrainingSettings, evaluate_expert, expert_name, fit_expert, sample
 

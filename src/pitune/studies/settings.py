@@ -18,8 +18,9 @@ from pitune.studies._baselines import measured
 from pitune.studies._rows import Rows, environment
 from pitune.studies._shared import held_out
 from pitune.studies._statistics import method_means, summed_gains
+from pitune.studies._trial import Cell, ComparePlan, Trial, open_backbone_of
 from pitune.studies._workers import run_jobs
-from pitune.studies.compare import Cell, ComparePlan, Trial, cells_of, open_backbone_of, prepare_pool
+from pitune.studies.compare import cells_of, prepare_pool
 
 ROWS = "settings.jsonl"
 RESULTS = "settings.json"
