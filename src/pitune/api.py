@@ -89,7 +89,7 @@ def tune(
     backbone: Backbone,
     task: Task,
     pool: ExpertPool,
-    k: int = 2,
+    k: int = 4,
     shots: int | None = None,
     seed: int = 0,
     method: str = "lora",
@@ -97,7 +97,10 @@ def tune(
     run: Path | None = None,
     progress: bool = False,
 ) -> TuneResult:
-    """π-Tuning whole: find the k nearest tasks, train their experts' mix with the target's own, fold to one."""
+    """π-Tuning whole: find the k nearest tasks, train their experts' mix with the target's own, fold to one.
+
+    Of the k, `settings.select` leaves out those that do not serve the few labels.
+    """
     data = sample(task, shots, seed)
     near = find_neighbours(backbone, task, data, pool, k, method)
     experts = [pool.get(name) for name, _ in near]

@@ -10,9 +10,9 @@ import torch
 from pitune import api
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest, load_expert
-from pitune.interpolation import Candidate, TuneSettings, tune_expert
+from pitune.interpolation import Candidate, TuneSettings, mix, tune_expert
 from pitune.interpolation import _tune as tune_module
-from pitune.interpolation._tune import choose
+from pitune.interpolation._tune import choose, select
 from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert, sample
 
 TRAINING = TrainingSettings(steps=16, batch_size=16, learning_rate=2e-2, evaluations=4)
@@ -37,10 +37,10 @@ def test_the_fold_is_what_was_chosen(tiny_backbone, tiny_tasks, pool, tmp_path):
     result = api.tune(tiny_backbone, task, pool, k=2, shots=4, settings=SETTINGS)
     best = choose(result.candidates)
     assert result.choice == best.name
-    assert [candidate.name for candidate in result.candidates] == ["uniform", "weights", "alone", "joint"]
+    assert [candidate.name for candidate in result.candidates] == ["neighbours", "alone", "joint"]
     assert [name for name, _ in result.neighbours] == [n for n, _ in api.neighbours(tiny_backbone, task, pool, 2, 4)]
     found = evaluate_expert(tiny_backbone, task, result.expert, sample(task, 4, 0).validation)
-    assert found.loss == pytest.approx(best.loss, abs=1e-5)
+    assert float(found.calibrated.mean()) == pytest.approx(best.loss, abs=1e-5)
     assert result.expert.card.validation == pytest.approx(found.value)
     result.expert.save(tmp_path / "out")
     assert digest(load_expert(tmp_path / "out")) == digest(result.expert)
@@ -66,6 +66,25 @@ def test_alone_is_the_single_expert_to_the_bit(tiny_backbone, tiny_tasks, pool):
     single, _ = fit_expert(tiny_backbone, task, data, "lora", TRAINING)
     scores = [evaluate_expert(tiny_backbone, task, e, task.examples("test")).scores for e in (result.expert, single)]
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-5, atol=1e-5)
+
+
+def test_neighbours_that_do_not_help_are_left_out(tiny_backbone, tiny_tasks, pool):
+    """Beside the nearest, those are taken that lower the loss of equal shares on the few labels."""
+    task = replace(tiny_tasks["taste"], name="the same again")
+    data = sample(task, 4, 0)
+    knows, not_ = named(pool, "taste"), named(pool, "place")
+    assert select(tiny_backbone, task, data, [knows, not_]) == [knows]
+    near = [not_, knows]
+    labels = [*data.train, *data.validation]
+    mixes = [evaluate_expert(tiny_backbone, task, e, labels).loss for e in (not_, mix(near, [0.5, 0.5]))]
+    assert select(tiny_backbone, task, data, near) == (near if mixes[1] < mixes[0] else near[:1])
+    only = SETTINGS.model_copy(update={"candidates": ("neighbours",)})
+    results = {
+        chosen: tune_expert(tiny_backbone, task, data, [knows, not_], only.model_copy(update={"select": chosen}))
+        for chosen in (True, False)
+    }
+    assert results[True].weights == {"all": {knows.name: 1.0}}
+    assert results[False].weights == {"all": {knows.name: 0.5, not_.name: 0.5}}
 
 
 @pytest.mark.parametrize("granularity", ["site", "layer", "global"])

@@ -50,7 +50,7 @@ def compare(
     methods: Annotated[
         list[str] | None, typer.Option("--method", help="Measure these alone; repeatable.", show_default=False)
     ] = None,
-    k: options.Neighbours = 2,
+    k: options.Neighbours = 4,
     steps: StudySteps = None,
     test: StudyTest = None,
     quick: Annotated[bool, typer.Option("--quick", help="The same, smaller: five tasks, two seeds.")] = False,

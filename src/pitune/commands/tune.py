@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def tune(
     task: options.TaskName,
     pool: options.PoolFolder,
-    k: options.Neighbours = 2,
+    k: options.Neighbours = 4,
     method: options.Method = "lora",
     shots: options.Shots = None,
     steps: options.Steps = None,

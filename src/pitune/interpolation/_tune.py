@@ -27,6 +27,7 @@ from pitune.experts import (
 from pitune.interpolation._learner import MixtureLearner, Rates
 from pitune.interpolation._mix import check_mixable, mix
 from pitune.interpolation._weights import Granularity, Kind, MixingWeights
+from pitune.prediction import spread
 from pitune.tasks import Task
 from pitune.training import (
     INITIAL_SEED,
@@ -34,6 +35,7 @@ from pitune.training import (
     Trained,
     TrainingSettings,
     check_backbone,
+    evaluate_expert,
     evaluate_tensors,
     expert_name,
     train,
@@ -47,13 +49,14 @@ class TuneSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    training: TrainingSettings = Field(default_factory=lambda: TrainingSettings(steps=60))
+    training: TrainingSettings = Field(default_factory=lambda: TrainingSettings(steps=60, batch_size=16))
     granularity: Granularity = "layer"
     kind: Kind = "free"
-    neighbour_rate: float = Field(default=0.3, ge=0, description="share of the learning rate for neighbours' experts")
+    select: bool = Field(default=True, description="use those neighbours alone that serve the few labels")
+    neighbour_rate: float = Field(default=1.0, ge=0, description="share of the learning rate for neighbours' experts")
     weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
     own_weight: float = Field(default=1.0, gt=0, description="where the weight of the target's own expert begins")
-    candidates: tuple[str, ...] = Field(default=("uniform", "weights", "alone", "joint"), min_length=1)
+    candidates: tuple[str, ...] = Field(default=("neighbours", "alone", "joint"), min_length=1)
 
 
 @dataclass(frozen=True)
@@ -120,10 +123,11 @@ def tune_expert(
 ) -> TuneResult:
     """Train every candidate on `data` and fold one of them to a single expert.
 
-    From the simplest on: `uniform`, the neighbours as they are in equal shares; `weights`, one free weight
-    for each of them; `alone`, the target's own expert as without neighbours; `joint`, own and neighbours at
-    once, beginning at the weights just found (π-Tuning, step 3, where all begin equal). The lowest calibrated
-    validation loss wins, of equals the simplest. Without validation examples the last one wins.
+    With `select`, of the neighbours those are used that serve the few labels. From the simplest on, the candidates
+    are: `neighbours`, these in equal shares, as they are; `alone`, the target's own expert as without neighbours;
+    `joint`, own and neighbours trained at once, beginning at these shares beside the whole of the target's own
+    (π-Tuning, step 3, where all begin equal). The lowest calibrated validation loss wins, of equals the simplest.
+    Without validation examples the last one wins.
     """
     settings = settings or TuneSettings()
     unknown = set(settings.candidates) - _PLANS.keys()
@@ -134,16 +138,34 @@ def tune_expert(
     check_mixable(neighbours)
     method = get_method(neighbours[0].method)
     own = _fresh(backbone, task, data, method, neighbours[0])
+    used = select(backbone, task, data, neighbours) if settings.select else list(neighbours)
     finished: dict[str, _Finished] = {}
     for name in settings.candidates:
-        start = _PLANS[name](own, neighbours, settings, finished)
         folder = run / name if run else None
         title = f"{task.name} {name}" if progress else ""
+        start = _PLANS[name](own, used, settings)
         finished[name] = _train(backbone, task, data, method, start, settings, name, folder, title)
     candidates = tuple(found.candidate for found in finished.values())
     folded = {name: _fold(task, data, found, settings) for name, found in finished.items()}
     best = choose(candidates).name
     return TuneResult(folded[best], best, candidates, _shown(finished[best]), folded)
+
+
+def select(backbone: Backbone, task: Task, data: Data, neighbours: Sequence[Expert]) -> list[Expert]:
+    """Return the nearest neighbour, and of the others those that lower the loss of equal shares on the few labels.
+
+    A greedy soup (Wortsman et al., 2022), nearest first. No neighbour has learned from any of the labels, so that
+    those to train on count as much as those to validate by, and none is too sure of itself for having seen them.
+    """
+    labels = spread([*data.train, *data.validation])
+    kept: list[Expert] = []
+    lowest = float("inf")
+    for neighbour in neighbours:
+        together = [*kept, neighbour]
+        loss = evaluate_expert(backbone, task, mix(together, _shares(together)), labels).loss
+        if loss < lowest:
+            kept, lowest = together, loss
+    return kept
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
@@ -153,30 +175,24 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
     return min(candidates, key=lambda candidate: candidate.loss or 0.0)
 
 
-def _uniform(own: Expert, neighbours: Sequence[Expert], settings: TuneSettings, finished: Any) -> _Start:
-    return _Start(neighbours, [1.0 / len(neighbours)] * len(neighbours), "global", Rates(0.0, 0.0, 0.0))
+def _neighbours(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
+    return _Start(used, _shares(used), "global", Rates(0.0, 0.0, 0.0))
 
 
-def _alone(own: Expert, neighbours: Sequence[Expert], settings: TuneSettings, finished: Any) -> _Start:
+def _alone(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
     return _Start([own], [1.0], "global", Rates(weights=0.0))
 
 
-def _weights(own: Expert, neighbours: Sequence[Expert], settings: TuneSettings, finished: Any) -> _Start:
-    share = 1.0 / len(neighbours)
-    rates = Rates(own=0.0, neighbours=0.0, weights=settings.weight_rate)
-    return _Start([own, *neighbours], [1.0, *[share] * len(neighbours)], "global", rates)
-
-
-def _joint(
-    own: Expert, neighbours: Sequence[Expert], settings: TuneSettings, finished: Mapping[str, _Finished]
-) -> _Start:
-    begun = finished["weights"].weights.by_group()["all"].tolist()[1:] if "weights" in finished else None
-    share = [1.0 / len(neighbours)] * len(neighbours)
+def _joint(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
     rates = Rates(neighbours=settings.neighbour_rate, weights=settings.weight_rate)
-    return _Start([own, *neighbours], [settings.own_weight, *(begun or share)], settings.granularity, rates)
+    return _Start([own, *used], [settings.own_weight, *_shares(used)], settings.granularity, rates)
 
 
-_PLANS = {"uniform": _uniform, "weights": _weights, "alone": _alone, "joint": _joint}
+def _shares(experts: Sequence[Expert]) -> list[float]:
+    return [1.0 / len(experts)] * len(experts)
+
+
+_PLANS = {"neighbours": _neighbours, "alone": _alone, "joint": _joint}
 
 
 def _fresh(backbone: Backbone, task: Task, data: Data, method: Method, like: Expert) -> Expert:
@@ -210,8 +226,7 @@ def _train(
         {key: value.to(backbone.device) for key, value in expert.tensors.items()} for expert in start.experts
     ]
     sites = list(dict.fromkeys(method.site(tensor) for one in tensors for tensor in one))
-    kind: Kind = "free" if name == "weights" else settings.kind
-    weights = MixingWeights(sites, start.weights, start.granularity, kind).to(backbone.device)
+    weights = MixingWeights(sites, start.weights, start.granularity, settings.kind).to(backbone.device)
     learner = MixtureLearner(method, configs, tensors, weights, start.rates)
     with attached(backbone, method, method.combined(configs, tensors)) as place:
         if learner.parameters():

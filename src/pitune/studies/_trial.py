@@ -51,8 +51,8 @@ class ComparePlan:
     seeds: int = 5
     first_seed: int = 0
     methods: tuple[str, ...] = METHODS
-    k: int = 2
-    test: int = 300
+    k: int = 4
+    test: int = 200
     validation: int = 128
     backbone: str = "pocket"
     device: str | None = None

@@ -87,8 +87,8 @@ def _checked(plan: ComparePlan) -> list[str]:
     if unknown:
         raise InputError(f"unknown method {sorted(unknown)[0]!r}; expected some of: {', '.join(METHODS)}")
     tasks = expand(plan.tasks)
-    if len(tasks) < plan.k + 1:
-        raise InputError(f"{len(tasks)} task(s) to compare; expected {plan.k + 1} or more, so that each has neighbours")
+    if len(tasks) < 2:
+        raise InputError(f"{len(tasks)} task(s) to compare; expected 2 or more, so that each has a neighbour")
     if plan.seeds < 1:
         raise InputError(f"seeds is {plan.seeds}; expected 1 or more")
     distinct(tasks)

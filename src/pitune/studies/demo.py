@@ -22,7 +22,7 @@ from pitune.studies._rows import Rows, environment
 from pitune.studies._sources import train_source
 from pitune.studies._statistics import paired_gains
 from pitune.tasks import Example, Task, load_task
-from pitune.training import TrainingSettings, expert_name, fit_expert, sample
+from pitune.training import TrainingSettings, expert_name, sample
 
 RESULTS = "results.json"
 
@@ -42,7 +42,7 @@ class DemoPlan:
     )
     targets: tuple[str, ...] = ("pocket/digits", "pocket/nyt")
     shots: int = 4
-    k: int = 2
+    k: int = 4
     validation: int = 128
     test: int = 400
     source_training: TrainingSettings = field(default_factory=lambda: TrainingSettings(steps=120, evaluations=4))
@@ -118,14 +118,9 @@ def _target(
     folder = runs / f"{expert_name(task, 'lora', plan.shots, seed)}"
     result = tune_expert(backbone, task, data, experts, plan.tuning, folder / "pi", progress)
 
-    def single() -> Expert:
-        return fit_expert(backbone, task, data, "lora", plan.tuning.training, run=folder / "single", progress=progress)[
-            0
-        ]
-
     runs_of: Mapping[str, Callable[[], Expert | None]] = {
         "zero-shot": lambda: None,
-        "single": single,
+        "single": lambda: result.folded["alone"],
         "best neighbour": lambda: best_neighbour(backbone, task, data, experts),
         "uniform mix": lambda: uniform_mix(experts),
         "pi": lambda: result.expert,

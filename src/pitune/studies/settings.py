@@ -40,17 +40,17 @@ class Variant:
 
 
 _JOINT = {"candidates": ("joint",)}
-_EQUAL = {"kind": "softmax", "neighbour_rate": 1.0, "weight_rate": 1.0}
+_PAPER = {"kind": "softmax", "select": False, "weight_rate": 1.0, "own_weight": 0.25}
 VARIANTS: Mapping[str, Variant] = {
     DEFAULT: Variant({}),
-    "joint": Variant(_JOINT),
-    "joint, equal softmax start (the paper's)": Variant({**_JOINT, **_EQUAL, "own_weight": 0.5}),
+    "joint, equal softmax start (the paper's)": Variant({**_JOINT, **_PAPER}, 4),
+    "joint, all neighbours": Variant({**_JOINT, "select": False}),
     "joint, neighbours frozen": Variant({**_JOINT, "neighbour_rate": 0.0}),
-    "joint, neighbours at the full rate": Variant({**_JOINT, "neighbour_rate": 1.0}),
+    "joint, neighbours at 0.3 of the rate": Variant({**_JOINT, "neighbour_rate": 0.3}),
     "joint, one weight each": Variant({**_JOINT, "granularity": "global"}),
     "joint, a weight a site": Variant({**_JOINT, "granularity": "site"}),
     "joint, k = 1": Variant(_JOINT, 1),
-    "joint, k = 4": Variant(_JOINT, 4),
+    "joint, k = 2": Variant(_JOINT, 2),
 }
 
 

@@ -17,7 +17,8 @@ from pitune.tasks.metrics import compute_metric, compute_text_metric, reads_text
 from pitune.training._batching import by_length
 
 _CHUNK = 64
-_TEMPERATURES = tuple(2.0 ** (step / 4) for step in range(-8, 13))  # from a quarter to eight
+_OCTAVES = tuple(step / 4 for step in range(-8, 13))  # of temperature, from a quarter to eight
+_PRIOR = 1.0  # nats that an octave below 1 costs, squared: a half-normal prior of 0.7 octaves
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,19 @@ class Evaluation:
 
         Few-shot training makes answers right and far too sure of themselves: the plain loss then rises while more
         and more is right, and would stop a run, or choose among experts, against what the metric says. The order
-        of an example's answers does not depend on a temperature. Where one answer alone is scored, the plain loss.
+        of an example's answers does not depend on a temperature. Warmer is free; colder has a half-normal prior on
+        its logarithm, so that a handful of examples that happen to be right cannot make themselves certain.
+        Where one answer alone is scored, the plain loss.
         """
         if self.scores.shape[1] < 2:
             return self.losses
-        by_temperature = [
-            target_losses((self.scores / heat).log_softmax(-1), self.target, self.relevant) for heat in _TEMPERATURES
+        by_octave = {
+            octave: target_losses((self.scores / 2.0**octave).log_softmax(-1), self.target, self.relevant)
+            for octave in _OCTAVES
+        }
+        return by_octave[
+            min(by_octave, key=lambda octave: float(by_octave[octave].sum()) + _PRIOR * min(octave, 0.0) ** 2)
         ]
-        return min(by_temperature, key=lambda losses: float(losses.mean()))
 
 
 def check_backbone(expert: Expert, backbone: Backbone) -> None:
