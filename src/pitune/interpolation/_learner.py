@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pitune.experts import Method, Tensors
@@ -15,12 +14,11 @@ from pitune.interpolation._weights import MixingWeights
 
 @dataclass(frozen=True)
 class Rates:
-    """Factors on the learning rate; 0 freezes. `hold` pulls what trains back to where it started."""
+    """Factors on the learning rate; 0 freezes."""
 
     own: float = 1.0
     neighbours: float = 1.0
     weights: float = 1.0
-    hold: float = 0.0
 
 
 class MixtureLearner:
@@ -35,16 +33,9 @@ class MixtureLearner:
         self._leaves += [(value, rates.neighbours) for one in self.experts[1:] for value in one.values()]
         self._leaves += [(value, rates.weights) for value in weights.alpha.values()]
         self._leaves = [(value, rate) for value, rate in self._leaves if rate > 0]
-        self._start = [value.clone() for value, _ in self._leaves]
 
     def parameters(self) -> list[tuple[Tensor, float]]:
         return self._leaves
 
     def tensors(self) -> Tensors:
         return self._method.combine(self._configs, self.experts, self.weights.by_site())
-
-    def penalty(self) -> Tensor:
-        if self._rates.hold == 0:
-            return torch.zeros(())
-        moved = [(value - start).square().sum() for (value, _), start in zip(self._leaves, self._start, strict=True)]
-        return self._rates.hold * torch.stack(moved).sum()

@@ -64,8 +64,9 @@ QUICK = ComparePlan(
     tasks=("pocket/mnist", "pocket/digits", "pocket/emoji-names", "pocket/tweets", "pocket/nyt"),
     shots=(4,),
     seeds=2,
-    test=150,
-    source_training=TrainingSettings(steps=60, evaluations=2),
+    test=100,
+    source_training=TrainingSettings(steps=40, evaluations=2),
+    tuning=TuneSettings(training=TrainingSettings(steps=30, batch_size=16, evaluations=4)),
 )
 
 

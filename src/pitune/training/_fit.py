@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pitune.backbones import Backbone
@@ -44,9 +43,6 @@ class SingleLearner:
 
     def tensors(self) -> Tensors:
         return self.values
-
-    def penalty(self) -> Tensor:
-        return torch.zeros(())
 
 
 def continued(start: Expert | None, backbone: Backbone, method: str, config: Mapping[str, Any]) -> dict[str, Any]:

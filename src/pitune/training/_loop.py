@@ -36,9 +36,6 @@ class Learner(Protocol):
     def tensors(self) -> Tensors:
         """Return the expert's tensors as they are now, differentiable in the parameters."""
 
-    def penalty(self) -> Tensor:
-        """Return what is added to the loss, zero for most."""
-
 
 @dataclass(frozen=True)
 class Look:
@@ -239,7 +236,7 @@ def _step(place: Attached, learner: Learner, feed: Feed, step: int, settings: Tr
     for part in range(settings.accumulation):
         batch = feed.batch(place, step * settings.accumulation + part)
         losses = smoothed_losses(place, learner.tensors(), batch, settings.label_smoothing)
-        loss = (losses.mean() + learner.penalty()) / settings.accumulation
+        loss = losses.mean() / settings.accumulation
         loss.backward()  # type: ignore[no-untyped-call]
         total = total + loss.detach().cpu()
     return total
