@@ -16,7 +16,7 @@ from pitune.errors import InputError
 from pitune.interpolation import TuneSettings, tune_expert
 from pitune.studies._baselines import measured
 from pitune.studies._rows import Rows, environment
-from pitune.studies._shared import held_out
+from pitune.studies._shared import held_out, open_task
 from pitune.studies._statistics import method_means, summed_gains
 from pitune.studies._trial import Cell, ComparePlan, Trial, open_backbone_of
 from pitune.studies._workers import run_jobs
@@ -72,7 +72,8 @@ def run_settings(
         raise InputError(f"unknown variant {sorted(unknown)[0]!r}; expected some of: {', '.join(VARIANTS)}")
     tasks = prepare_pool(plan, out, workers, progress)
     jobs = [_Job(cell, names) for cell in cells_of(plan, tasks, out)]
-    run_jobs(_measure, jobs, workers, "targets" if progress else "")
+    kept = Rows(out / ROWS)
+    run_jobs(_measure, [job for job in jobs if _lacking(job, kept)], workers, "targets" if progress else "")
     rows = [row for row in Rows(out / ROWS) if row.method.split(": ")[0] in names]
     methods = tuple(dict.fromkeys(row.method for row in rows))
     found = {
@@ -90,17 +91,25 @@ def _gains_over_alone(rows: list[Any], method: str) -> list[dict[str, Any]]:
     return [{"method": method, **gain} for gain in summed_gains(rows, method, f"{DEFAULT}: alone")]
 
 
+def _lacking(job: _Job, rows: Rows) -> dict[str, list[str]]:
+    """Return the variants of which rows are missing, each with the names of its rows."""
+    task, cell = open_task(job.cell.task).name, job.cell
+    assert cell.seed is not None
+    ways = {name: [name] for name in VARIANTS if name in job.names}
+    if DEFAULT in ways:
+        ways[DEFAULT] = [f"{DEFAULT}: {one}" for one in (*cell.plan.tuning.candidates, "chosen")]
+    return {name: of for name, of in ways.items() if not all((task, way, cell.shots, cell.seed) in rows for way in of)}
+
+
 def _measure(job: _Job) -> None:
     trial, rows = Trial(job.cell), Rows(job.cell.out / ROWS)
     plan, data = trial.plan, trial.data
     examples = held_out(trial.task, data, plan.test)
-    for number, (name, variant) in enumerate(VARIANTS.items()):
-        settings = variant.settings(plan.tuning)
-        ways = [f"{name}: {one}" for one in (*settings.candidates, "chosen")] if name == DEFAULT else [name]
-        if name not in job.names or all((trial.task.name, way, data.shots, data.seed) in rows for way in ways):
-            continue
-        folder = trial.folder / ("pi" if name == DEFAULT else f"variant-{number}")
-        result = tune_expert(trial.backbone, trial.task, data, trial.near(variant.k or plan.k), settings, folder)
+    for name, ways in _lacking(job, rows).items():
+        settings = VARIANTS[name].settings(plan.tuning)
+        folder = trial.folder / ("pi" if name == DEFAULT else f"variant-{list(VARIANTS).index(name)}")
+        near = trial.near(VARIANTS[name].k or plan.k)
+        result = tune_expert(trial.backbone, trial.task, data, near, settings, folder)
         experts = dict(zip(ways, (*result.folded.values(), result.expert), strict=False))
         for way, expert in experts.items():
             score = partial(measured, trial.backbone, trial.task, expert, examples)
