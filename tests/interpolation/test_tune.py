@@ -130,8 +130,8 @@ def test_a_run_stopped_between_and_within_candidates_ends_at_the_same_bytes(
     assert resumed.weights == whole.weights
 
 
-def candidate(name, losses):
-    return Candidate(name, 0.5, tuple(losses), 10, 5)
+def candidate(name, losses, best_step=5):
+    return Candidate(name, 0.5, tuple(losses), 10, best_step)
 
 
 def test_the_lowest_loss_wins_and_of_equals_the_simplest():
@@ -142,6 +142,15 @@ def test_the_lowest_loss_wins_and_of_equals_the_simplest():
     assert choose([as_good, simple]).name == "as good"
     assert choose([simple, better, as_good]).name == "better"
     assert choose([candidate("first", []), candidate("last", [])]).name == "last"
+
+
+@pytest.mark.parametrize(("examples", "chosen"), [(8, "as it was"), (40, "trained")])
+def test_training_must_be_worth_two_nats_over_all_examples(examples, chosen):
+    """A tenth of a nat an example: eight examples are no evidence, forty are."""
+    before, after = candidate("as it was", [0.5] * examples, 0), candidate("trained", [0.4] * examples)
+    assert choose([before, after]).name == choose([after, before]).name == chosen
+    stopped_at_once = candidate("trained", [0.4] * examples, 0)
+    assert choose([before, stopped_at_once]).name == "trained"
 
 
 def data_of(task):
