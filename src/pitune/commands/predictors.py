@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 
 from pitune.commands import _options as options
 from pitune.commands._output import report, shown, table
-from pitune.commands.study import Seeds, StudyOut, StudySteps, StudyTasks, StudyTest, Workers
+from pitune.commands.study import Seeds, StudyOut, StudySteps, StudyTasks, StudyTest, Workers, make_plan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,24 +34,13 @@ def predictors(
     config: options.Config = None,
 ) -> None:
     """Compare what scores predict of every source with what its expert gains on every target."""
-    from pitune.commands._set_up import check_writable, make_settings, quieten
+    from pitune.commands._set_up import check_writable, quieten
 
     check_writable(out)
     quieten()
     from pitune.studies.predictors import PLAN, RESULTS, run_predictors
-    from pitune.training import TrainingSettings
 
-    training = make_settings(TrainingSettings, {"steps": steps}, PLAN.tuning.training)
-    given: dict[str, Any] = {"tasks": tuple(tasks or ()), "seeds": seeds, "test": test}
-    plan = replace(
-        PLAN,
-        **{name: value for name, value in given.items() if value},
-        shots=(shots,),
-        first_seed=seed,
-        backbone=backbone,
-        device=device,
-        tuning=PLAN.tuning.model_copy(update={"training": training}),
-    )
+    plan = make_plan(PLAN, tasks, [str(shots)], seeds, steps, test, first_seed=seed, backbone=backbone, device=device)
     result = run_predictors(plan, out, adapted, workers)
     report(as_json, result, [*_tables(result), f"rows and all of it: {out / RESULTS}"])
 

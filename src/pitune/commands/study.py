@@ -70,7 +70,9 @@ def compare(
     from pitune.studies.compare import QUICK, RESULTS, ComparePlan, run_compare
 
     base = QUICK if quick else ComparePlan()
-    plan = _plan(base, tasks, shots, seeds, steps, test, methods=tuple(methods or base.methods), k=k, first_seed=seed)
+    plan = make_plan(
+        base, tasks, shots, seeds, steps, test, methods=tuple(methods or base.methods), k=k, first_seed=seed
+    )
     plan = replace(plan, backbone=backbone, device=device)
     result = run_compare(plan, out, workers, progress=True)
     write_comparison(result, out, shlex.join(["pitune", *sys.argv[1:]]))
@@ -104,7 +106,7 @@ def settings(
     from pitune.studies.compare import ComparePlan
     from pitune.studies.settings import RESULTS, VARIANTS, run_settings
 
-    plan = _plan(ComparePlan(), tasks, shots, seeds, steps, test, first_seed=seed, backbone=backbone, device=device)
+    plan = make_plan(ComparePlan(), tasks, shots, seeds, steps, test, first_seed=seed, backbone=backbone, device=device)
     result = run_settings(plan, out, tuple(variants or VARIANTS), workers)
     report(as_json, result, [*_settings_tables(result), f"rows, means and gains: {out / RESULTS}"])
 
@@ -128,7 +130,7 @@ def in_points(gain: Mapping[str, Any]) -> list[float | None]:
     return [None if gain[part] is None else round(100 * gain[part], 1) for part in ("mean", "low", "high")]
 
 
-def _plan(
+def make_plan(
     base: ComparePlan,
     tasks: Sequence[str] | None,
     shots: Sequence[str] | None,

@@ -138,7 +138,7 @@ class Trial:
                 return best_neighbour(self.backbone, self.task, self.data, near)
             case "start from best neighbour":
                 return self._continued(best_neighbour(self.backbone, self.task, self.data, near), "continued")
-            case "start from a multitask source":
+            case _ if method == MULTITASK:
                 return self._continued(multitask_source(self.cell), "multitask")
             case "uniform mix":
                 return uniform_mix(near)
@@ -169,9 +169,12 @@ class Trial:
     def _with(self, others: Sequence[Expert], name: str) -> Expert:
         """π-Tuning with other experts for neighbours; the target's own expert alone is trained already."""
         self._tuned()
-        if not (self.folder / name).exists():
-            copytree(self.folder / "pi" / "alone", self.folder / name / "alone")
-        return tune_expert(self.backbone, self.task, self.data, others, self.plan.tuning, self.folder / name).expert
+        run = self.folder / name
+        if not run.exists():
+            part = self.folder / f"{name}.part"  # whole once it has its name
+            copytree(self.folder / "pi" / "alone", part / "alone", dirs_exist_ok=True)
+            part.rename(run)
+        return tune_expert(self.backbone, self.task, self.data, others, self.plan.tuning, run).expert
 
     def _continued(self, expert: Expert, name: str) -> Expert:
         """Train an expert on the target, for as many steps as one of the target's own."""
