@@ -206,7 +206,7 @@ def test_data_pull(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_demo(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Path, int, int]] = []
 
-    def run(out: Path, seeds: int, progress: bool, backbone: object, first_seed: int) -> dict[str, Any]:
+    def run(out: Path, seeds: int, device: str | None, first_seed: int, workers: int) -> dict[str, Any]:
         asked.append((out, seeds, first_seed))
         row = {"task": "t", "method": "pi", "value": 0.5}
         gain = {"baseline": "single", "task": "t", "mean": 0.1, "low": 0.0, "high": 0.2, "seeds": seeds}

@@ -29,8 +29,8 @@ def plan(tiny_task_paths):
     )
 
 
-def test_leaves_results_report_and_expert(tiny_backbone, tiny_tasks, plan, tmp_path):
-    found = run_demo(tmp_path / "out", 2, False, plan, tiny_backbone)
+def test_leaves_results_report_and_expert(pocket_is_tiny, tiny_tasks, plan, tmp_path):
+    found = run_demo(tmp_path / "out", 2, False, plan)
     assert found == json.loads((tmp_path / "out" / "results.json").read_text())
     assert [(row["method"], row["seed"]) for row in found["rows"]] == [(m, s) for m in METHODS for s in (0, 1)]
     assert all(row["n"] == 6 and 0 <= row["value"] <= 1 for row in found["rows"])
@@ -45,16 +45,16 @@ def test_leaves_results_report_and_expert(tiny_backbone, tiny_tasks, plan, tmp_p
     assert "mood" in (tmp_path / "report.html").read_text()
     expert = load_expert(tmp_path / "out" / "expert")
     task = tiny_tasks["mood"]
-    value = evaluate_expert(tiny_backbone, task, expert, task.examples("test")).value
+    value = evaluate_expert(pocket_is_tiny, task, expert, task.examples("test")).value
     assert value == pytest.approx(by_key["pi", 0]) or plan.test != len(task.examples("test"))
 
 
-def test_a_second_run_trains_nothing_and_ends_at_the_same_bytes(tiny_backbone, plan, tmp_path, monkeypatch):
-    run_demo(tmp_path, 1, False, plan, tiny_backbone)
+def test_a_second_run_trains_nothing_and_ends_at_the_same_bytes(pocket_is_tiny, plan, tmp_path, monkeypatch):
+    run_demo(tmp_path, 1, False, plan)
     names = ("results.json", "expert/adapter_model.safetensors")
     before = {name: (tmp_path / name).read_bytes() for name in names}
     monkeypatch.setattr(_sources, "embed", lambda *arguments: pytest.fail("embedded a source again"))
-    run_demo(tmp_path, 1, False, plan, tiny_backbone)
+    run_demo(tmp_path, 1, False, plan)
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
 
 

@@ -189,12 +189,10 @@ def test_what_cannot_be_ranked_is_refused(pocket_is_tiny, plan, tmp_path):
 
 
 def _pair(backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> Pair:
-    from rich.console import Console
-
     from pitune.studies._sources import train_source
 
     pool = ExpertPool(out / "pool")
-    train_source(backbone, source, pool, plan.source_training, 6, out / "runs", Console(quiet=True))
+    train_source(backbone, source, pool, plan.source_training, 6, out / "runs")
     training = plan.tuning.training
     few = Target(backbone, target, sample(target, 2, 0), training, out / "own")
     return Pair(Source(backbone, source, next(iter(pool))), few)

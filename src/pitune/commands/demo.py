@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 REPORT = "report.html"
+_WORKERS = 2  # each computes with its share of the cores, and holds a copy of the backbone
 
 
 def demo(
@@ -27,14 +28,14 @@ def demo(
     config: options.Config = None,
 ) -> None:
     """Train a pool, predict neighbours, tune few-shot targets, and leave a report to look at."""
-    from pitune.commands._set_up import check_writable, open_backbone, quieten
+    from pitune.commands._set_up import check_writable, quieten, usable_cores
 
     check_writable(out)
     quieten()
     from pitune.reports import write_report
     from pitune.studies.demo import run_demo
 
-    result = run_demo(out, seeds, True, backbone=open_backbone("pocket", device), first_seed=seed)
+    result = run_demo(out, seeds, device=device, first_seed=seed, workers=min(_WORKERS, usable_cores()))
     write_report(result, out / REPORT)
     report(as_json, result, _lines(result, out))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import copytree
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from pitune.backbones import Backbone
 from pitune.experts import Expert, ExpertPool, digest
-from pitune.interpolation import TuneSettings, tune_expert
+from pitune.interpolation import TuneResult, TuneSettings, tune_expert
 from pitune.prediction import find_neighbours, spread
 from pitune.studies._baselines import Measured, best_neighbour, linear_probe, measured, uniform_mix
 from pitune.studies._black_box import black_box
@@ -106,12 +106,20 @@ class Trial:
         self.folder = cell.out / "runs" / expert_name(self.task, "lora", cell.shots, cell.seed)
         self.pool = ExpertPool(cell.out / "pool")
         self.order = find_neighbours(self.backbone, self.task, self.data, self.pool, len(self.pool), "lora")
-        self._folded: Mapping[str, Expert] = {}
+        self._result: TuneResult | None = None
         self._scored: dict[str, Measured] = {}
 
     def near(self, k: int) -> list[Expert]:
         """Return the experts of the k nearest tasks."""
         return [self.pool.get(name) for name, _ in self.order[:k]]
+
+    def tuned(self) -> TuneResult:
+        """Return π-Tuning's candidates and its choice; the target's own expert alone is the single expert."""
+        if self._result is None:
+            near = self.near(self.plan.k)
+            result = tune_expert(self.backbone, self.task, self.data, near, self.plan.tuning, self.folder / "pi")
+            self._result = replace(result, neighbours=tuple(self.order[: self.plan.k]))
+        return self._result
 
     def run(self, method: str) -> Measured:
         """Return (metric, value, n) of a method on the test examples."""
@@ -131,9 +139,9 @@ class Trial:
             case "zero-shot":
                 return None
             case "single":
-                return self._tuned()["alone"]
+                return self.tuned().folded["alone"]
             case "pi":
-                return self._tuned()["pi"]
+                return self.tuned().expert
             case "best neighbour":
                 return best_neighbour(self.backbone, self.task, self.data, near)
             case "start from best neighbour":
@@ -158,17 +166,9 @@ class Trial:
             self._scored[key] = measured(self.backbone, self.task, expert, self.test)
         return self._scored[key]
 
-    def _tuned(self) -> Mapping[str, Expert]:
-        """Return π-Tuning's candidates and its choice; the target's own expert alone is the single expert."""
-        if not self._folded:
-            near = self.near(self.plan.k)
-            result = tune_expert(self.backbone, self.task, self.data, near, self.plan.tuning, self.folder / "pi")
-            self._folded = {**result.folded, "pi": result.expert}
-        return self._folded
-
     def _with(self, others: Sequence[Expert], name: str) -> Expert:
         """π-Tuning with other experts for neighbours; the target's own expert alone is trained already."""
-        self._tuned()
+        self.tuned()
         run = self.folder / name
         if not run.exists():
             part = self.folder / f"{name}.part"  # whole once it has its name

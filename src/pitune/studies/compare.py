@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from rich.console import Console
 
 from pitune._files import json_bytes, write_atomic
 from pitune.errors import InputError
 from pitune.experts import ExpertPool
 from pitune.studies._rows import Rows, environment
 from pitune.studies._shared import distinct, keep_plan, open_task
-from pitune.studies._sources import train_source
+from pitune.studies._sources import is_trained, train_source
 from pitune.studies._statistics import method_means, summed_gains
 from pitune.studies._trial import METHODS as METHODS
 from pitune.studies._trial import MULTITASK, Cell, Trial, multitask_source, open_backbone_of
@@ -36,11 +35,7 @@ def run_compare(plan: ComparePlan, out: Path, workers: int = 1, progress: bool =
     """
     tasks = prepare_pool(plan, out, workers, progress)
     cells = cells_of(plan, tasks, out)
-    rows = Rows(out / ROWS)
-    waiting = [cell for cell in cells if not all(_key(cell, method) in rows for method in _methods(cell))]
-    asked = {cell.task: Cell(plan, out, cell.task) for cell in waiting if MULTITASK in plan.methods}
-    run_jobs(_train_multitask, list(asked.values()), workers, "multitask sources" if progress else "")
-    run_jobs(_measure, waiting, workers, "targets" if progress else "")
+    measure_cells(cells, out, workers, progress)
     wanted = {_key(cell, method) for cell in cells for method in _methods(cell)}
     kept = [row for row in Rows(out / ROWS) if row.key in wanted]
     found = {
@@ -68,8 +63,24 @@ def prepare_pool(plan: ComparePlan, out: Path, workers: int, progress: bool) -> 
         "tuning": plan.tuning.model_dump(),
     }
     keep_plan(out / "plan.json", settings)
-    run_jobs(_train_source, [Cell(plan, out, name) for name in tasks], workers, "sources" if progress else "")
+    train_sources(plan, tasks, out, workers, progress)
     return tasks
+
+
+def train_sources(plan: ComparePlan, tasks: Sequence[str], out: Path, workers: int, progress: bool) -> None:
+    """Train the source experts of `tasks` that the pool in `out` lacks."""
+    pool = ExpertPool(out / "pool")
+    lacking = [name for name in tasks if not is_trained(open_task(name), pool, plan.source_training)]
+    run_jobs(_train_source, [Cell(plan, out, name) for name in lacking], workers, "sources" if progress else "")
+
+
+def measure_cells(cells: Sequence[Cell], out: Path, workers: int, progress: bool) -> None:
+    """Measure what the rows in `out` lack of `cells`, against a pool that is trained."""
+    rows = Rows(out / ROWS)
+    waiting = [cell for cell in cells if not all(_key(cell, method) in rows for method in _methods(cell))]
+    asked = {cell.task: Cell(cell.plan, out, cell.task) for cell in waiting if MULTITASK in cell.plan.methods}
+    run_jobs(_train_multitask, list(asked.values()), workers, "multitask sources" if progress else "")
+    run_jobs(_measure, waiting, workers, "targets" if progress else "")
 
 
 def cells_of(plan: ComparePlan, tasks: Sequence[str], out: Path) -> list[Cell]:
@@ -114,7 +125,6 @@ def _train_source(cell: Cell) -> None:
         plan.source_training,
         plan.validation,
         cell.out / "runs",
-        Console(stderr=True, quiet=True),
     )
 
 
