@@ -10,8 +10,10 @@ import torch
 from pitune import api
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest, load_expert
+from pitune.experts.lora import LoraSettings, delta
 from pitune.interpolation import Candidate, TuneSettings, mix, tune_expert
 from pitune.interpolation import _tune as tune_module
+from pitune.interpolation._mix import sites_of
 from pitune.interpolation._tune import choose, select
 from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert, sample
 
@@ -37,7 +39,7 @@ def test_the_fold_is_what_was_chosen(tiny_backbone, tiny_tasks, pool, tmp_path):
     result = api.tune(tiny_backbone, task, pool, k=2, shots=4, settings=SETTINGS)
     best = choose(result.candidates)
     assert result.choice == best.name
-    assert [candidate.name for candidate in result.candidates] == ["neighbours", "alone", "joint"]
+    assert [candidate.name for candidate in result.candidates] == ["neighbours", "alone", "joint", "soup"]
     assert [name for name, _ in result.neighbours] == [n for n, _ in api.neighbours(tiny_backbone, task, pool, 2, 4)]
     found = evaluate_expert(tiny_backbone, task, result.expert, sample(task, 4, 0).validation)
     assert float(found.calibrated.mean()) == pytest.approx(best.loss, abs=1e-5)
@@ -83,8 +85,8 @@ def test_neighbours_that_do_not_help_are_left_out(tiny_backbone, tiny_tasks, poo
         chosen: tune_expert(tiny_backbone, task, data, [knows, not_], only.model_copy(update={"select": chosen}))
         for chosen in (True, False)
     }
-    assert results[True].weights == {"all": {knows.name: 1.0}}
-    assert results[False].weights == {"all": {knows.name: 0.5, not_.name: 0.5}}
+    assert all(weights == {knows.name: 1.0} for weights in results[True].weights.values())
+    assert all(weights == {knows.name: 0.5, not_.name: 0.5} for weights in results[False].weights.values())
 
 
 @pytest.mark.parametrize("granularity", ["site", "layer", "global"])
@@ -130,6 +132,41 @@ def test_a_run_stopped_between_and_within_candidates_ends_at_the_same_bytes(
     assert resumed.weights == whole.weights
 
 
+def test_the_soup_is_the_mean_of_the_other_candidates(tiny_backbone, tiny_tasks, pool):
+    """The mean of ΔW at every site, never of its factors; and of the weights that are shown."""
+    task = tiny_tasks["mood"]
+    near = [named(pool, "taste"), named(pool, "place")]
+    data = Data(sample(task, 4, 0).train, (), 4, 0)  # nothing to choose by: the last candidate is taken
+    whole = SETTINGS.model_copy(update={"select": False})
+    result = tune_expert(tiny_backbone, task, data, near, whole)
+    assert result.choice == "soup"
+    *parts, soup = (changes(expert) for expert in result.folded.values())
+    for site, change in soup.items():
+        assert float(change.abs().max()) > 0
+        torch.testing.assert_close(change, sum(part[site] for part in parts) / 3, rtol=1e-5, atol=1e-6)
+    only = whole.model_copy(update={"candidates": ("joint",)})
+    joint = tune_expert(tiny_backbone, task, data, near, only).weights
+    for group, of in result.weights.items():
+        shares = {near[0].name: 0.5, near[1].name: 0.5, "own": 1.0}
+        assert of == pytest.approx({name: (share + joint[group][name]) / 3 for name, share in shares.items()})
+
+
+def test_the_soup_counts_as_trained_and_has_the_loss_of_its_expert(tiny_backbone, tiny_tasks, pool):
+    task = tiny_tasks["mood"]
+    data = sample(task, 4, 0)
+    result = tune_expert(tiny_backbone, task, data, [named(pool, "taste")], SETTINGS)
+    *before, last = result.candidates
+    assert last.best_step == max(one.best_step for one in before) > 0
+    found = evaluate_expert(tiny_backbone, task, result.folded["soup"], data.validation)
+    assert list(last.losses) == pytest.approx(found.calibrated.tolist())
+
+
+def changes(expert):
+    """Return ΔW by site."""
+    config = LoraSettings(**expert.config)
+    return {site: delta(config, expert.tensors, site) for site in sites_of([expert])}
+
+
 def candidate(name, losses, best_step=5):
     return Candidate(name, 0.5, tuple(losses), 10, best_step)
 
@@ -168,5 +205,8 @@ def test_bad_input(tiny_backbone, other_backbone, tiny_tasks, pool, tmp_path):
     settings = TuneSettings(candidates=("best",))
     with pytest.raises(InputError, match="unknown candidate 'best'"):
         api.tune(tiny_backbone, task, pool, k=1, shots=2, settings=settings)
+    alone = TuneSettings(candidates=("soup", "alone"))
+    with pytest.raises(InputError, match="'soup' comes first"):
+        api.tune(tiny_backbone, task, pool, k=1, shots=2, settings=alone)
     with pytest.raises(InputError, match="softmax weights must start above 0"):
         tune_module.MixingWeights(["a.0.b"], [1.0, 0.0], "layer", "softmax")

@@ -13,11 +13,9 @@ from torch import Tensor
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import (
-    Attached,
     Card,
     Expert,
     Method,
-    Tensors,
     attached,
     get_method,
     initial_tensors,
@@ -32,6 +30,7 @@ from pitune.tasks import Task
 from pitune.training import (
     INITIAL_SEED,
     Data,
+    Evaluation,
     Trained,
     TrainingSettings,
     check_backbone,
@@ -42,6 +41,7 @@ from pitune.training import (
 )
 
 OWN = "own"
+_SOUP = "soup"
 _EARNED = 2.0  # nats over all validation examples that training must be worth
 
 
@@ -57,7 +57,7 @@ class TuneSettings(BaseModel):
     neighbour_rate: float = Field(default=1.0, ge=0, description="share of the learning rate for neighbours' experts")
     weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
     own_weight: float = Field(default=1.0, gt=0, description="where the weight of the target's own expert begins")
-    candidates: tuple[str, ...] = Field(default=("neighbours", "alone", "joint"), min_length=1)
+    candidates: tuple[str, ...] = Field(default=("neighbours", "alone", "joint", _SOUP), min_length=1)
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,16 @@ class _Start:
 
     experts: Sequence[Expert]
     weights: Sequence[float]
-    granularity: Granularity
     rates: Rates
 
 
 @dataclass(frozen=True)
 class _Finished:
+    """A candidate folded to one expert, and its weights by group of sites and expert's name."""
+
     candidate: Candidate
-    experts: Sequence[Expert]
-    weights: MixingWeights
+    expert: Expert
+    weights: Mapping[str, Mapping[str, float]]
 
 
 def tune_expert(
@@ -127,13 +128,16 @@ def tune_expert(
     With `select`, of the neighbours those are used that serve the few labels. From the simplest on, the candidates
     are: `neighbours`, these in equal shares, as they are; `alone`, the target's own expert as without neighbours;
     `joint`, own and neighbours trained at once, beginning at these shares beside the whole of the target's own
-    (π-Tuning, step 3, where all begin equal). One of them is chosen by its calibrated validation losses (`choose`);
-    without validation examples the last one is.
+    (π-Tuning, step 3, where all begin equal); `soup`, the mean of the candidates before it (Wortsman et al., 2022).
+    One of them is chosen by its calibrated validation losses (`choose`); without validation examples the last one is.
     """
     settings = settings or TuneSettings()
-    unknown = set(settings.candidates) - _PLANS.keys()
+    unknown = set(settings.candidates) - {*_PLANS, _SOUP}
     if unknown:
-        raise InputError(f"unknown candidate {sorted(unknown)[0]!r}; expected some of: {', '.join(_PLANS)}")
+        expected = ", ".join((*_PLANS, _SOUP))
+        raise InputError(f"unknown candidate {sorted(unknown)[0]!r}; expected some of: {expected}")
+    if settings.candidates[0] == _SOUP:
+        raise InputError(f"candidate {_SOUP!r} comes first; expected after those that it is the mean of")
     for expert in neighbours:
         check_backbone(expert, backbone)
     check_mixable(neighbours)
@@ -142,14 +146,17 @@ def tune_expert(
     used = select(backbone, task, data, neighbours) if settings.select else list(neighbours)
     finished: dict[str, _Finished] = {}
     for name in settings.candidates:
+        if name == _SOUP:
+            finished[name] = _soup(backbone, task, data, list(finished.values()))
+            continue
         folder = run / name if run else None
         title = f"{task.name} {name}" if progress else ""
         start = _PLANS[name](own, used, settings)
         finished[name] = _train(backbone, task, data, method, start, settings, name, folder, title)
     candidates = tuple(found.candidate for found in finished.values())
-    folded = {name: _fold(task, data, found, settings) for name, found in finished.items()}
+    folded = {name: _named(task, data, found, settings) for name, found in finished.items()}
     best = choose(candidates).name
-    return TuneResult(folded[best], best, candidates, _shown(finished[best]), folded)
+    return TuneResult(folded[best], best, candidates, finished[best].weights, folded)
 
 
 def select(backbone: Backbone, task: Task, data: Data, neighbours: Sequence[Expert]) -> list[Expert]:
@@ -181,19 +188,19 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def _neighbours(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
-    return _Start(used, _shares(used), "global", Rates(0.0, 0.0, 0.0))
+    return _Start(used, _shares(used), Rates(0.0, 0.0, 0.0))
 
 
 def _alone(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
-    return _Start([own], [1.0], "global", Rates(weights=0.0))
+    return _Start([own], [1.0], Rates(weights=0.0))
 
 
 def _joint(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
     rates = Rates(neighbours=settings.neighbour_rate, weights=settings.weight_rate)
-    return _Start([own, *used], [settings.own_weight, *_shares(used)], settings.granularity, rates)
+    return _Start([own, *used], [settings.own_weight, *_shares(used)], rates)
 
 
-def _shares(experts: Sequence[Expert]) -> list[float]:
+def _shares(experts: Sequence[object]) -> list[float]:
     return [1.0 / len(experts)] * len(experts)
 
 
@@ -231,7 +238,7 @@ def _train(
         {key: value.to(backbone.device) for key, value in expert.tensors.items()} for expert in start.experts
     ]
     sites = list(dict.fromkeys(method.site(tensor) for one in tensors for tensor in one))
-    weights = MixingWeights(sites, start.weights, start.granularity, settings.kind).to(backbone.device)
+    weights = MixingWeights(sites, start.weights, settings.granularity, settings.kind).to(backbone.device)
     learner = MixtureLearner(method, configs, tensors, weights, start.rates)
     with attached(backbone, method, method.combined(configs, tensors)) as place:
         if learner.parameters():
@@ -239,31 +246,47 @@ def _train(
                 name, train(place, learner, task, data.train, data.validation, settings.training, data.seed, run, title)
             )
         else:
-            candidate = _untrained(name, place, learner.tensors(), task, data)
+            found = evaluate_tensors(place, learner.tensors(), task, data.validation) if data.validation else None
+            candidate = _untrained(name, found)
     moved = [
         replace(expert, tensors={key: value.detach() for key, value in values.items()})
         for expert, values in zip(start.experts, learner.experts, strict=True)
     ]
-    return _Finished(candidate, moved, weights)
+    folded = mix(moved, {site: value.tolist() for site, value in weights.by_site().items()})
+    names = [expert.name for expert in moved]
+    shown = {group: dict(zip(names, value.tolist(), strict=True)) for group, value in weights.by_group().items()}
+    return _Finished(candidate, folded, shown)
+
+
+def _soup(backbone: Backbone, task: Task, data: Data, parts: Sequence[_Finished]) -> _Finished:
+    """Return the mean of candidates; it has learned from the labels if one of them has."""
+    expert = mix([part.expert for part in parts], _shares(parts))
+    found = evaluate_expert(backbone, task, expert, data.validation) if data.validation else None
+    best_step = max(part.candidate.best_step for part in parts)
+    candidate = replace(_untrained(_SOUP, found), best_step=best_step)
+    names = dict.fromkeys(name for part in parts for of in part.weights.values() for name in of)
+    shown = {
+        group: {name: sum(part.weights.get(group, {}).get(name, 0.0) for part in parts) / len(parts) for name in names}
+        for group in dict.fromkeys(group for part in parts for group in part.weights)
+    }
+    return _Finished(candidate, expert, shown)
 
 
 def _trained(name: str, trained: Trained) -> Candidate:
     return Candidate(name, trained.validation, trained.validation_losses, trained.steps, trained.best_step)
 
 
-def _untrained(name: str, place: Attached, tensors: Tensors, task: Task, data: Data) -> Candidate:
-    if not data.validation:
+def _untrained(name: str, found: Evaluation | None) -> Candidate:
+    if found is None:
         return Candidate(name, 0.0, (), 0, 0)
-    found = evaluate_tensors(place, tensors, task, data.validation)
     return Candidate(name, found.value, tuple(found.calibrated.tolist()), 0, 0)
 
 
-def _fold(task: Task, data: Data, found: _Finished, settings: TuneSettings) -> Expert:
-    """Return a candidate as one expert of the ordinary kind."""
-    folded = mix(found.experts, {site: value.tolist() for site, value in found.weights.by_site().items()})
-    card = folded.card.model_copy(
+def _named(task: Task, data: Data, found: _Finished, settings: TuneSettings) -> Expert:
+    """Return a candidate's expert with a card that says how it came about."""
+    card = found.expert.card.model_copy(
         update={
-            "name": f"pi-{expert_name(task, folded.method, data.shots, data.seed)}",
+            "name": f"pi-{expert_name(task, found.expert.method, data.shots, data.seed)}",
             "task": task.name,
             "data_hash": task.data_hash,
             "shots": data.shots,
@@ -273,11 +296,4 @@ def _fold(task: Task, data: Data, found: _Finished, settings: TuneSettings) -> E
             "hyperparameters": {**settings.model_dump(mode="json"), "choice": found.candidate.name},
         }
     )
-    return replace(folded, card=card)
-
-
-def _shown(found: _Finished) -> dict[str, dict[str, float]]:
-    """Return a candidate's weights by group of sites and expert's name."""
-    names = [expert.name for expert in found.experts]
-    by_group = found.weights.by_group()
-    return {group: dict(zip(names, value.tolist(), strict=True)) for group, value in by_group.items()}
+    return replace(found.expert, card=card)
