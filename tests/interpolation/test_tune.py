@@ -13,8 +13,8 @@ from pitune.experts import ExpertPool, digest, load_expert
 from pitune.experts.lora import LoraSettings, delta
 from pitune.interpolation import Candidate, TuneSettings, mix, tune_expert
 from pitune.interpolation import _tune as tune_module
+from pitune.interpolation._choice import choose, select
 from pitune.interpolation._mix import sites_of
-from pitune.interpolation._tune import choose, select
 from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert, sample
 
 TRAINING = TrainingSettings(steps=16, batch_size=16, learning_rate=2e-2, evaluations=4)

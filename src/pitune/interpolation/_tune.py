@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -22,10 +21,10 @@ from pitune.experts import (
     make_config,
     read_config,
 )
+from pitune.interpolation._choice import Candidate, choose, equal_shares, select
 from pitune.interpolation._learner import MixtureLearner, Rates
 from pitune.interpolation._mix import check_mixable, mix
 from pitune.interpolation._weights import Granularity, Kind, MixingWeights
-from pitune.prediction import spread
 from pitune.tasks import Task
 from pitune.training import (
     INITIAL_SEED,
@@ -42,7 +41,6 @@ from pitune.training import (
 
 OWN = "own"
 _SOUP = "soup"
-_EARNED = 2.0  # nats over all validation examples that training must be worth
 
 
 class TuneSettings(BaseModel):
@@ -58,27 +56,6 @@ class TuneSettings(BaseModel):
     weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
     own_weight: float = Field(default=1.0, gt=0, description="where the weight of the target's own expert begins")
     candidates: tuple[str, ...] = Field(default=("neighbours", "alone", "joint", _SOUP), min_length=1)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One way to use the neighbours, with its validation metric and its loss on each validation example."""
-
-    name: str
-    validation: float
-    losses: tuple[float, ...]
-    steps: int
-    best_step: int
-
-    @property
-    def loss(self) -> float | None:
-        """The mean validation loss, None without validation examples."""
-        return sum(self.losses) / len(self.losses) if self.losses else None
-
-    def described(self) -> dict[str, Any]:
-        """Return the candidate as JSON holds it."""
-        shown = {"name": self.name, "validation": self.validation, "loss": self.loss}
-        return {**shown, "steps": self.steps, "best_step": self.best_step}
 
 
 @dataclass(frozen=True)
@@ -159,36 +136,8 @@ def tune_expert(
     return TuneResult(folded[best], best, candidates, finished[best].weights, folded)
 
 
-def select(backbone: Backbone, task: Task, data: Data, neighbours: Sequence[Expert]) -> list[Expert]:
-    """Return the nearest neighbour, and of the others those that lower the loss of equal shares on the few labels.
-
-    A greedy soup (Wortsman et al., 2022), nearest first. No neighbour has learned from any of the labels, so that
-    those to train on count as much as those to validate by, and none is too sure of itself for having seen them.
-    """
-    labels = spread([*data.train, *data.validation])
-    kept: list[Expert] = []
-    lowest = float("inf")
-    for neighbour in neighbours:
-        together = [*kept, neighbour]
-        loss = evaluate_expert(backbone, task, mix(together, _shares(together)), labels).loss
-        if loss < lowest:
-            kept, lowest = together, loss
-    return kept
-
-
-def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the candidate of the lowest loss, of equals the first; the last one where there are no losses.
-
-    Training, and stopping where the same examples say, makes a loss look lower than it is: what trained must be
-    better than what did not by two nats over all validation examples together, prior odds of seven to one.
-    """
-    if not candidates[0].losses:
-        return candidates[-1]
-    return min(candidates, key=lambda candidate: sum(candidate.losses) + (_EARNED if candidate.best_step else 0.0))
-
-
 def _neighbours(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
-    return _Start(used, _shares(used), Rates(0.0, 0.0, 0.0))
+    return _Start(used, equal_shares(used), Rates(0.0, 0.0, 0.0))
 
 
 def _alone(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
@@ -197,11 +146,7 @@ def _alone(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Star
 
 def _joint(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
     rates = Rates(neighbours=settings.neighbour_rate, weights=settings.weight_rate)
-    return _Start([own, *used], [settings.own_weight, *_shares(used)], rates)
-
-
-def _shares(experts: Sequence[object]) -> list[float]:
-    return [1.0 / len(experts)] * len(experts)
+    return _Start([own, *used], [settings.own_weight, *equal_shares(used)], rates)
 
 
 _PLANS = {"neighbours": _neighbours, "alone": _alone, "joint": _joint}
@@ -260,7 +205,7 @@ def _train(
 
 def _soup(backbone: Backbone, task: Task, data: Data, parts: Sequence[_Finished]) -> _Finished:
     """Return the mean of candidates; it has learned from the labels if one of them has."""
-    expert = mix([part.expert for part in parts], _shares(parts))
+    expert = mix([part.expert for part in parts], equal_shares(parts))
     found = evaluate_expert(backbone, task, expert, data.validation) if data.validation else None
     best_step = max(part.candidate.best_step for part in parts)
     candidate = replace(_untrained(_SOUP, found), best_step=best_step)
