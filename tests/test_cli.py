@@ -140,6 +140,16 @@ def test_tune_tells_neighbours_candidates_choice_weights_and_the_test_metric(
     assert made["test"]["n"] == 12
     assert pitune.load_expert(out).name == made["expert"]
     assert command(*given) == made
+    assert made["truncation_error"] is None
+
+
+def test_tune_folds_to_the_rank_asked_for(
+    command: Command, pool: Path, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    made = command("tune", tiny_task_paths["mood"], "--pool", pool, "-k", 2, *FAST, "--rank", 3, "--out", out)
+    assert 0 <= made["truncation_error"] < 1
+    assert pitune.load_expert(out).config["r"] == 3
 
 
 def test_predict_chooses_among_answers(command: Command, pool: Path, tiny_task_paths: dict[str, Path]) -> None:

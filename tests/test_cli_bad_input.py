@@ -119,6 +119,7 @@ def test_refused(line: str, says: str, refused: Refused, tiny_task_paths: dict[s
         ("neighbours @mood --pool POOL -k 0", "'-k'"),
         ("tune @mood --pool POOL --shots 500", "expected at least 500"),
         ("tune @mood --pool POOL --method nothing", "unknown method 'nothing'"),
+        ("tune @mood --pool POOL --method adapter --rank 4", "--rank: adapter experts have none"),
         ("tune @mood --pool POOL --method adapter", "has no adapter expert of another task; it has lora, choose with"),
         ("tune @mood --pool POOL --out POOL", "exists and is not an expert"),
         ("pool show nothing --pool POOL", "has no expert 'nothing'; it has: taste"),

@@ -151,6 +151,25 @@ def test_the_soup_is_the_mean_of_the_other_candidates(tiny_backbone, tiny_tasks,
         assert of == pytest.approx({name: (share + joint[group][name]) / 3 for name, share in shares.items()})
 
 
+def test_a_rank_makes_the_fold_smaller_and_says_what_it_loses(tiny_backbone, tiny_tasks, pool):
+    task = tiny_tasks["mood"]
+    data = sample(task, 4, 0)
+    near = [named(pool, "taste")]
+    exact, short = (
+        tune_expert(tiny_backbone, task, data, near, SETTINGS.model_copy(update={"candidates": ("joint",), "rank": r}))
+        for r in (None, 4)
+    )
+    assert exact.weights == short.weights
+    before, after = changes(exact.expert), changes(short.expert)
+    assert all(torch.linalg.matrix_rank(change) <= 4 for change in after.values())
+    lost = sum(float((before[site] - after[site]).square().sum()) for site in before)
+    whole = sum(float(change.square().sum()) for change in before.values())
+    assert short.expert.card.hyperparameters["truncation_error"] == pytest.approx((lost / whole) ** 0.5, rel=1e-3)
+    value = evaluate_expert(tiny_backbone, task, short.expert, data.validation).value
+    assert short.expert.card.validation == pytest.approx(value)
+    assert "truncation_error" not in exact.expert.card.hyperparameters
+
+
 def test_the_soup_counts_as_trained_and_has_the_loss_of_its_expert(tiny_backbone, tiny_tasks, pool):
     task = tiny_tasks["mood"]
     data = sample(task, 4, 0)
@@ -205,6 +224,9 @@ def test_bad_input(tiny_backbone, other_backbone, tiny_tasks, pool, tmp_path):
     settings = TuneSettings(candidates=("best",))
     with pytest.raises(InputError, match="unknown candidate 'best'"):
         api.tune(tiny_backbone, task, pool, k=1, shots=2, settings=settings)
+    adapters = [replace(expert, method="adapter") for expert in pool]
+    with pytest.raises(InputError, match="a rank was asked for, but adapter experts have none"):
+        tune_expert(tiny_backbone, task, sample(task, 2, 0), adapters, TuneSettings(rank=2))
     alone = TuneSettings(candidates=("soup", "alone"))
     with pytest.raises(InputError, match="'soup' comes first"):
         api.tune(tiny_backbone, task, pool, k=1, shots=2, settings=alone)

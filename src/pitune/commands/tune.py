@@ -33,6 +33,9 @@ def tune(
     kind: Annotated[
         Literal["free", "softmax"], typer.Option(help="Free and signed mixing weights, or the paper's softmax.")
     ] = "free",
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="Rank of the folded LoRA; exact unless given.", show_default=False)
+    ] = None,
     name: options.ExpertName = None,
     out: options.Out = None,
     run: options.RunFolder = None,
@@ -47,21 +50,29 @@ def tune(
     """Find the nearest tasks' experts, train their mix with the target's own, and fold it to one expert."""
     from pitune.commands._deliver import deliver
     from pitune.commands._runs import begin, finish, outcome, plan_run
-    from pitune.commands._set_up import check_out, make_settings, open_backbone, open_pool, open_task, quieten
+    from pitune.commands._set_up import (
+        check_out,
+        make_settings,
+        method_config,
+        open_backbone,
+        open_pool,
+        open_task,
+        quieten,
+    )
 
     quieten()
     from pitune import api
-    from pitune.experts import check_name, get_method
+    from pitune.experts import check_name
     from pitune.interpolation import TuneSettings
     from pitune.prediction import find_neighbours
     from pitune.training import TrainingSettings, sample
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     training = make_settings(TrainingSettings, given, TuneSettings().training)
-    settings = TuneSettings(training=training, granularity=granularity, kind=kind)
+    settings = TuneSettings(training=training, granularity=granularity, kind=kind, rank=rank)
     if name is not None:
         check_name(name)
-    get_method(method)
+    method_config(method, rank)
     experts = open_pool(pool)
     known = open_task(task, columns)
     data = sample(known, shots, seed)
@@ -111,6 +122,7 @@ def _described(result: TuneResult) -> dict[str, Any]:
         "metric": result.expert.card.metric,
         "validation": result.expert.card.validation,
         "parameters": result.expert.parameters,
+        "truncation_error": result.expert.card.hyperparameters.get("truncation_error"),
     }
 
 
@@ -125,6 +137,8 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str | Table]:
     groups = sorted(told["weights"], key=lambda group: [part.zfill(6) for part in group.split(".")])
     rows = [(group, *(told["weights"][group].get(name) for name in experts)) for group in groups]
     yield table(("weights at", *experts), rows)
+    if told["truncation_error"] is not None:
+        yield f"folded to the rank asked for: off by {shown(told['truncation_error'])} of ΔW (Frobenius)"
     test = told["test"]
     if test:
         yield f"{told['expert']}: {test['metric']} {shown(test['value'])} of {test['n']} test examples"

@@ -23,8 +23,8 @@ from pitune.experts import (
 )
 from pitune.interpolation._choice import Candidate, choose, equal_shares, select
 from pitune.interpolation._learner import MixtureLearner, Rates
-from pitune.interpolation._mix import check_mixable, mix
-from pitune.interpolation._weights import Granularity, Kind, MixingWeights
+from pitune.interpolation._mix import check_mixable, mix, sites_of
+from pitune.interpolation._weights import Granularity, Kind, MixingWeights, group_of
 from pitune.tasks import Task
 from pitune.training import (
     INITIAL_SEED,
@@ -55,6 +55,7 @@ class TuneSettings(BaseModel):
     neighbour_rate: float = Field(default=1.0, ge=0, description="share of the learning rate for neighbours' experts")
     weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
     own_weight: float = Field(default=1.0, gt=0, description="where the weight of the target's own expert begins")
+    rank: int | None = Field(default=None, ge=1, description="rank of the folded LoRA; exact unless given")
     candidates: tuple[str, ...] = Field(default=("neighbours", "alone", "joint", _SOUP), min_length=1)
 
 
@@ -84,11 +85,11 @@ class _Start:
 
 @dataclass(frozen=True)
 class _Finished:
-    """A candidate folded to one expert, and its weights by group of sites and expert's name."""
+    """A candidate: experts as they are after training, and their weights by site."""
 
     candidate: Candidate
-    expert: Expert
-    weights: Mapping[str, Mapping[str, float]]
+    experts: Sequence[Expert]
+    weights: Mapping[str, Sequence[float]]
 
 
 def tune_expert(
@@ -119,6 +120,8 @@ def tune_expert(
         check_backbone(expert, backbone)
     check_mixable(neighbours)
     method = get_method(neighbours[0].method)
+    if settings.rank is not None and method.name != "lora":
+        raise InputError(f"a rank was asked for, but {method.name} experts have none; leave it out")
     own = _fresh(backbone, task, data, method, neighbours[0])
     used = select(backbone, task, data, neighbours) if settings.select else list(neighbours)
     finished: dict[str, _Finished] = {}
@@ -131,9 +134,9 @@ def tune_expert(
         start = _PLANS[name](own, used, settings)
         finished[name] = _train(backbone, task, data, method, start, settings, name, folder, title)
     candidates = tuple(found.candidate for found in finished.values())
-    folded = {name: _named(task, data, found, settings) for name, found in finished.items()}
+    folded = {name: _fold(backbone, task, data, found, settings) for name, found in finished.items()}
     best = choose(candidates).name
-    return TuneResult(folded[best], best, candidates, finished[best].weights, folded)
+    return TuneResult(folded[best], best, candidates, _shown(finished[best], settings.granularity), folded)
 
 
 def _neighbours(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
@@ -197,24 +200,19 @@ def _train(
         replace(expert, tensors={key: value.detach() for key, value in values.items()})
         for expert, values in zip(start.experts, learner.experts, strict=True)
     ]
-    folded = mix(moved, {site: value.tolist() for site, value in weights.by_site().items()})
-    names = [expert.name for expert in moved]
-    shown = {group: dict(zip(names, value.tolist(), strict=True)) for group, value in weights.by_group().items()}
-    return _Finished(candidate, folded, shown)
+    return _Finished(candidate, moved, {site: value.tolist() for site, value in weights.by_site().items()})
 
 
 def _soup(backbone: Backbone, task: Task, data: Data, parts: Sequence[_Finished]) -> _Finished:
     """Return the mean of candidates; it has learned from the labels if one of them has."""
-    expert = mix([part.expert for part in parts], equal_shares(parts))
-    found = evaluate_expert(backbone, task, expert, data.validation) if data.validation else None
-    best_step = max(part.candidate.best_step for part in parts)
-    candidate = replace(_untrained(_SOUP, found), best_step=best_step)
-    names = dict.fromkeys(name for part in parts for of in part.weights.values() for name in of)
-    shown = {
-        group: {name: sum(part.weights.get(group, {}).get(name, 0.0) for part in parts) / len(parts) for name in names}
-        for group in dict.fromkeys(group for part in parts for group in part.weights)
+    experts = [expert for part in parts for expert in part.experts]
+    weights = {
+        site: [value / len(parts) for part in parts for value in part.weights.get(site, [0.0] * len(part.experts))]
+        for site in sites_of(experts)
     }
-    return _Finished(candidate, expert, shown)
+    found = evaluate_expert(backbone, task, mix(experts, weights), data.validation) if data.validation else None
+    best_step = max(part.candidate.best_step for part in parts)
+    return _Finished(replace(_untrained(_SOUP, found), best_step=best_step), experts, weights)
 
 
 def _trained(name: str, trained: Trained) -> Candidate:
@@ -227,18 +225,37 @@ def _untrained(name: str, found: Evaluation | None) -> Candidate:
     return Candidate(name, found.value, tuple(found.calibrated.tolist()), 0, 0)
 
 
-def _named(task: Task, data: Data, found: _Finished, settings: TuneSettings) -> Expert:
-    """Return a candidate's expert with a card that says how it came about."""
-    card = found.expert.card.model_copy(
+def _fold(backbone: Backbone, task: Task, data: Data, found: _Finished, settings: TuneSettings) -> Expert:
+    """Return a candidate as one expert of the ordinary kind."""
+    folded = mix(found.experts, found.weights, settings.rank)
+    validation = found.candidate.validation
+    if settings.rank is not None and data.validation:
+        validation = evaluate_expert(backbone, task, folded, data.validation).value
+    card = folded.card.model_copy(
         update={
-            "name": f"pi-{expert_name(task, found.expert.method, data.shots, data.seed)}",
+            "name": f"pi-{expert_name(task, folded.method, data.shots, data.seed)}",
             "task": task.name,
             "data_hash": task.data_hash,
             "shots": data.shots,
             "seed": data.seed,
             "metric": task.metric,
-            "validation": found.candidate.validation,
-            "hyperparameters": {**settings.model_dump(mode="json"), "choice": found.candidate.name},
+            "validation": validation,
+            "hyperparameters": {
+                **folded.card.hyperparameters,
+                **settings.model_dump(mode="json"),
+                "choice": found.candidate.name,
+            },
         }
     )
-    return replace(found.expert, card=card)
+    return replace(folded, card=card)
+
+
+def _shown(found: _Finished, granularity: Granularity) -> dict[str, dict[str, float]]:
+    """Return a candidate's weights by group of sites and expert's name, those of one name together."""
+    shown: dict[str, dict[str, float]] = {}
+    for site, values in found.weights.items():
+        of = dict.fromkeys((expert.name for expert in found.experts), 0.0)
+        for expert, value in zip(found.experts, values, strict=True):
+            of[expert.name] += value
+        shown[group_of(site, granularity)] = of
+    return shown
