@@ -127,9 +127,11 @@ def main() -> None:
         return score
 
     folded = mix(experts, [1 / len(experts)] * len(experts), rank=8)
-    wide = mix(experts, [1 / len(experts)] * len(experts))
+    others = [trained_like(backbone, NEIGHBOURS + 1 + seed) for seed in range(len(experts))]
+    wide, widest = (mix(some, [1 / len(some)] * len(some)) for some in (experts, [*experts, *others]))
     found["folded to rank 8 / single expert"] = paired(scorer(folded), scorer(one), arguments.rounds)
     found["folded exactly (rank 40) / single expert"] = paired(scorer(wide), scorer(one), arguments.rounds)
+    found["soup folded exactly (rank 80) / single expert"] = paired(scorer(widest), scorer(one), arguments.rounds)
 
     images = load_task("pocket/digits")
     some = images.examples("train")[:64]
