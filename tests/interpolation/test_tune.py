@@ -200,13 +200,13 @@ def test_the_lowest_loss_wins_and_of_equals_the_simplest():
     assert choose([candidate("first", []), candidate("last", [])]).name == "last"
 
 
-@pytest.mark.parametrize(("examples", "chosen"), [(8, "as it was"), (40, "trained")])
-def test_training_must_be_worth_two_nats_over_all_examples(examples, chosen):
+@pytest.mark.parametrize(("examples", "chosen"), [(8, "soup"), (40, "alone")])
+def test_one_candidate_must_be_worth_a_nat_more_than_the_mean_of_all(examples, chosen):
     """A tenth of a nat an example: eight examples are no evidence, forty are."""
-    before, after = candidate("as it was", [0.5] * examples, 0), candidate("trained", [0.4] * examples)
-    assert choose([before, after]).name == choose([after, before]).name == chosen
-    stopped_at_once = candidate("trained", [0.4] * examples, 0)
-    assert choose([before, stopped_at_once]).name == "trained"
+    alone, soup = candidate("alone", [0.4] * examples), candidate("soup", [0.5] * examples)
+    assert choose([alone, soup]).name == chosen
+    assert choose([soup, candidate("worse", [0.6] * examples)]).name == "soup"
+    assert choose([alone, candidate("worse", [0.5] * examples)]).name == "alone"
 
 
 def data_of(task):

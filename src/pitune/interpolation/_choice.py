@@ -13,7 +13,8 @@ from pitune.prediction import spread
 from pitune.tasks import Task
 from pitune.training import Data, evaluate_expert
 
-_EARNED = 2.0  # nats over all validation examples that training must be worth
+SOUP = "soup"
+_EARNED = 1.0  # nats over all validation examples by which one candidate must beat the mean of all
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,14 @@ def select(backbone: Backbone, task: Task, data: Data, neighbours: Sequence[Expe
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the candidate of the lowest loss, of equals the first; the last one where there are no losses.
+    """Return the soup unless a candidate has a lower loss, and of those the lowest; the last without any losses.
 
-    Training, and stopping where the same examples say, makes a loss look lower than it is: what trained must be
-    better than what did not by two nats over all validation examples together, prior odds of seven to one.
+    Where a candidate stopped was chosen by the same examples, which makes its loss look lower than it is; the mean
+    of several was not. To be taken instead one must be better by a nat over all validation examples together.
     """
     if not candidates[0].losses:
         return candidates[-1]
-    return min(candidates, key=lambda candidate: sum(candidate.losses) + (_EARNED if candidate.best_step else 0.0))
+    return min(candidates, key=lambda one: sum(one.losses) - (_EARNED if one.name == SOUP else 0.0))
 
 
 def equal_shares(parts: Sequence[object]) -> list[float]:

@@ -21,7 +21,7 @@ from pitune.experts import (
     make_config,
     read_config,
 )
-from pitune.interpolation._choice import Candidate, choose, equal_shares, select
+from pitune.interpolation._choice import SOUP, Candidate, choose, equal_shares, select
 from pitune.interpolation._learner import MixtureLearner, Rates
 from pitune.interpolation._mix import check_mixable, mix, sites_of
 from pitune.interpolation._weights import Granularity, Kind, MixingWeights, group_of
@@ -40,7 +40,6 @@ from pitune.training import (
 )
 
 OWN = "own"
-_SOUP = "soup"
 
 
 class TuneSettings(BaseModel):
@@ -56,7 +55,7 @@ class TuneSettings(BaseModel):
     weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
     own_weight: float = Field(default=1.0, gt=0, description="where the weight of the target's own expert begins")
     rank: int | None = Field(default=None, ge=1, description="rank of the folded LoRA; exact unless given")
-    candidates: tuple[str, ...] = Field(default=("neighbours", "alone", "joint", _SOUP), min_length=1)
+    candidates: tuple[str, ...] = Field(default=("neighbours", "alone", "joint", SOUP), min_length=1)
 
 
 @dataclass(frozen=True)
@@ -110,12 +109,12 @@ def tune_expert(
     One of them is chosen by its calibrated validation losses (`choose`); without validation examples the last one is.
     """
     settings = settings or TuneSettings()
-    unknown = set(settings.candidates) - {*_PLANS, _SOUP}
+    unknown = set(settings.candidates) - {*_PLANS, SOUP}
     if unknown:
-        expected = ", ".join((*_PLANS, _SOUP))
+        expected = ", ".join((*_PLANS, SOUP))
         raise InputError(f"unknown candidate {sorted(unknown)[0]!r}; expected some of: {expected}")
-    if settings.candidates[0] == _SOUP:
-        raise InputError(f"candidate {_SOUP!r} comes first; expected after those that it is the mean of")
+    if settings.candidates[0] == SOUP:
+        raise InputError(f"candidate {SOUP!r} comes first; expected after those that it is the mean of")
     for expert in neighbours:
         check_backbone(expert, backbone)
     check_mixable(neighbours)
@@ -126,7 +125,7 @@ def tune_expert(
     used = select(backbone, task, data, neighbours) if settings.select else list(neighbours)
     finished: dict[str, _Finished] = {}
     for name in settings.candidates:
-        if name == _SOUP:
+        if name == SOUP:
             finished[name] = _soup(backbone, task, data, list(finished.values()))
             continue
         folder = run / name if run else None
@@ -212,7 +211,7 @@ def _soup(backbone: Backbone, task: Task, data: Data, parts: Sequence[_Finished]
     }
     found = evaluate_expert(backbone, task, mix(experts, weights), data.validation) if data.validation else None
     best_step = max(part.candidate.best_step for part in parts)
-    return _Finished(replace(_untrained(_SOUP, found), best_step=best_step), experts, weights)
+    return _Finished(replace(_untrained(SOUP, found), best_step=best_step), experts, weights)
 
 
 def _trained(name: str, trained: Trained) -> Candidate:
