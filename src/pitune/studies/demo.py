@@ -41,8 +41,8 @@ class DemoPlan:
     shots: int = 4
     k: int = 4
     validation: int = 128
-    test: int = 400
-    source_training: TrainingSettings = field(default_factory=lambda: TrainingSettings(steps=120, evaluations=4))
+    test: int = 200
+    source_training: TrainingSettings = field(default_factory=lambda: TrainingSettings(steps=72, evaluations=3))
     tuning: TuneSettings = field(default_factory=TuneSettings)
 
     def compared(self, seeds: int, first_seed: int, device: str | None) -> ComparePlan:
