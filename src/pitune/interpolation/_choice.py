@@ -56,10 +56,11 @@ def select(backbone: Backbone, task: Task, data: Data, neighbours: Sequence[Expe
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the soup unless a candidate has a lower loss, and of those the lowest; the last without any losses.
+    """Return the candidate of the lowest loss, the soup's reduced by a nat; of equals the first.
 
     Where a candidate stopped was chosen by the same examples, which makes its loss look lower than it is; the mean
-    of several was not. To be taken instead one must be better by a nat over all validation examples together.
+    of several less so. To be taken instead one must be better by that nat, over all validation examples together.
+    Without validation examples the last candidate is returned.
     """
     if not candidates[0].losses:
         return candidates[-1]
