@@ -2,7 +2,7 @@
 
 fisher            per-example Fisher of a batch / one backward pass of the same batch (forward included in both)
 interpolated step one training step with own + 4 neighbours / one step of a single expert
-folded            scoring with the folded expert / with a single expert
+folded            scoring with the folded expert / with a single expert, put into the backbone's weights first
 cached images     preparing images whose features are cached / seeing them for the first time
 """
 
@@ -21,7 +21,7 @@ import torch
 from pitune.backbones import load_backbone
 from pitune.backbones._feature_cache import FeatureCache
 from pitune.backbones.pocket import _FEATURES, Pocket
-from pitune.experts import Card, Expert, attached, get_method, initial_tensors, make_config, read_config
+from pitune.experts import Card, Expert, attached, get_method, initial_tensors, make_config, merged, read_config
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
 from pitune.prediction.fisher import squared_gradients
 from pitune.tasks import load_task
@@ -118,11 +118,10 @@ def main() -> None:
     )
 
     def scorer(expert: Expert) -> Callable[[], None]:
-        settings = read_config(method, expert.config, "bench")
-
         def score() -> None:
-            with torch.no_grad(), attached(backbone, method, settings) as place:
-                place.scores(expert.tensors, batch)
+            place, tensors = merged(backbone, expert)  # as `pitune eval` and `predict` do, once a call
+            with torch.no_grad():
+                place.scores(tensors, batch)
 
         return score
 
@@ -132,6 +131,7 @@ def main() -> None:
     found["folded to rank 8 / single expert"] = paired(scorer(folded), scorer(one), arguments.rounds)
     found["folded exactly (rank 40) / single expert"] = paired(scorer(wide), scorer(one), arguments.rounds)
     found["soup folded exactly (rank 80) / single expert"] = paired(scorer(widest), scorer(one), arguments.rounds)
+    found["single expert / none"] = paired(scorer(one), lambda: backbone.scores(batch), arguments.rounds)
 
     images = load_task("pocket/digits")
     some = images.examples("train")[:64]

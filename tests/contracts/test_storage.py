@@ -22,6 +22,7 @@ from pitune.experts import (
     load_expert,
     make_config,
     merge_into,
+    merged,
     read_config,
     save_expert,
 )
@@ -121,20 +122,32 @@ def test_starting_values_leave_outputs_as_they_are(case: Case) -> None:
 @pytest.mark.parametrize("case", MERGED, indirect=True, ids="-".join)
 def test_merged_into_the_base_weights_the_outputs_stay(case: Case) -> None:
     expert = mix(case.experts, [0.7, -0.4, 0.5])
-    merged = merge_into(case.backbone, expert)
+    whole = merge_into(case.backbone, expert)
     own = case.backbone.module
-    for (name, value), base in zip(merged.named_parameters(), own.parameters(), strict=True):
+    for (name, value), base in zip(whole.named_parameters(), own.parameters(), strict=True):
         assert value.data_ptr() != base.data_ptr(), name
     kept = {name: value.clone() for name, value in own.state_dict().items()}
     expected = case.scores(expert)
     answers = case.batch.answers
     try:
         if case.family != "pocket":  # pocket's answers are read by the same weights, which experts must not touch
-            own.load_state_dict(merged.state_dict())
+            own.load_state_dict(whole.state_dict())
             torch.testing.assert_close(case.backbone.scores(case.batch), expected, rtol=1e-4, atol=1e-4)
     finally:
         own.load_state_dict(kept)
     assert answers is case.batch.answers
+
+
+@pytest.mark.parametrize("case", MERGED, indirect=True, ids="-".join)
+def test_the_bare_backbone_called_with_merged_weights_answers_as_with_the_expert(case: Case) -> None:
+    expert = mix(case.experts, [0.7, -0.4, 0.5])
+    kept = {name: value.clone() for name, value in case.backbone.module.state_dict().items()}
+    plain = case.backbone.scores(case.batch)
+    place, tensors = merged(case.backbone, expert)
+    with torch.no_grad():
+        torch.testing.assert_close(place.scores(tensors, case.batch), case.scores(expert), rtol=1e-5, atol=1e-5)
+    assert all(torch.equal(value, kept[name]) for name, value in case.backbone.module.state_dict().items())
+    assert torch.equal(case.backbone.scores(case.batch), plain)
 
 
 def test_kinds_that_no_weights_express_do_not_merge(case: Case) -> None:
@@ -142,6 +155,7 @@ def test_kinds_that_no_weights_express_do_not_merge(case: Case) -> None:
         return
     with pytest.raises(InputError, match="cannot merge"):
         merge_into(case.backbone, case.experts[0])
+    assert merged(case.backbone, case.experts[0]) is None
 
 
 PLAIN = """

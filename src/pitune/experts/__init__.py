@@ -22,6 +22,7 @@ from pitune.experts._storage import digest as digest
 from pitune.experts._storage import load_expert as load_expert
 from pitune.experts._storage import save_expert as save_expert
 from pitune.experts.merging import merge_into as merge_into
+from pitune.experts.merging import merged as merged
 from pitune.experts.merging import save_merged as save_merged
 from pitune.experts.peft_format import export_peft as export_peft
 from pitune.experts.peft_format import import_peft as import_peft

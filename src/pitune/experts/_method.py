@@ -101,13 +101,17 @@ class _Called(nn.Module):
 
 
 class Attached:
-    """A backbone with an expert's modules in place; each call says with which tensors."""
+    """A backbone with an expert's modules in place; each call says with which tensors.
 
-    def __init__(self, backbone: Backbone, attachment: Attachment) -> None:
+    Where a tensor's place is `tied`, it takes the place of every parameter that is the same in the backbone.
+    """
+
+    def __init__(self, backbone: Backbone, attachment: Attachment, tied: bool = True) -> None:
         self.backbone = backbone
+        self._tied = tied
         self._called = _Called(backbone)
         self._paths = {name: f"module.{path}" for name, path in attachment.paths.items()}
-        parameters = dict(backbone.module.named_parameters())
+        parameters = dict(backbone.module.named_parameters(remove_duplicate=tied))
         self.shapes = {name: parameters[path].shape for name, path in attachment.paths.items()}
 
     def losses(self, tensors: Tensors, batch: Batch) -> Tensor:
@@ -132,7 +136,7 @@ class Attached:
 
     def _call(self, call: str, tensors: Tensors, *arguments: Any) -> Any:
         placed = {path: tensors[name] for name, path in self._paths.items()}
-        return functional_call(self._called, placed, (call, *arguments))
+        return functional_call(self._called, placed, (call, *arguments), tie_weights=self._tied)
 
 
 @contextmanager

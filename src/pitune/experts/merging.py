@@ -16,15 +16,16 @@ from transformers import PreTrainedModel
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts._expert import Expert
-from pitune.experts._method import read_config
+from pitune.experts._method import Attached, Attachment, read_config
 from pitune.experts._registry import get_method
 from pitune.experts.bitfit import BITFIT
 from pitune.experts.ia3 import IA3
 from pitune.experts.layernorm import LAYERNORM
 from pitune.experts.lora import DOWN, LORA, bias_change, delta
 
+Changes = dict[str, Tensor]  # by name of a layer's parameter, in its shape
 
-@torch.no_grad()
+
 def merge_into(backbone: Backbone, expert: Expert) -> nn.Module:
     """Return a copy of the backbone's module with a LoRA, (IA)³, bias or norm expert in its weights.
 
@@ -32,14 +33,31 @@ def merge_into(backbone: Backbone, expert: Expert) -> nn.Module:
     """
     if expert.card.backbone != backbone.fingerprint:
         raise InputError(f"expert {expert.name!r} belongs to another backbone ({expert.card.base_model})")
-    if expert.method not in _MERGES:
-        raise InputError(f"experts of kind {expert.method!r} cannot merge; expected one of: {', '.join(_MERGES)}")
-    method = get_method(expert.method)
-    config = read_config(method, expert.config, f"expert {expert.name!r}")
+    if expert.method not in _CHANGES:
+        raise InputError(f"experts of kind {expert.method!r} cannot merge; expected one of: {', '.join(_CHANGES)}")
     module = copy.deepcopy(backbone.module)
-    for site in dict.fromkeys(method.site(name) for name in expert.tensors):
-        _MERGES[expert.method](module.get_submodule(site), config, expert, site)
+    with torch.no_grad():
+        for path, value in _changed(module, expert).items():
+            module.get_parameter(path).copy_(value)
     return module
+
+
+def merged(backbone: Backbone, expert: Expert) -> tuple[Attached, dict[str, Tensor]] | None:
+    """Return the bare backbone, to be called with these of its own parameters, which hold the expert.
+
+    So an expert costs nothing to run, whatever its rank. Modules that share a parameter with one of these keep the
+    backbone's. None where the outputs would not be the same to float32's precision: kinds that no change of weights
+    can express, and half formats.
+    """
+    if expert.method not in _CHANGES:
+        return None
+    try:
+        found = _changed(backbone.module, expert)
+    except InputError:  # a layer that has no place for the change
+        return None
+    if any(value.dtype != torch.float32 for value in found.values()):
+        return None
+    return Attached(backbone, Attachment({path: path for path in found}, lambda: None), tied=False), found
 
 
 def save_merged(module: nn.Module, folder: Path) -> None:
@@ -56,36 +74,48 @@ def save_merged(module: nn.Module, folder: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _change(layer: nn.Module, name: str, change: Tensor) -> None:
-    value = layer.get_parameter(name)
-    value.copy_((value.float() + change.to(value.device).float()).to(value.dtype))
+@torch.no_grad()
+def _changed(module: nn.Module, expert: Expert) -> dict[str, Tensor]:
+    """Return the parameters that an expert changes, by path, with the change in them."""
+    method = get_method(expert.method)
+    config = read_config(method, expert.config, f"expert {expert.name!r}")
+    found = {}
+    for site in dict.fromkeys(method.site(name) for name in expert.tensors):
+        layer = module.get_submodule(site)
+        for name, change in _CHANGES[expert.method](layer, config, expert, site).items():
+            value = layer.get_parameter(name)
+            found[f"{site}.{name}"] = (value.float() + change.to(value.device).float()).to(value.dtype)
+    return found
 
 
-def _lora(layer: nn.Module, config: Any, expert: Expert, site: str) -> None:
-    _change(layer, "weight", delta(config, expert.tensors, site))
+def _lora(layer: nn.Module, config: Any, expert: Expert, site: str) -> Changes:
+    if not isinstance(layer, nn.Linear):
+        raise InputError(f"{site!r} is a {type(layer).__name__}; expected a linear layer for ΔW to merge into")
+    changes = {"weight": delta(config, expert.tensors, site)}
     if config.lora_bias and f"{site}{DOWN}" in expert.tensors:
         if getattr(layer, "bias", None) is None:
             raise InputError(f"{site!r} has no bias for the expert's to merge into")
-        _change(layer, "bias", bias_change(config, expert.tensors, site))
+        changes["bias"] = bias_change(config, expert.tensors, site)
+    return changes
 
 
-def _ia3(layer: nn.Module, config: Any, expert: Expert, site: str) -> None:
+def _ia3(layer: nn.Module, config: Any, expert: Expert, site: str) -> Changes:
     factor = expert.tensors[f"{site}.ia3_l"]  # (out, 1), or (1, in) of a feed-forward module
     weight = layer.get_parameter("weight")
-    _change(layer, "weight", weight.float() * (factor.to(weight.device) - 1))
+    changes = {"weight": weight.float() * (factor.to(weight.device) - 1)}
     if factor.shape[1] == 1 and getattr(layer, "bias", None) is not None:
         bias = layer.get_parameter("bias")
-        _change(layer, "bias", bias.float() * (factor.to(bias.device)[:, 0] - 1))
+        changes["bias"] = bias.float() * (factor.to(bias.device)[:, 0] - 1)
+    return changes
 
 
-def _bitfit(layer: nn.Module, config: Any, expert: Expert, site: str) -> None:
-    _change(layer, "bias", expert.tensors[f"{site}.bitfit.bias"])
+def _bitfit(layer: nn.Module, config: Any, expert: Expert, site: str) -> Changes:
+    return {"bias": expert.tensors[f"{site}.bitfit.bias"]}
 
 
-def _layernorm(layer: nn.Module, config: Any, expert: Expert, site: str) -> None:
-    for kind in ("weight", "bias"):
-        if f"{site}.layernorm.{kind}" in expert.tensors:
-            _change(layer, kind, expert.tensors[f"{site}.layernorm.{kind}"])
+def _layernorm(layer: nn.Module, config: Any, expert: Expert, site: str) -> Changes:
+    kinds = [kind for kind in ("weight", "bias") if f"{site}.layernorm.{kind}" in expert.tensors]
+    return {kind: expert.tensors[f"{site}.layernorm.{kind}"] for kind in kinds}
 
 
-_MERGES = {LORA.name: _lora, IA3.name: _ia3, BITFIT.name: _bitfit, LAYERNORM.name: _layernorm}
+_CHANGES = {LORA.name: _lora, IA3.name: _ia3, BITFIT.name: _bitfit, LAYERNORM.name: _layernorm}

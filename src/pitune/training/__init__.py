@@ -3,6 +3,7 @@
 from pitune.training._batching import by_length as by_length
 from pitune.training._batching import epoch_batches as epoch_batches
 from pitune.training._evaluate import Evaluation as Evaluation
+from pitune.training._evaluate import calibrated_losses as calibrated_losses
 from pitune.training._evaluate import check_backbone as check_backbone
 from pitune.training._evaluate import evaluate_expert as evaluate_expert
 from pitune.training._evaluate import evaluate_tensors as evaluate_tensors

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pitune.backbones import Backbone, Batch, target_losses
 from pitune.errors import InputError
-from pitune.experts import Attached, Expert, Tensors, attached, check_tensors, get_method, read_config
+from pitune.experts import Attached, Expert, Tensors, attached, check_tensors, get_method, merged, read_config
 from pitune.tasks import Example, Task
 from pitune.tasks.metrics import compute_metric, compute_text_metric, reads_text
 from pitune.training._batching import by_length
@@ -45,23 +45,23 @@ class Evaluation:
 
     @property
     def calibrated(self) -> Tensor:
-        """Return losses (N,) at the one temperature that suits these examples best (Guo et al., 2017).
-
-        Few-shot training makes answers right and far too sure of themselves: the plain loss then rises while more
-        and more is right, and would stop a run, or choose among experts, against what the metric says. The order
-        of an example's answers does not depend on a temperature. Warmer is free; colder has a half-normal prior on
-        its logarithm, so that a handful of examples that happen to be right cannot make themselves certain.
-        Where one answer alone is scored, the plain loss.
-        """
+        """Return `calibrated_losses` (N,); where one answer alone is scored, the plain ones."""
         if self.scores.shape[1] < 2:
             return self.losses
-        by_octave = {
-            octave: target_losses((self.scores / 2.0**octave).log_softmax(-1), self.target, self.relevant)
-            for octave in _OCTAVES
-        }
-        return by_octave[
-            min(by_octave, key=lambda octave: float(by_octave[octave].sum()) + _PRIOR * min(octave, 0.0) ** 2)
-        ]
+        return calibrated_losses(self.scores, self.target, self.relevant)
+
+
+def calibrated_losses(scores: Tensor, target: Tensor, relevant: Tensor | None = None) -> Tensor:
+    """Return losses (N,) of scores (N, C) at the one temperature that suits these examples best (Guo et al., 2017).
+
+    Few-shot training makes answers right and far too sure of themselves: the plain loss then rises while more
+    and more is right, and would stop a run, or choose among experts, against what the metric says. The order
+    of an example's answers does not depend on a temperature. Warmer is free; colder has a half-normal prior on
+    its logarithm, so that a handful of examples that happen to be right cannot make themselves certain.
+    """
+    by_octave = {octave: target_losses((scores / 2.0**octave).log_softmax(-1), target, relevant) for octave in _OCTAVES}
+    best = min(by_octave, key=lambda octave: float(by_octave[octave].sum()) + _PRIOR * min(octave, 0.0) ** 2)
+    return by_octave[best]
 
 
 def check_backbone(expert: Expert, backbone: Backbone) -> None:
@@ -148,6 +148,11 @@ def evaluate_expert(backbone: Backbone, task: Task, expert: Expert | None, examp
         return evaluate_examples(task, examples, _Calls(backbone.prepare, backbone.scores, backbone.generate))
     check_backbone(expert, backbone)
     method = get_method(expert.method)
-    with attached(backbone, method, read_config(method, expert.config, f"expert {expert.name!r}")) as place:
+    config = read_config(method, expert.config, f"expert {expert.name!r}")
+    with attached(backbone, method, config) as place:
         check_tensors(place.shapes, expert.tensors, f"expert {expert.name!r}")
+    inside = merged(backbone, expert)
+    if inside is not None:
+        return evaluate_tensors(*inside, task, examples)
+    with attached(backbone, method, config) as place:
         return evaluate_tensors(place, expert.tensors, task, examples)
