@@ -163,6 +163,13 @@ def test_leep_and_the_trial_read_what_the_sources_expert_says(tiny_backbone, tin
     assert SCORES["leep"][1](pair) == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_trial_without_over_confidence_is_the_calibrated_loss(tiny_backbone, tiny_tasks, plan, tmp_path):
+    pair = _pair(tiny_backbone, tiny_tasks["mood"], tiny_tasks["place"], plan, tmp_path)
+    found = evaluate_expert(tiny_backbone, tiny_tasks["mood"], pair.source.expert, pair.target.support)
+    assert pair.calibrated_loss == pytest.approx(float(found.calibrated.mean()), rel=1e-4)
+    assert pair.calibrated_loss != pytest.approx(pair.loss, rel=1e-3)
+
+
 def test_features_match_as_scores_do(tiny_backbone, tiny_tasks):
     batch = tiny_backbone.prepare(tiny_tasks["mood"].examples("train")[:5], tiny_tasks["mood"])
     seen = tiny_backbone.features(batch)

@@ -8,7 +8,7 @@ from pitune.errors import InputError
 from pitune.interpolation import TuneSettings
 from pitune.studies._shared import held_out
 from pitune.studies.compare import ComparePlan
-from pitune.studies.settings import VARIANTS, run_settings
+from pitune.studies.settings import VARIANTS, most_relevant, run_settings
 from pitune.training import TrainingSettings, sample
 
 
@@ -23,7 +23,7 @@ def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths,
         source_training=steps,
         tuning=TuneSettings(training=steps),
     )
-    names = ("default", "joint, neighbours frozen", "joint, k = 1")
+    names = ("default", "joint, neighbours frozen", "joint, k = 1", "joint, neighbours unlike each other")
     found = run_settings(plan, tmp_path, names, progress=False)
     ways = {f"default: {one}" for one in (*plan.tuning.candidates, "chosen")} | set(names[1:])
     assert {(row["task"], row["method"]) for row in found["rows"]} == {
@@ -49,3 +49,14 @@ def test_what_is_held_out_was_not_drawn(tiny_tasks):
 def test_every_variant_changes_what_is_there():
     for variant in VARIANTS.values():
         TuneSettings.model_validate(variant.settings(TuneSettings()).model_dump())
+
+
+def test_a_near_duplicate_of_what_is_taken_waits():
+    near = {"tweets": 0.9, "tweets again": 0.89, "movie": 0.8, "mnist": 0.1}
+    alike = {frozenset(("tweets", "tweets again")): 0.99, frozenset(("tweets", "movie")): 0.7}
+
+    def between(one: str, other: str) -> float:
+        return alike.get(frozenset((one, other)), 0.0)
+
+    assert most_relevant(near, between, 3) == ["tweets", "movie", "mnist"]  # 0.8 - 0.7, 0.1 - 0.0, 0.89 - 0.99
+    assert most_relevant(near, between, 9) == ["tweets", "movie", "mnist", "tweets again"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pitune.backbones import Backbone, Batch, Matching, target_losses
 from pitune.experts import Expert, attached, get_method, read_config
@@ -25,7 +27,7 @@ from pitune.prediction import (
     task2vec_distance,
 )
 from pitune.tasks import Example, Task
-from pitune.training import Data, TrainingSettings, by_length, fit_expert
+from pitune.training import Data, TrainingSettings, by_length, calibrated_losses, fit_expert
 
 _CHUNK = 32
 
@@ -42,6 +44,11 @@ class Source:
     def features(self) -> Tensor:
         """Frozen features (N, D) of the examples that the task is embedded by."""
         return _features(self._backbone, self.task, spread(self.task.examples("train")))
+
+    @cached_property
+    def probe_given(self) -> Mapping[str, Tensor]:
+        """The probe's empirical Fisher information: of the given labels rather than of drawn ones."""
+        return probe_fisher(self._backbone, self.task, spread(self.task.examples("train")), "empirical")
 
     @cached_property
     def names(self) -> Tensor | None:
@@ -72,6 +79,10 @@ class Target:
         return probe_fisher(self.backbone, self.task, self.support)
 
     @cached_property
+    def probe_given(self) -> Mapping[str, Tensor]:
+        return probe_fisher(self.backbone, self.task, self.support, "empirical")
+
+    @cached_property
     def own(self) -> Mapping[str, Tensor]:
         """The Fisher information at an expert that is trained on the few labels alone."""
         expert, _ = fit_expert(self.backbone, self.task, self.data, "lora", self._training, run=self._run)
@@ -86,6 +97,19 @@ class Target:
         return _names(self.backbone, self.task)
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """What a source's expert says of the target's N examples: features (N, D), log-scores (N, C) of their answers,
+    which is right (N,), which are right too (N, C), and probabilities (N, Z) of the source's answers, if it lists any.
+    """
+
+    features: Tensor
+    scores: Tensor
+    target: Tensor
+    relevant: Tensor | None
+    theirs: Tensor | None
+
+
 class Pair:
     """A source's expert in place, on the target's few examples; one pass serves every score that reads it."""
 
@@ -93,12 +117,11 @@ class Pair:
         self.source, self.target = source, target
 
     @cached_property
-    def _passed(self) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Features (N, D), probabilities of the source's answers (N, Z) if it has a list, losses (N,)."""
+    def _passed(self) -> _Pass:
         target, expert = self.target, self.source.expert
         kind = get_method(expert.method)
         own = [target.task.answer_text(answer) for answer in target.task.answers or ()]
-        features, theirs, losses = [], [], []
+        features, theirs, mine, relevant = [], [], [], []
         config = read_config(kind, expert.config, f"expert {expert.name!r}")
         with torch.no_grad(), attached(target.backbone, kind, config) as place:
             for batch in target.batches:
@@ -110,25 +133,39 @@ class Pair:
                 else:
                     scores = place.scores(expert.tensors, batch, listed)
                 # of both lists at once: within each, log-scores differ from its own log p by a constant
-                mine = scores[:, : len(own)].log_softmax(-1) if own else scores
-                losses.append(target_losses(mine, batch.target, batch.relevant).float().cpu())
+                mine.append((scores[:, : len(own)].log_softmax(-1) if own else scores).float().cpu())
+                if batch.relevant is not None:
+                    relevant.append(batch.relevant.cpu())
                 if own and self.source.answers:
                     theirs.append(scores[:, len(own) :].float().softmax(-1).cpu())
-        return torch.cat(features), torch.cat(theirs) if theirs else None, torch.cat(losses)
+        widest = max(scores.shape[1] for scores in mine)
+        return _Pass(
+            torch.cat(features),
+            torch.cat([F.pad(scores, (0, widest - scores.shape[1]), value=float("-inf")) for scores in mine]),
+            torch.cat([batch.target.cpu() for batch in target.batches]),
+            torch.cat(relevant) if relevant else None,
+            torch.cat(theirs) if theirs else None,
+        )
 
     @property
     def features(self) -> Tensor:
-        return self._passed[0]
+        return self._passed.features
 
     @property
     def source_probabilities(self) -> Tensor:
-        found = self._passed[1]
+        found = self._passed.theirs
         assert found is not None
         return found
 
     @property
     def loss(self) -> float:
-        return float(self._passed[2].mean())
+        seen = self._passed
+        return float(target_losses(seen.scores, seen.target, seen.relevant).mean())
+
+    @property
+    def calibrated_loss(self) -> float:
+        seen = self._passed
+        return float(calibrated_losses(seen.scores, seen.target, seen.relevant).mean())
 
 
 def _classes(pair: Pair) -> bool:
@@ -159,6 +196,7 @@ def _label_similarity(pair: Pair) -> float:
 SCORES: Mapping[str, tuple[Callable[[Pair], bool], Callable[[Pair], float]]] = {
     "expert-fisher": (_always, lambda pair: fisher_similarity(pair.target.own, pair.source.own)),
     "probe-fisher": (_always, lambda pair: fisher_similarity(pair.target.probe, pair.source.probe)),
+    "probe-fisher-given": (_always, lambda pair: fisher_similarity(pair.target.probe_given, pair.source.probe_given)),
     "task2vec": (_always, lambda pair: -task2vec_distance(pair.target.probe, pair.source.probe)),
     "logme": (_classes, lambda pair: logme(pair.features, pair.target.labels)),
     "leep": (_both_classes, lambda pair: leep(pair.source_probabilities, pair.target.labels)),
@@ -166,6 +204,7 @@ SCORES: Mapping[str, tuple[Callable[[Pair], bool], Callable[[Pair], float]]] = {
     "feature-similarity": (_always, lambda pair: feature_similarity(pair.target.features, pair.source.features)),
     "label-similarity": (_both_names, _label_similarity),
     "trial": (_always, lambda pair: -pair.loss),
+    "calibrated-trial": (_always, lambda pair: -pair.calibrated_loss),
 }
 
 

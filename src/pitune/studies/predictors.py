@@ -38,6 +38,7 @@ COMBINED: Mapping[str, tuple[str, ...]] = {
     "probe-fisher + label-similarity": ("probe-fisher", "label-similarity"),
     "probe-fisher + trial": ("probe-fisher", "trial"),
     "label-similarity + trial": ("label-similarity", "trial"),
+    "probe-fisher + calibrated-trial": ("probe-fisher", "calibrated-trial"),
 }
 PLAN = ComparePlan(
     shots=(4,), seeds=3, test=200, tuning=TuneSettings(training=TrainingSettings(steps=30, evaluations=3))

@@ -5,7 +5,7 @@ The test part is not touched, so that defaults may follow from what is found her
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import Any
 
 from pitune._files import json_bytes, write_atomic
 from pitune.errors import InputError
+from pitune.experts import Expert
 from pitune.interpolation import TuneSettings, tune_expert
+from pitune.prediction import embedding, fisher_similarity
 from pitune.studies._baselines import measured
 from pitune.studies._rows import Rows, environment
 from pitune.studies._shared import held_out, open_task
@@ -29,10 +31,14 @@ DEFAULT = "default"
 
 @dataclass(frozen=True)
 class Variant:
-    """One change of the defaults, and how many neighbours it takes; `joint` alone is trained unless said otherwise."""
+    """One change of the defaults, how many neighbours it takes, and whether these are to be unlike each other.
+
+    `joint` alone is trained unless said otherwise.
+    """
 
     changes: Mapping[str, Any]
     k: int | None = None
+    unlike: bool = False
 
     def settings(self, base: TuneSettings) -> TuneSettings:
         """Return the defaults with the change."""
@@ -51,6 +57,7 @@ VARIANTS: Mapping[str, Variant] = {
     "joint, a weight a site": Variant({**_JOINT, "granularity": "site"}),
     "joint, k = 1": Variant(_JOINT, 1),
     "joint, k = 2": Variant(_JOINT, 2),
+    "joint, neighbours unlike each other": Variant(_JOINT, unlike=True),
 }
 
 
@@ -108,9 +115,30 @@ def _measure(job: _Job) -> None:
     for name, ways in _lacking(job, rows).items():
         settings = VARIANTS[name].settings(plan.tuning)
         folder = trial.folder / ("pi" if name == DEFAULT else f"variant-{list(VARIANTS).index(name)}")
-        near = trial.near(VARIANTS[name].k or plan.k)
+        k = VARIANTS[name].k or plan.k
+        near = _unlike(trial, k) if VARIANTS[name].unlike else trial.near(k)
         result = tune_expert(trial.backbone, trial.task, data, near, settings, folder)
         experts = dict(zip(ways, (*result.folded.values(), result.expert), strict=False))
         for way, expert in experts.items():
             score = partial(measured, trial.backbone, trial.task, expert, examples)
             rows.measure(trial.task.name, way, data.shots, data.seed, score)
+
+
+def _unlike(trial: Trial, k: int) -> list[Expert]:
+    """Return k neighbours of which none is a near-duplicate of another."""
+    experts = {name: trial.pool.get(name) for name, _ in trial.order}
+    probes = {name: embedding(expert) for name, expert in experts.items()}
+    names = most_relevant(dict(trial.order), lambda one, other: fisher_similarity(probes[one], probes[other]), k)
+    return [experts[name] for name in names]
+
+
+def most_relevant(similarity: Mapping[str, float], between: Callable[[str, str], float], k: int) -> list[str]:
+    """Return k names by maximal marginal relevance (Carbonell and Goldstein, 1998), most relevant first.
+
+    The next is the one whose similarity to the target exceeds most its greatest similarity to those that are taken.
+    """
+    taken: list[str] = []
+    while len(taken) < min(k, len(similarity)):
+        left = [name for name in similarity if name not in taken]
+        taken.append(max(left, key=lambda name: similarity[name] - max((between(name, o) for o in taken), default=0.0)))
+    return taken
