@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from pitune.errors import InputError
+from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
 from pitune.studies._shared import held_out
 from pitune.studies.compare import ComparePlan
@@ -23,7 +25,8 @@ def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths,
         source_training=steps,
         tuning=TuneSettings(training=steps),
     )
-    names = ("default", "joint, neighbours frozen", "joint, k = 1", "joint, neighbours unlike each other")
+    unlike, unrelated = (f"joint, neighbours {rest}" for rest in ("unlike each other", "of unrelated starts"))
+    names = ("default", "joint, neighbours frozen", "joint, k = 1", unlike, unrelated)
     found = run_settings(plan, tmp_path, names, progress=False)
     ways = {f"default: {one}" for one in (*plan.tuning.candidates, "chosen")} | set(names[1:])
     assert {(row["task"], row["method"]) for row in found["rows"]} == {
@@ -32,8 +35,21 @@ def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths,
     alone = next(gain for gain in found["gains"] if gain["method"] == "default: alone")
     assert alone["mean"] == 0
     assert run_settings(plan, tmp_path, names, progress=False) == found
+    common, other = (ExpertPool(tmp_path / name) for name in ("pool", "pool-unrelated"))
+    assert common.names() == other.names()
+    assert _likeness(common) > 0.8  # a few small steps away from common values
+    assert abs(_likeness(other)) < 0.2
     with pytest.raises(InputError, match="unknown variant 'odd'"):
         run_settings(plan, tmp_path, ("odd",))
+
+
+def _likeness(pool: ExpertPool) -> float:
+    """Return the cosine of two experts' factors A."""
+    first, second = (
+        torch.cat([value.flatten() for name, value in sorted(expert.tensors.items()) if "lora_A" in name])
+        for expert in list(pool)[:2]
+    )
+    return float(torch.cosine_similarity(first, second, dim=0))
 
 
 def test_what_is_held_out_was_not_drawn(tiny_tasks):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pitune._files import sha256_bytes
 from pitune.backbones import Backbone
-from pitune.experts import ExpertPool
+from pitune.experts import Card, Expert, ExpertPool, attached, get_method, initial_tensors, make_config
 from pitune.prediction import embed
 from pitune.tasks import Task, few_shot
 from pitune.training import Data, TrainingSettings, expert_name, fit_expert
@@ -24,10 +25,21 @@ def train_source(
     settings: TrainingSettings,
     validation: int,
     runs: Path,
+    start: Expert | None = None,
 ) -> None:
     """Train a task's expert on all its labels and add it to the pool; `validation` examples decide when to stop."""
     drawn = few_shot(task, None, 0)
     data = Data(drawn.train, drawn.validation[:validation])
     name = expert_name(task, "lora", None, 0)
-    expert, _ = fit_expert(backbone, task, data, "lora", settings, run=runs / name)
+    expert, _ = fit_expert(backbone, task, data, "lora", settings, start, runs / name)
     pool.add(embed(backbone, task, expert, data.train), replace=True)
+
+
+def unrelated_start(backbone: Backbone, task: Task) -> Expert:
+    """Return a LoRA before training whose values no other task's begins with."""
+    method = get_method("lora")
+    config = make_config(method, backbone)
+    with attached(backbone, method, config) as place:
+        tensors = initial_tensors(method, place.shapes, int(sha256_bytes(task.name.encode()), 16), config)
+    card = Card(name="unrelated-start", backbone=backbone.fingerprint, base_model=backbone.name)
+    return Expert(method.name, config.model_dump(mode="json"), tensors, card)

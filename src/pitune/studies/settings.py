@@ -13,12 +13,13 @@ from typing import Any
 
 from pitune._files import json_bytes, write_atomic
 from pitune.errors import InputError
-from pitune.experts import Expert
+from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneSettings, tune_expert
 from pitune.prediction import embedding, fisher_similarity
 from pitune.studies._baselines import measured
 from pitune.studies._rows import Rows, environment
 from pitune.studies._shared import held_out, open_task
+from pitune.studies._sources import is_trained, train_source, unrelated_start
 from pitune.studies._statistics import method_means, summed_gains
 from pitune.studies._trial import Cell, ComparePlan, Trial, open_backbone_of
 from pitune.studies._workers import run_jobs
@@ -27,18 +28,20 @@ from pitune.studies.compare import cells_of, prepare_pool
 ROWS = "settings.jsonl"
 RESULTS = "settings.json"
 DEFAULT = "default"
+_UNRELATED = "pool-unrelated"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One change of the defaults, how many neighbours it takes, and whether these are to be unlike each other.
+    """One change of the defaults, and how many neighbours it takes; `joint` alone is trained unless said otherwise.
 
-    `joint` alone is trained unless said otherwise.
+    `unlike` takes none that is a near-duplicate of another, `unrelated` experts that did not start from common values.
     """
 
     changes: Mapping[str, Any]
     k: int | None = None
     unlike: bool = False
+    unrelated: bool = False
 
     def settings(self, base: TuneSettings) -> TuneSettings:
         """Return the defaults with the change."""
@@ -58,6 +61,7 @@ VARIANTS: Mapping[str, Variant] = {
     "joint, k = 1": Variant(_JOINT, 1),
     "joint, k = 2": Variant(_JOINT, 2),
     "joint, neighbours unlike each other": Variant(_JOINT, unlike=True),
+    "joint, neighbours of unrelated starts": Variant(_JOINT, unrelated=True),
 }
 
 
@@ -78,6 +82,11 @@ def run_settings(
     if unknown:
         raise InputError(f"unknown variant {sorted(unknown)[0]!r}; expected some of: {', '.join(VARIANTS)}")
     tasks = prepare_pool(plan, out, workers, progress)
+    if any(VARIANTS[name].unrelated for name in names):
+        pool = ExpertPool(out / _UNRELATED)
+        lacking = [name for name in tasks if not is_trained(open_task(name), pool, plan.source_training)]
+        cells = [Cell(plan, out, name) for name in lacking]
+        run_jobs(_train_unrelated, cells, workers, "sources of unrelated starts" if progress else "")
     jobs = [_Job(cell, names) for cell in cells_of(plan, tasks, out)]
     kept = Rows(out / ROWS)
     run_jobs(_measure, [job for job in jobs if _lacking(job, kept)], workers, "targets" if progress else "")
@@ -108,6 +117,13 @@ def _lacking(job: _Job, rows: Rows) -> dict[str, list[str]]:
     return {name: of for name, of in ways.items() if not all((task, way, cell.shots, cell.seed) in rows for way in of)}
 
 
+def _train_unrelated(cell: Cell) -> None:
+    plan, backbone, task = cell.plan, open_backbone_of(cell.plan), open_task(cell.task)
+    pool, start = ExpertPool(cell.out / _UNRELATED), unrelated_start(backbone, task)
+    runs = cell.out / "runs" / "unrelated"
+    train_source(backbone, task, pool, plan.source_training, plan.validation, runs, start)
+
+
 def _measure(job: _Job) -> None:
     trial, rows = Trial(job.cell), Rows(job.cell.out / ROWS)
     plan, data = trial.plan, trial.data
@@ -115,13 +131,20 @@ def _measure(job: _Job) -> None:
     for name, ways in _lacking(job, rows).items():
         settings = VARIANTS[name].settings(plan.tuning)
         folder = trial.folder / ("pi" if name == DEFAULT else f"variant-{list(VARIANTS).index(name)}")
-        k = VARIANTS[name].k or plan.k
-        near = _unlike(trial, k) if VARIANTS[name].unlike else trial.near(k)
+        near = _neighbours(trial, VARIANTS[name])
         result = tune_expert(trial.backbone, trial.task, data, near, settings, folder)
         experts = dict(zip(ways, (*result.folded.values(), result.expert), strict=False))
         for way, expert in experts.items():
             score = partial(measured, trial.backbone, trial.task, expert, examples)
             rows.measure(trial.task.name, way, data.shots, data.seed, score)
+
+
+def _neighbours(trial: Trial, variant: Variant) -> list[Expert]:
+    k = variant.k or trial.plan.k
+    if variant.unrelated:
+        pool = ExpertPool(trial.cell.out / _UNRELATED)
+        return [pool.get(name) for name, _ in trial.order[:k]]
+    return _unlike(trial, k) if variant.unlike else trial.near(k)
 
 
 def _unlike(trial: Trial, k: int) -> list[Expert]:
