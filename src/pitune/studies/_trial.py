@@ -65,8 +65,8 @@ QUICK = ComparePlan(
     shots=(4,),
     seeds=2,
     test=100,
-    source_training=TrainingSettings(steps=40, evaluations=2),
-    tuning=TuneSettings(training=TrainingSettings(steps=30, batch_size=16, evaluations=4)),
+    source_training=TrainingSettings(steps=30, evaluations=2),
+    tuning=TuneSettings(training=TrainingSettings(steps=20, batch_size=16, evaluations=4)),
 )
 
 
