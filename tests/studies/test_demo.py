@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,14 @@ def test_a_second_run_trains_nothing_and_ends_at_the_same_bytes(pocket_is_tiny, 
     monkeypatch.setattr(_sources, "embed", lambda *arguments: pytest.fail("embedded a source again"))
     run_demo(tmp_path, 1, False, plan)
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
+
+
+def test_a_folder_with_rows_of_another_plan_is_left_as_it_is(pocket_is_tiny, plan, tmp_path):
+    run_demo(tmp_path, 1, False, plan)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json*")}
+    with pytest.raises(InputError, match="other tasks or settings"):
+        run_demo(tmp_path, 1, False, replace(plan, k=2))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.json*")} == before
 
 
 def test_no_seeds_is_bad_input(tmp_path):

@@ -53,8 +53,15 @@ def run_compare(plan: ComparePlan, out: Path, workers: int = 1, progress: bool =
 def prepare_pool(plan: ComparePlan, out: Path, workers: int, progress: bool) -> list[str]:
     """Check the plan and train what the pool lacks of its sources; return the tasks."""
     tasks = _checked(plan)
+    keep_settings(plan, tasks, out)
+    train_sources(plan, tasks, out, workers, progress)
+    return tasks
+
+
+def keep_settings(plan: ComparePlan, tasks: Sequence[str], out: Path) -> None:
+    """Write down what rows of a folder have in common; raise `InputError` if it holds those of another plan."""
     settings = {
-        "tasks": tasks,
+        "tasks": list(tasks),
         "backbone": open_backbone_of(plan).fingerprint,
         "k": plan.k,
         "test": plan.test,
@@ -63,8 +70,6 @@ def prepare_pool(plan: ComparePlan, out: Path, workers: int, progress: bool) -> 
         "tuning": plan.tuning.model_dump(),
     }
     keep_plan(out / "plan.json", settings)
-    train_sources(plan, tasks, out, workers, progress)
-    return tasks
 
 
 def train_sources(plan: ComparePlan, tasks: Sequence[str], out: Path, workers: int, progress: bool) -> None:

@@ -17,7 +17,7 @@ from pitune.studies._rows import Rows, environment
 from pitune.studies._shared import open_task
 from pitune.studies._statistics import paired_gains
 from pitune.studies._trial import Cell, ComparePlan, Trial, open_backbone_of
-from pitune.studies.compare import ROWS, cells_of, measure_cells, train_sources
+from pitune.studies.compare import ROWS, cells_of, keep_settings, measure_cells, train_sources
 from pitune.tasks import Task
 from pitune.training import TrainingSettings, sample
 
@@ -83,6 +83,7 @@ def run_demo(
     plan = plan or DemoPlan()
     compared = plan.compared(seeds, first_seed, device)
     backbone = open_backbone_of(compared)
+    keep_settings(compared, compared.tasks, out)
     train_sources(compared, plan.sources, out, workers, progress)
     measure_cells(cells_of(compared, plan.targets, out), out, workers, progress)
     told = {}
