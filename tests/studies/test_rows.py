@@ -78,3 +78,12 @@ def test_one_seed_has_no_interval():
     assert gain["mean"] == pytest.approx(0.2)
     assert gain["low"] is None
     assert gain["high"] is None
+
+
+def test_tasks_drawn_anew_spread_a_gain_even_of_one_seed():
+    gained = np.random.default_rng(1).normal(0.02, 0.03, 20)
+    rows = [row(name, 0, 0.5 + (name == "pi") * by, str(i)) for i, by in enumerate(gained) for name in ("pi", "single")]
+    low, high = summed_gains(rows, "pi", "single")[0]["over_tasks"]
+    error = gained.std() / 20**0.5
+    assert low == pytest.approx(gained.mean() - 1.96 * error, abs=0.3 * error)
+    assert high == pytest.approx(gained.mean() + 1.96 * error, abs=0.3 * error)

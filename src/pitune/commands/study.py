@@ -119,10 +119,12 @@ def _settings_tables(result: Mapping[str, Any]) -> Iterator[Table]:
             gain = gains.get((one["method"], shots))
             if one["shots"] == shots:
                 points = in_points(gain) if gain else [None] * 3
+                tasks = [round(100 * end, 1) for end in gain["over_tasks"]] if gain else [None] * 2
                 beaten = [gain[part] for part in ("wins", "losses")] if gain else [None] * 2
-                rows.append((one["method"], one["mean"], *points, *beaten))
+                rows.append((one["method"], one["mean"], *points, *tasks, *beaten))
         few = "all" if shots is None else f"{shots}"
-        yield table((f"{few} shots", "mean", "points over alone", "from", "to", "win", "loss"), rows)
+        spread = ("from", "to", "tasks: from", "to")
+        yield table((f"{few} shots", "mean", "points over alone", *spread, "win", "loss"), rows)
 
 
 def in_points(gain: Mapping[str, Any]) -> list[float | None]:

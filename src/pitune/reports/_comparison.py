@@ -37,8 +37,12 @@ def _gains_table(gains: Sequence[Mapping[str, Any]], shots: int | None) -> str:
     for gain in (one for one in gains if one["shots"] == shots):
         ties = len(gain["tasks"]) - gain["wins"] - gain["losses"]
         counts = f"{gain['wins']} / {ties} / {gain['losses']}"
-        rows.append(f"| {gain['baseline']} | {points(gain['mean'])} | {interval(gain)} | {counts} | {gain['seeds']} |")
-    head = "| π-Tuning over | points | 95 % interval | win / tie / loss | seeds |\n|---|---|---|---|---|"
+        spread = f"{interval(gain['low'], gain['high'])} | {interval(*gain['over_tasks'])}"
+        rows.append(f"| {gain['baseline']} | {points(gain['mean'])} | {spread} | {counts} | {gain['seeds']} |")
+    head = (
+        "| π-Tuning over | points | 95 %, other labels | 95 %, other tasks | win / tie / loss | seeds |\n"
+        "|---|---|---|---|---|---|"
+    )
     return "\n".join([head, *rows, ""])
 
 
@@ -55,7 +59,8 @@ def task_table(rows: Sequence[Mapping[str, Any]], shots: int | None) -> str:
         cells = [_cell(of.get(method), best) for method in methods]
         lines.append(f"| {task.removeprefix('pocket/')} | " + " | ".join(cells) + " |")
     means = [[fmean(of[method]) for of in values.values() if method in of] for method in methods]
-    lines.append("| **mean** | " + " | ".join(f"{fmean(of):.3f}" for of in means) + " |")
+    few = [f" ({len(of)} tasks)" if len(of) < len(values) else "" for of in means]
+    lines.append("| **mean** | " + " | ".join(f"{fmean(of):.3f}{n}" for of, n in zip(means, few, strict=True)) + " |")
     return "\n".join([*lines, ""])
 
 
@@ -72,9 +77,9 @@ def points(value: float) -> str:
     return text if value <= 0 else f"+{text}"
 
 
-def interval(gain: Mapping[str, Any]) -> str:
-    """Return a gain's interval in points, a dash where one seed gives none."""
-    return "–" if gain["low"] is None else f"[{points(gain['low'])}, {points(gain['high'])}]"
+def interval(low: float | None, high: float | None) -> str:
+    """Return an interval in points, a dash where one seed gives none."""
+    return "–" if low is None or high is None else f"[{points(low)}, {points(high)}]"
 
 
 def gains_figure(gains: Sequence[Mapping[str, Any]], baseline: str) -> bytes:

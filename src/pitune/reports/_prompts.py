@@ -25,7 +25,8 @@ def write_prompts(result: Mapping[str, Any], folder: Path, command: str) -> None
         for gain in (one for one in result["gains"] if one["shots"] == shots):
             mean = points(gain["mean"])
             kind = gain["baseline"].removesuffix(" alone")
-            rows.append(f"| {kind} | {mean} | {interval(gain)} | {gain['wins']} / {gain['losses']} | {gain['seeds']} |")
+            spread = interval(gain["low"], gain["high"])
+            rows.append(f"| {kind} | {mean} | {spread} | {gain['wins']} / {gain['losses']} | {gain['seeds']} |")
         head = "| from multitask over alone | points | 95 % interval | win / loss | seeds |\n|---|---|---|---|---|"
         parts += [f"## {named(shots)}\n", "\n".join([head, *rows, ""]), task_table(result["rows"], shots)]
     write_atomic(folder / "results.md", "\n".join(parts).encode())

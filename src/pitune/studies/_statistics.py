@@ -68,7 +68,8 @@ def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[dict[s
 
     The 95 % interval is a bootstrap stratified by task: seeds are drawn anew within each (Agarwal et al., NeurIPS
     2021), 10,000 times; it says how the result varies with the labels drawn, not with the choice of tasks, and there
-    is none of a single seed. A task is a win or a loss where its mean gain is beyond half a point, else a tie.
+    is none of a single seed. `over_tasks` is the interval of other tasks: a bootstrap of the tasks' mean gains.
+    A task is a win or a loss where its mean gain is beyond half a point, else a tie.
     """
     by_key = {row.key: row.value for row in rows}
     differences: dict[int | None, dict[str, list[float]]] = {}
@@ -87,6 +88,7 @@ def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[dict[s
                 "mean": _mean_of_means(by_task.values()),
                 "low": low,
                 "high": high,
+                "over_tasks": list(interval(list(means.values()))),
                 "tasks": means,
                 "seeds": min(map(len, by_task.values())),
                 "wins": sum(value > HALF_A_POINT for value in means.values()),
