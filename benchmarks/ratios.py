@@ -3,6 +3,7 @@
 fisher            per-example Fisher of a batch / one backward pass of the same batch (forward included in both)
 interpolated step one training step with own + 4 neighbours / one step of a single expert
 folded            scoring with the folded expert / with a single expert, put into the backbone's weights first
+single expert     scoring with a single expert, put there likewise / with the backbone alone
 cached images     preparing images whose features are cached / seeing them for the first time
 """
 
