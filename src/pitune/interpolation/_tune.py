@@ -17,7 +17,6 @@ from pitune.experts import (
     Method,
     attached,
     get_method,
-    initial_tensors,
     make_config,
     read_config,
 )
@@ -27,7 +26,6 @@ from pitune.interpolation._mix import check_mixable, mix, sites_of
 from pitune.interpolation._weights import Granularity, Kind, MixingWeights, group_of
 from pitune.tasks import Task
 from pitune.training import (
-    INITIAL_SEED,
     Data,
     Evaluation,
     Trained,
@@ -37,6 +35,7 @@ from pitune.training import (
     evaluate_tensors,
     expert_name,
     train,
+    untrained,
 )
 
 OWN = "own"
@@ -163,10 +162,8 @@ def _fresh(backbone: Backbone, task: Task, data: Data, method: Method, like: Exp
         own = make_config(method, backbone)
     else:
         own = read_config(method, like.config, f"expert {like.name!r}")
-    with attached(backbone, method, own) as place:
-        start = initial_tensors(method, place.shapes, INITIAL_SEED, own)
     card = Card(name=OWN, backbone=backbone.fingerprint, base_model=backbone.name, task=task.name, seed=data.seed)
-    return Expert(method.name, own.model_dump(mode="json"), start, card)
+    return untrained(backbone, method, own, card)
 
 
 def _train(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pitune._files import sha256_bytes
 from pitune.backbones import Backbone
-from pitune.experts import Card, Expert, ExpertPool, attached, get_method, initial_tensors, make_config
+from pitune.experts import Card, Expert, ExpertPool, get_method, make_config
 from pitune.prediction import embed
 from pitune.tasks import Task, few_shot
-from pitune.training import Data, TrainingSettings, expert_name, fit_expert
+from pitune.training import Data, TrainingSettings, expert_name, fit_expert, untrained
 
 
 def is_trained(task: Task, pool: ExpertPool, settings: TrainingSettings) -> bool:
@@ -38,8 +38,6 @@ def train_source(
 def unrelated_start(backbone: Backbone, task: Task) -> Expert:
     """Return a LoRA before training whose values no other task's begins with."""
     method = get_method("lora")
-    config = make_config(method, backbone)
-    with attached(backbone, method, config) as place:
-        tensors = initial_tensors(method, place.shapes, int(sha256_bytes(task.name.encode()), 16), config)
     card = Card(name="unrelated-start", backbone=backbone.fingerprint, base_model=backbone.name)
-    return Expert(method.name, config.model_dump(mode="json"), tensors, card)
+    seed = int(sha256_bytes(task.name.encode()), 16)
+    return untrained(backbone, method, make_config(method, backbone), card, seed)

@@ -16,6 +16,7 @@ from pitune.training._fit import expert_stem as expert_stem
 from pitune.training._fit import fit_expert as fit_expert
 from pitune.training._fit import sample as sample
 from pitune.training._fit import start_learner as start_learner
+from pitune.training._fit import untrained as untrained
 from pitune.training._loop import Feed as Feed
 from pitune.training._loop import Learner as Learner
 from pitune.training._loop import Look as Look

@@ -71,6 +71,13 @@ def start_learner(place: Attached, kind: Method, config: MethodConfig, start: Te
     return SingleLearner({name: value.clone().to(place.backbone.device) for name, value in first.items()})
 
 
+def untrained(backbone: Backbone, method: Method, config: MethodConfig, card: Card, seed: int = INITIAL_SEED) -> Expert:
+    """Return an expert before training; without a seed, of the values that all experts of a pool start from."""
+    with attached(backbone, method, config) as place:
+        tensors = initial_tensors(method, place.shapes, seed, config)
+    return Expert(method.name, config.model_dump(mode="json"), tensors, card)
+
+
 @dataclass(frozen=True)
 class Data:
     """The examples a run may use, and how they were drawn."""
