@@ -96,6 +96,9 @@ def test_the_command_prints_tables_and_refuses_odd_shots(pocket_is_tiny, plan, t
     assert main([*common, str(tmp_path / "b"), "--shots", "few"]) == 2
     assert "--shots few: expected a number from 1 on, or all" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+    assert main([*common, str(tmp_path / "c"), "--quick", "--method", "zero-shot"]) == 0
+    kept = json.loads((tmp_path / "c" / "plan.json").read_text())
+    assert (kept["k"], kept["test"]) == (2, 4)  # so that nearest, random and farthest differ; flags go before
 
 
 def test_pocket_20_is_fourteen_of_one_kind_of_input_and_six_of_both():

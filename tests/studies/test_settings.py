@@ -9,9 +9,10 @@ from pitune.errors import InputError
 from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
 from pitune.studies._shared import held_out
-from pitune.studies.compare import ComparePlan
+from pitune.studies._trial import Cell, Trial
+from pitune.studies.compare import ComparePlan, prepare_pool
 from pitune.studies.settings import VARIANTS, most_relevant, run_settings
-from pitune.training import TrainingSettings, sample
+from pitune.training import TrainingSettings, evaluate_expert, sample
 
 
 def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths, tmp_path):
@@ -26,14 +27,16 @@ def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths,
         tuning=TuneSettings(training=steps),
     )
     unlike, unrelated = (f"joint, neighbours {rest}" for rest in ("unlike each other", "of unrelated starts"))
-    names = ("default", "joint, neighbours frozen", "joint, k = 1", unlike, unrelated)
+    tried = "neighbours by trial"
+    names = ("default", "joint, neighbours frozen", "joint, k = 1", unlike, unrelated, tried)
     found = run_settings(plan, tmp_path, names, progress=False)
-    ways = {f"default: {one}" for one in (*plan.tuning.candidates, "chosen")} | set(names[1:])
+    ways = {f"{name}: {one}" for name in ("default", tried) for one in (*plan.tuning.candidates, "chosen")}
+    ways |= set(names[1:5])
     assert {(row["task"], row["method"]) for row in found["rows"]} == {
         (t, w) for t in ("mood", "taste", "place") for w in ways
     }
-    alone = next(gain for gain in found["gains"] if gain["method"] == "default: alone")
-    assert alone["mean"] == 0
+    alone = [gain for gain in found["gains"] if gain["method"] in ("default: alone", f"{tried}: alone")]
+    assert [gain["mean"] for gain in alone] == [0, 0]
     assert run_settings(plan, tmp_path, names, progress=False) == found
     common, other = (ExpertPool(tmp_path / name) for name in ("pool", "pool-unrelated"))
     assert common.names() == other.names()
@@ -60,6 +63,24 @@ def test_what_is_held_out_was_not_drawn(tiny_tasks):
     assert len(held) == len(task.examples("validation")) - len(data.validation) > 0
     assert not drawn & {example.id for example in held}
     assert not {example.id for example in task.examples("test")} & {example.id for example in held}
+
+
+def test_neighbours_by_trial_are_those_that_answer_the_few_labels_best(pocket_is_tiny, tiny_task_paths, tmp_path):
+    steps = TrainingSettings(steps=8, batch_size=16, learning_rate=2e-2, evaluations=2)
+    tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place"))
+    plan = ComparePlan(tasks=tasks, shots=(2,), seeds=1, validation=6, source_training=steps)
+    prepare_pool(plan, tmp_path, 1, False)
+    trial = Trial(Cell(plan, tmp_path, tasks[0], 2, 0))
+    few = [*trial.data.train, *trial.data.validation]
+
+    def loss(expert):
+        return evaluate_expert(trial.backbone, trial.task, expert, few).calibrated.sum()
+
+    variant = VARIANTS["neighbours by trial"]
+    best, second = variant.neighbours(trial, 2)
+    assert {best.name, second.name} == {name for name, _ in trial.order}
+    assert loss(best) < loss(second)
+    assert [expert.name for expert in variant.neighbours(trial, 1)] == [best.name]
 
 
 def test_every_variant_changes_what_is_there():

@@ -50,10 +50,12 @@ def compare(
     methods: Annotated[
         list[str] | None, typer.Option("--method", help="Measure these alone; repeatable.", show_default=False)
     ] = None,
-    k: options.Neighbours = 4,
+    k: Annotated[
+        int | None, typer.Option("-k", "--k", min=1, help="How many neighbours; 4 unless given.", show_default=False)
+    ] = None,
     steps: StudySteps = None,
     test: StudyTest = None,
-    quick: Annotated[bool, typer.Option("--quick", help="The same, smaller: five tasks, two seeds.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The same, smaller: five tasks, two seeds, k = 2.")] = False,
     workers: Workers = 1,
     backbone: options.BackboneName = "pocket",
     seed: options.Seed = 0,
@@ -70,10 +72,8 @@ def compare(
     from pitune.studies.compare import QUICK, RESULTS, ComparePlan, run_compare
 
     base = QUICK if quick else ComparePlan()
-    plan = make_plan(
-        base, tasks, shots, seeds, steps, test, methods=tuple(methods or base.methods), k=k, first_seed=seed
-    )
-    plan = replace(plan, backbone=backbone, device=device)
+    plan = make_plan(base, tasks, shots, seeds, steps, test, first_seed=seed, backbone=backbone, device=device)
+    plan = replace(plan, methods=tuple(methods or base.methods), k=k or base.k)
     result = run_compare(plan, out, workers, progress=True)
     write_comparison(result, out, shlex.join(["pitune", *sys.argv[1:]]))
     report(

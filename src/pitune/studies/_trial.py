@@ -64,6 +64,7 @@ QUICK = ComparePlan(
     tasks=("pocket/mnist", "pocket/digits", "pocket/emoji-names", "pocket/tweets", "pocket/nyt"),
     shots=(4,),
     seeds=2,
+    k=2,  # of the four others, so that nearest, random and farthest differ
     test=100,
     source_training=TrainingSettings(steps=30, evaluations=2),
     tuning=TuneSettings(training=TrainingSettings(steps=20, batch_size=16, evaluations=4)),
@@ -152,9 +153,11 @@ class Trial:
                 return uniform_mix(near)
             case "random neighbours":
                 drawn = np.random.default_rng(self.data.seed).permutation(len(self.order))[: self.plan.k]
-                return self._with([self.pool.get(self.order[i][0]) for i in drawn], "random")
+                others = [self.pool.get(self.order[i][0]) for i in drawn]
+                return self.tuned_with(others, self.plan.tuning, "random").expert
             case "farthest neighbours":
-                return self._with([self.pool.get(name) for name, _ in self.order[-self.plan.k :]], "farthest")
+                others = [self.pool.get(name) for name, _ in self.order[-self.plan.k :]]
+                return self.tuned_with(others, self.plan.tuning, "farthest").expert
             case "black-box weights":
                 return black_box(self.backbone, self.task, self.data, self.near(_BLACK_BOX_EXPERTS))
             case _:
@@ -166,15 +169,15 @@ class Trial:
             self._scored[key] = measured(self.backbone, self.task, expert, self.test)
         return self._scored[key]
 
-    def _with(self, others: Sequence[Expert], name: str) -> Expert:
-        """π-Tuning with other experts for neighbours; the target's own expert alone is trained already."""
-        self.tuned()
+    def tuned_with(self, others: Sequence[Expert], settings: TuneSettings, name: str) -> TuneResult:
+        """Tune with other experts for neighbours, or otherwise; the target's own expert alone is trained already."""
         run = self.folder / name
-        if not run.exists():
+        if "alone" in settings.candidates and not run.exists():
+            self.tuned()
             part = self.folder / f"{name}.part"  # whole once it has its name
             copytree(self.folder / "pi" / "alone", part / "alone", dirs_exist_ok=True)
             part.rename(run)
-        return tune_expert(self.backbone, self.task, self.data, others, self.plan.tuning, run).expert
+        return tune_expert(self.backbone, self.task, self.data, others, settings, run)
 
     def _continued(self, expert: Expert, name: str) -> Expert:
         """Train an expert on the target, for as many steps as one of the target's own."""

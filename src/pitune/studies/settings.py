@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pitune._files import json_bytes, write_atomic
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
-from pitune.interpolation import TuneSettings, tune_expert
-from pitune.prediction import embedding, fisher_similarity
+from pitune.interpolation import TuneSettings
+from pitune.prediction import embedding, fisher_similarity, spread
 from pitune.studies._baselines import measured
 from pitune.studies._rows import Rows, environment
 from pitune.studies._shared import held_out, open_task
@@ -24,6 +26,7 @@ from pitune.studies._statistics import method_means, summed_gains
 from pitune.studies._trial import Cell, ComparePlan, Trial, open_backbone_of
 from pitune.studies._workers import run_jobs
 from pitune.studies.compare import cells_of, prepare_pool
+from pitune.training import evaluate_expert
 
 ROWS = "settings.jsonl"
 RESULTS = "settings.json"
@@ -31,21 +34,49 @@ DEFAULT = "default"
 _UNRELATED = "pool-unrelated"
 
 
+def _nearest(trial: Trial, k: int) -> list[Expert]:
+    """Return the experts of the k nearest tasks."""
+    return trial.near(k)
+
+
+def _unlike(trial: Trial, k: int) -> list[Expert]:
+    """Return k neighbours of which none is a near-duplicate of another."""
+    experts = {name: trial.pool.get(name) for name, _ in trial.order}
+    probes = {name: embedding(expert) for name, expert in experts.items()}
+    names = most_relevant(dict(trial.order), lambda one, other: fisher_similarity(probes[one], probes[other]), k)
+    return [experts[name] for name in names]
+
+
+def _unrelated(trial: Trial, k: int) -> list[Expert]:
+    """Return the experts of the k nearest tasks that did not start from common values."""
+    pool = ExpertPool(trial.cell.out / _UNRELATED)
+    return [pool.get(name) for name, _ in trial.order[:k]]
+
+
+def _tried(trial: Trial, k: int) -> list[Expert]:
+    """Return the k experts of all the pool that have the lowest calibrated losses on the few labels."""
+    labels = spread([*trial.data.train, *trial.data.validation])
+    experts = [trial.pool.get(name) for name, _ in trial.order]
+    losses = [float(evaluate_expert(trial.backbone, trial.task, one, labels).calibrated.sum()) for one in experts]
+    return [experts[i] for i in np.argsort(losses, kind="stable")[:k]]
+
+
 @dataclass(frozen=True)
 class Variant:
-    """One change of the defaults, and how many neighbours it takes; `joint` alone is trained unless said otherwise.
-
-    `unlike` takes none that is a near-duplicate of another, `unrelated` experts that did not start from common values.
-    """
+    """One change of the defaults: of settings, of how many neighbours there are, or of which they are."""
 
     changes: Mapping[str, Any]
     k: int | None = None
-    unlike: bool = False
-    unrelated: bool = False
+    neighbours: Callable[[Trial, int], list[Expert]] = _nearest
 
     def settings(self, base: TuneSettings) -> TuneSettings:
         """Return the defaults with the change."""
         return base.model_copy(update=dict(self.changes))
+
+    def ways(self, name: str, base: TuneSettings) -> list[str]:
+        """Return the names of its rows: one for each of several candidates, and one for the choice."""
+        candidates = self.settings(base).candidates
+        return [name] if len(candidates) == 1 else [f"{name}: {one}" for one in (*candidates, "chosen")]
 
 
 _JOINT = {"candidates": ("joint",)}
@@ -60,8 +91,10 @@ VARIANTS: Mapping[str, Variant] = {
     "joint, a weight a site": Variant({**_JOINT, "granularity": "site"}),
     "joint, k = 1": Variant(_JOINT, 1),
     "joint, k = 2": Variant(_JOINT, 2),
-    "joint, neighbours unlike each other": Variant(_JOINT, unlike=True),
-    "joint, neighbours of unrelated starts": Variant(_JOINT, unrelated=True),
+    "joint, neighbours unlike each other": Variant(_JOINT, neighbours=_unlike),
+    "joint, neighbours of unrelated starts": Variant(_JOINT, neighbours=_unrelated),
+    "neighbours by trial": Variant({}, neighbours=_tried),
+    "neighbours by trial, k = 8": Variant({}, 8, neighbours=_tried),
 }
 
 
@@ -74,7 +107,7 @@ class _Job:
 def run_settings(
     plan: ComparePlan, out: Path, names: tuple[str, ...] = tuple(VARIANTS), workers: int = 1, progress: bool = True
 ) -> dict[str, Any]:
-    """Tune every (task, shots, seed) in every way; of the defaults, each candidate counts as a way of its own.
+    """Tune every (task, shots, seed) in every way; of several candidates each counts as a way of its own.
 
     Rows are kept in `settings.jsonl` beside the pool of `pitune study compare`, which is trained if need be.
     """
@@ -82,7 +115,7 @@ def run_settings(
     if unknown:
         raise InputError(f"unknown variant {sorted(unknown)[0]!r}; expected some of: {', '.join(VARIANTS)}")
     tasks = prepare_pool(plan, out, workers, progress)
-    if any(VARIANTS[name].unrelated for name in names):
+    if any(VARIANTS[name].neighbours is _unrelated for name in names):
         pool = ExpertPool(out / _UNRELATED)
         lacking = [name for name in tasks if not is_trained(open_task(name), pool, plan.source_training)]
         cells = [Cell(plan, out, name) for name in lacking]
@@ -111,9 +144,7 @@ def _lacking(job: _Job, rows: Rows) -> dict[str, list[str]]:
     """Return the variants of which rows are missing, each with the names of its rows."""
     task, cell = open_task(job.cell.task).name, job.cell
     assert cell.seed is not None
-    ways = {name: [name] for name in VARIANTS if name in job.names}
-    if DEFAULT in ways:
-        ways[DEFAULT] = [f"{DEFAULT}: {one}" for one in (*cell.plan.tuning.candidates, "chosen")]
+    ways = {name: one.ways(name, cell.plan.tuning) for name, one in VARIANTS.items() if name in job.names}
     return {name: of for name, of in ways.items() if not all((task, way, cell.shots, cell.seed) in rows for way in of)}
 
 
@@ -129,30 +160,17 @@ def _measure(job: _Job) -> None:
     plan, data = trial.plan, trial.data
     examples = held_out(trial.task, data, plan.test)
     for name, ways in _lacking(job, rows).items():
-        settings = VARIANTS[name].settings(plan.tuning)
-        folder = trial.folder / ("pi" if name == DEFAULT else f"variant-{list(VARIANTS).index(name)}")
-        near = _neighbours(trial, VARIANTS[name])
-        result = tune_expert(trial.backbone, trial.task, data, near, settings, folder)
+        variant = VARIANTS[name]
+        settings = variant.settings(plan.tuning)
+        if name == DEFAULT:
+            result = trial.tuned()
+        else:
+            near = variant.neighbours(trial, variant.k or plan.k)
+            result = trial.tuned_with(near, settings, f"variant-{list(VARIANTS).index(name)}")
         experts = dict(zip(ways, (*result.folded.values(), result.expert), strict=False))
         for way, expert in experts.items():
             score = partial(measured, trial.backbone, trial.task, expert, examples)
             rows.measure(trial.task.name, way, data.shots, data.seed, score)
-
-
-def _neighbours(trial: Trial, variant: Variant) -> list[Expert]:
-    k = variant.k or trial.plan.k
-    if variant.unrelated:
-        pool = ExpertPool(trial.cell.out / _UNRELATED)
-        return [pool.get(name) for name, _ in trial.order[:k]]
-    return _unlike(trial, k) if variant.unlike else trial.near(k)
-
-
-def _unlike(trial: Trial, k: int) -> list[Expert]:
-    """Return k neighbours of which none is a near-duplicate of another."""
-    experts = {name: trial.pool.get(name) for name, _ in trial.order}
-    probes = {name: embedding(expert) for name, expert in experts.items()}
-    names = most_relevant(dict(trial.order), lambda one, other: fisher_similarity(probes[one], probes[other]), k)
-    return [experts[name] for name in names]
 
 
 def most_relevant(similarity: Mapping[str, float], between: Callable[[str, str], float], k: int) -> list[str]:
