@@ -10,12 +10,13 @@ import pytest
 
 from pitune.cli import main
 from pitune.errors import InputError
-from pitune.experts import ExpertPool
+from pitune.experts import ExpertPool, digest
 from pitune.interpolation import TuneSettings
 from pitune.reports import write_comparison
 from pitune.studies import _trial as trial_module
 from pitune.studies._full import full_fine_tuning
-from pitune.studies.compare import METHODS, ComparePlan, run_compare
+from pitune.studies._trial import Cell, Trial
+from pitune.studies.compare import METHODS, ComparePlan, prepare_pool, run_compare
 from pitune.tasks import POCKET_20, expand, few_shot
 from pitune.training import Data, TrainingSettings
 
@@ -48,6 +49,15 @@ def test_measures_every_method_on_every_task(pocket_is_tiny, plan, tmp_path):
     pool = ExpertPool(tmp_path / "pool")
     assert len(pool) == 4
     assert {expert.card.task for expert in pool} == tasks
+
+
+def test_the_mean_of_two_singles_is_of_two_runs_that_differ_in_order_alone(pocket_is_tiny, plan, tmp_path):
+    prepare_pool(plan, tmp_path, 1, False)
+    trial = Trial(Cell(plan, tmp_path, plan.tasks[0], 2, 0))
+    first, second = trial._expert("mean of two singles").card.parents
+    assert first.digest == digest(trial.tuned().folded["alone"]) != second.digest
+    assert first.weights.keys() == second.weights.keys()
+    assert {*first.weights.values(), *second.weights.values()} == {0.5}
 
 
 def test_goes_on_where_it_was_and_keeps_to_its_plan(pocket_is_tiny, plan, tmp_path, monkeypatch):

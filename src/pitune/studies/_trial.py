@@ -11,7 +11,7 @@ import numpy as np
 
 from pitune.backbones import Backbone
 from pitune.experts import Expert, ExpertPool, digest
-from pitune.interpolation import TuneResult, TuneSettings, tune_expert
+from pitune.interpolation import TuneResult, TuneSettings, mix, tune_expert
 from pitune.prediction import find_neighbours, spread
 from pitune.studies._baselines import Measured, best_neighbour, linear_probe, measured, uniform_mix
 from pitune.studies._black_box import black_box
@@ -27,6 +27,7 @@ METHODS = (
     "zero-shot",
     "linear probe",
     "single",
+    "mean of two singles",
     "full fine-tuning",
     "best neighbour",
     "start from best neighbour",
@@ -40,6 +41,7 @@ METHODS = (
     "pi",
 )
 _BLACK_BOX_EXPERTS = 5
+_ANOTHER_ORDER = 1000  # added to the seed, for a second run on the same examples
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ class Trial:
                 return None
             case "single":
                 return self.tuned().folded["alone"]
+            case "mean of two singles":
+                return mix([self.tuned().folded["alone"], self._single_again()], [0.5, 0.5])
             case "pi":
                 return self.tuned().expert
             case "best neighbour":
@@ -178,6 +182,12 @@ class Trial:
             copytree(self.folder / "pi" / "alone", part / "alone", dirs_exist_ok=True)
             part.rename(run)
         return tune_expert(self.backbone, self.task, self.data, others, settings, run)
+
+    def _single_again(self) -> Expert:
+        """Train the target's own expert on its examples in another order: two runs are what π-Tuning costs."""
+        data = replace(self.data, seed=self.data.seed + _ANOTHER_ORDER)
+        training = self.plan.tuning.training
+        return fit_expert(self.backbone, self.task, data, "lora", training, run=self.folder / "again")[0]
 
     def _continued(self, expert: Expert, name: str) -> Expert:
         """Train an expert on the target, for as many steps as one of the target's own."""
