@@ -37,6 +37,11 @@ def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths,
     }
     alone = [gain for gain in found["gains"] if gain["method"] in ("default: alone", f"{tried}: alone")]
     assert [gain["mean"] for gain in alone] == [0, 0]
+    over = {(gain["method"], gain["baseline"]): gain["mean"] for gain in found["gains"]}
+    assert over["joint, k = 1", "default: alone"] == pytest.approx(
+        over["joint, k = 1", "default: joint"] + over["default: joint", "default: alone"]
+    )
+    assert ("neighbours by trial: soup", "default: soup") in over
     assert run_settings(plan, tmp_path, names, progress=False) == found
     common, other = (ExpertPool(tmp_path / name) for name in ("pool", "pool-unrelated"))
     assert common.names() == other.names()

@@ -112,19 +112,24 @@ def settings(
 
 
 def _settings_tables(result: Mapping[str, Any]) -> Iterator[Table]:
-    gains = {(one["method"], one["shots"]): one for one in result["gains"]}
+    from pitune.studies.settings import ALONE
+
+    gains, spread = result["gains"], ("from", "to", "tasks: from", "to", "win", "loss")
     for shots in dict.fromkeys(one["shots"] for one in result["means"]):
-        rows = []
-        for one in result["means"]:
-            gain = gains.get((one["method"], shots))
-            if one["shots"] == shots:
-                points = in_points(gain) if gain else [None] * 3
-                tasks = [round(100 * end, 1) for end in gain["over_tasks"]] if gain else [None] * 2
-                beaten = [gain[part] for part in ("wins", "losses")] if gain else [None] * 2
-                rows.append((one["method"], one["mean"], *points, *tasks, *beaten))
+        means = {one["method"]: one["mean"] for one in result["means"] if one["shots"] == shots}
         few = "all" if shots is None else f"{shots}"
-        spread = ("from", "to", "tasks: from", "to")
-        yield table((f"{few} shots", "mean", "points over alone", *spread, "win", "loss"), rows)
+        of = [gain for gain in gains if gain["shots"] == shots]
+        alone = [(gain["method"], means[gain["method"]], *_spread(gain)) for gain in of if gain["baseline"] == ALONE]
+        changed = [(gain["method"], gain["baseline"], *_spread(gain)) for gain in of if gain["baseline"] != ALONE]
+        yield table((f"{few} shots", "mean", "points over alone", *spread), alone)
+        if changed:
+            yield table((f"{few} shots", "over", "points", *spread), changed)
+
+
+def _spread(gain: Mapping[str, Any]) -> tuple[float | None, ...]:
+    """Return points gained with their interval over seeds and over tasks, wins and losses."""
+    tasks = [round(100 * end, 1) for end in gain["over_tasks"]]
+    return *in_points(gain), *tasks, gain["wins"], gain["losses"]
 
 
 def in_points(gain: Mapping[str, Any]) -> list[float | None]:

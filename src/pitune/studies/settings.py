@@ -19,7 +19,7 @@ from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneSettings
 from pitune.prediction import embedding, fisher_similarity, spread
 from pitune.studies._baselines import measured
-from pitune.studies._rows import Rows, environment
+from pitune.studies._rows import Row, Rows, environment
 from pitune.studies._shared import held_out, open_task
 from pitune.studies._sources import is_trained, train_source, unrelated_start
 from pitune.studies._statistics import method_means, summed_gains
@@ -31,6 +31,7 @@ from pitune.training import evaluate_expert
 ROWS = "settings.jsonl"
 RESULTS = "settings.json"
 DEFAULT = "default"
+ALONE = f"{DEFAULT}: alone"
 _UNRELATED = "pool-unrelated"
 
 
@@ -130,14 +131,17 @@ def run_settings(
         "environment": environment(open_backbone_of(plan)),
         "rows": [row.model_dump() for row in rows],
         "means": method_means(rows, methods),
-        "gains": [gain for one in methods for gain in _gains_over_alone(rows, one)],
+        "gains": [gain for one in methods for gain in _gains(rows, one)],
     }
     write_atomic(out / RESULTS, json_bytes(found))
     return found
 
 
-def _gains_over_alone(rows: list[Any], method: str) -> list[dict[str, Any]]:
-    return [{"method": method, **gain} for gain in summed_gains(rows, method, f"{DEFAULT}: alone")]
+def _gains(rows: list[Row], method: str) -> list[dict[str, Any]]:
+    """Return the gains of a way over the own expert alone, and those of a change over what it changes."""
+    name, _, candidate = method.partition(": ")
+    baselines = [ALONE] if name == DEFAULT else [ALONE, f"{DEFAULT}: {candidate or 'joint'}"]
+    return [{"method": method, **gain} for one in dict.fromkeys(baselines) for gain in summed_gains(rows, method, one)]
 
 
 def _lacking(job: _Job, rows: Rows) -> dict[str, list[str]]:
