@@ -41,6 +41,7 @@ def test_measures_every_method_on_every_task(pocket_is_tiny, plan, tmp_path):
     assert found == json.loads((tmp_path / "results.json").read_text())
     keys = {(row["task"], row["method"]) for row in found["rows"]}
     assert len(keys) == len(found["rows"]) == 4 * len(METHODS)
+    assert [row["method"] for row in found["rows"]] == [*METHODS] * 4  # in the order asked, whichever came first
     assert {mean["method"]: mean["tasks"] for mean in found["means"]} == dict.fromkeys(METHODS, 4)
     single = next(gain for gain in found["gains"] if gain["baseline"] == "single")
     values = {(row["task"], row["method"]): row["value"] for row in found["rows"]}

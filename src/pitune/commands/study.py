@@ -118,18 +118,22 @@ def _settings_tables(result: Mapping[str, Any]) -> Iterator[Table]:
     for shots in dict.fromkeys(one["shots"] for one in result["means"]):
         means = {one["method"]: one["mean"] for one in result["means"] if one["shots"] == shots}
         few = "all" if shots is None else f"{shots}"
-        of = [gain for gain in gains if gain["shots"] == shots]
-        alone = [(gain["method"], means[gain["method"]], *_spread(gain)) for gain in of if gain["baseline"] == ALONE]
-        changed = [(gain["method"], gain["baseline"], *_spread(gain)) for gain in of if gain["baseline"] != ALONE]
+        alone, changed = [], []
+        for gain in gains:
+            if gain["shots"] == shots:
+                name, base, rest = gain["method"], gain["baseline"], (*_points(gain), gain["wins"], gain["losses"])
+                if base == ALONE:
+                    alone.append((name, means[name], *rest))
+                else:
+                    changed.append((name, base, *rest))
         yield table((f"{few} shots", "mean", "points over alone", *spread), alone)
         if changed:
             yield table((f"{few} shots", "over", "points", *spread), changed)
 
 
-def _spread(gain: Mapping[str, Any]) -> tuple[float | None, ...]:
-    """Return points gained with their interval over seeds and over tasks, wins and losses."""
-    tasks = [round(100 * end, 1) for end in gain["over_tasks"]]
-    return *in_points(gain), *tasks, gain["wins"], gain["losses"]
+def _points(gain: Mapping[str, Any]) -> list[float | None]:
+    """Return points gained, with their interval over seeds and over tasks."""
+    return [*in_points(gain), *(round(100 * end, 1) for end in gain["over_tasks"])]
 
 
 def in_points(gain: Mapping[str, Any]) -> list[float | None]:
@@ -170,7 +174,7 @@ def comparison(result: Mapping[str, Any]) -> Iterator[str | Table]:
         gains = [
             (
                 gain["baseline"],
-                *in_points(gain),
+                *_points(gain),
                 gain["wins"],
                 len(gain["tasks"]) - gain["wins"] - gain["losses"],
                 gain["losses"],
@@ -179,4 +183,6 @@ def comparison(result: Mapping[str, Any]) -> Iterator[str | Table]:
             for gain in result["gains"]
             if gain["shots"] == shots
         ]
-        yield table(("π-Tuning over", "points", "from", "to", "win", "tie", "loss", "seeds"), gains)
+        yield table(
+            ("π-Tuning over", "points", "from", "to", "tasks: from", "to", "win", "tie", "loss", "seeds"), gains
+        )

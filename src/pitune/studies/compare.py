@@ -36,8 +36,8 @@ def run_compare(plan: ComparePlan, out: Path, workers: int = 1, progress: bool =
     tasks = prepare_pool(plan, out, workers, progress)
     cells = cells_of(plan, tasks, out)
     measure_cells(cells, out, workers, progress)
-    wanted = {_key(cell, method) for cell in cells for method in _methods(cell)}
-    kept = [row for row in Rows(out / ROWS) if row.key in wanted]
+    rows = {row.key: row for row in Rows(out / ROWS)}
+    kept = [rows[_key(cell, method)] for cell in cells for method in _methods(cell)]
     found = {
         "schema": 1,
         "environment": environment(open_backbone_of(plan)),
