@@ -35,11 +35,6 @@ ALONE = f"{DEFAULT}: alone"
 _UNRELATED = "pool-unrelated"
 
 
-def _nearest(trial: Trial, k: int) -> list[Expert]:
-    """Return the experts of the k nearest tasks."""
-    return trial.near(k)
-
-
 def _unlike(trial: Trial, k: int) -> list[Expert]:
     """Return k neighbours of which none is a near-duplicate of another."""
     experts = {name: trial.pool.get(name) for name, _ in trial.order}
@@ -68,7 +63,7 @@ class Variant:
 
     changes: Mapping[str, Any]
     k: int | None = None
-    neighbours: Callable[[Trial, int], list[Expert]] = _nearest
+    neighbours: Callable[[Trial, int], list[Expert]] = Trial.near
 
     def settings(self, base: TuneSettings) -> TuneSettings:
         """Return the defaults with the change."""
