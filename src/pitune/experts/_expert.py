@@ -55,6 +55,7 @@ class Expert:
     `tensors` are named by the module they attach to and the parameter, such as
     `encoder.layer.0.attention.self.query.lora_A.weight`; `config` is the method's own.
     `fisher` holds the diagonal Fisher information with the tensors' names and shapes, where it is known.
+    Both are on the CPU, wherever the expert was trained; calls of a backbone take them to its device.
     """
 
     method: str

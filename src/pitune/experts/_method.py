@@ -135,7 +135,8 @@ class Attached:
         return written
 
     def _call(self, call: str, tensors: Tensors, *arguments: Any) -> Any:
-        placed = {path: tensors[name] for name, path in self._paths.items()}
+        device = self.backbone.device
+        placed = {path: tensors[name].to(device) for name, path in self._paths.items()}
         return functional_call(self._called, placed, (call, *arguments), tie_weights=self._tied)
 
 

@@ -193,7 +193,7 @@ def _train(
             found = evaluate_tensors(place, learner.tensors(), task, data.validation) if data.validation else None
             candidate = _untrained(name, found)
     moved = [
-        replace(expert, tensors={key: value.detach() for key, value in values.items()})
+        replace(expert, tensors={key: value.detach().cpu() for key, value in values.items()})
         for expert, values in zip(start.experts, learner.experts, strict=True)
     ]
     return _Finished(candidate, moved, {site: value.tolist() for site, value in weights.by_site().items()})

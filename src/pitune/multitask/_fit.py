@@ -72,7 +72,7 @@ def fit_multitask(
             **({"start": start.name} if start else {}),
         },
     )
-    return Expert(method, chosen.model_dump(mode="json"), dict(learner.values), card), trained
+    return Expert(method, chosen.model_dump(mode="json"), learner.finished(), card), trained
 
 
 def multitask_name(members: Sequence[Member], method: str, seed: int) -> str:

@@ -54,9 +54,8 @@ def probe_fisher(
     method = get_method("lora")
     with attached(backbone, method, make_config(method, backbone, r=PROBE_RANK)) as place:
         start = initial_tensors(method, place.shapes, INITIAL_SEED)
-        tensors = {name: value.to(backbone.device) for name, value in start.items()}
-        wanted = [name for name in tensors if name.endswith(".lora_B.weight")]
-        return fisher_at(place, tensors, wanted, task, examples, labels, seed, chunk)
+        wanted = [name for name in start if name.endswith(".lora_B.weight")]
+        return fisher_at(place, start, wanted, task, examples, labels, seed, chunk)
 
 
 def fisher_at(
@@ -77,6 +76,7 @@ def fisher_at(
     """
     if not examples:
         raise InputError(f"task {task.name!r} has no examples to embed it by; expected 32 or more")
+    tensors = {name: value.to(place.backbone.device) for name, value in tensors.items()}
     ordered = [example for part in by_length(examples, len(examples)) for example in part]
     draws = torch.rand(len(ordered), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     total = {name: torch.zeros_like(tensors[name], dtype=torch.float64) for name in wanted}
@@ -85,7 +85,7 @@ def fisher_at(
         draw = draws[start : start + chunk].to(batch.target.device) if labels == "sampled" else None
         for name, squares in squared_gradients(place, tensors, wanted, batch, draw).items():
             total[name] += squares.double()
-    result = {name: (value / len(ordered)).float() for name, value in total.items()}
+    result = {name: (value / len(ordered)).float().cpu() for name, value in total.items()}
     for name, value in result.items():
         if not torch.isfinite(value).all():
             raise InputError(

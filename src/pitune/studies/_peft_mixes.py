@@ -64,8 +64,8 @@ def _read_back(layers: Mapping[str, LoraLayer], like: Expert) -> Expert:
     alphas: dict[str, float] = {}
     for site, layer in layers.items():
         if "mixed" in layer.lora_A:
-            tensors[f"{site}{DOWN}"] = layer.lora_A["mixed"].weight.detach().clone()
-            tensors[f"{site}{UP}"] = layer.lora_B["mixed"].weight.detach().clone()
+            tensors[f"{site}{DOWN}"] = layer.lora_A["mixed"].weight.detach().cpu().clone()
+            tensors[f"{site}{UP}"] = layer.lora_B["mixed"].weight.detach().cpu().clone()
             ranks[site] = tensors[f"{site}{DOWN}"].shape[0]
             alphas[site] = layer.scaling["mixed"] * ranks[site]
     config = LoraSettings(r=max(ranks.values()), target_modules=tuple(ranks), rank_pattern=ranks, alpha_pattern=alphas)

@@ -44,6 +44,10 @@ class SingleLearner:
     def tensors(self) -> Tensors:
         return self.values
 
+    def finished(self) -> dict[str, Tensor]:
+        """Return the values as an expert holds them, off the device that they were trained on."""
+        return {name: value.detach().cpu() for name, value in self.values.items()}
+
 
 def continued(start: Expert | None, backbone: Backbone, method: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of an expert that goes on from `start`: those of the start, whatever else is given.
@@ -143,4 +147,4 @@ def fit_expert(
             **({"start": start.name} if start else {}),
         },
     )
-    return Expert(method, chosen.model_dump(mode="json"), dict(learner.values), card), trained
+    return Expert(method, chosen.model_dump(mode="json"), learner.finished(), card), trained

@@ -1,0 +1,94 @@
+"""On a GPU: the whole loop of every kind of expert, and what it leaves behind runs on a CPU as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from cases import POCKET
+from tests.conftest import build_tiny_backbone
+
+from pitune import api
+from pitune.backbones.pocket import Pocket
+from pitune.experts import ExpertPool
+from pitune.interpolation import TuneSettings
+from pitune.prediction import probe_fisher
+from pitune.studies import _trial as trial_module
+from pitune.studies.compare import METHODS, ComparePlan, run_compare
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert, sample
+from pitune.training import _loop as loop
+
+GPU = "cuda"
+FAST = TrainingSettings(steps=4, batch_size=8, learning_rate=1e-2, evaluations=4)
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture(scope="session")
+def on_gpu(tmp_path_factory) -> Iterator[Pocket]:
+    """The tiny backbone, of the same weights, on the GPU."""
+    backbone = build_tiny_backbone(tmp_path_factory.mktemp("gpu-features"))
+    backbone.model.to(GPU)
+    backbone._stem.to(GPU)
+    yield backbone
+    backbone._cache.close()
+
+
+@pytest.mark.parametrize("method", POCKET)
+def test_an_expert_made_on_a_gpu_answers_alike_on_a_cpu(on_gpu, tiny_backbone, tiny_tasks, tmp_path, method):
+    pool = ExpertPool(tmp_path / "pool")
+    for name in ("taste", "colour"):
+        pool.add(api.fit(on_gpu, tiny_tasks[name], method, shots=2, settings=FAST))
+    task = tiny_tasks["mood"]
+    settings = TuneSettings(training=FAST)
+    result = api.tune(on_gpu, task, pool, 2, shots=2, method=method, settings=settings)
+    held = [*result.expert.tensors.values(), *(result.expert.fisher or {}).values()]
+    assert {value.device.type for value in held} == {"cpu"}
+    there, here = (
+        evaluate_expert(place, task, result.expert, task.examples("test")) for place in (on_gpu, tiny_backbone)
+    )
+    torch.testing.assert_close(there.scores, here.scores, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["place", "colour"])
+def test_a_task_is_embedded_alike(on_gpu, tiny_backbone, tiny_tasks, name):
+    task = tiny_tasks[name]
+    examples = task.examples("train")[:8]
+    there, here = (probe_fisher(place, task, examples, "empirical") for place in (on_gpu, tiny_backbone))
+    for tensor, value in here.items():
+        torch.testing.assert_close(there[tensor], value, rtol=1e-2, atol=1e-2 * float(value.max()))
+
+
+def test_an_interrupted_run_goes_on(on_gpu, tiny_tasks, tmp_path, monkeypatch):
+    task = tiny_tasks["place"]
+    data = sample(task, 4, 0)
+    whole, _ = fit_expert(on_gpu, task, data, "lora", FAST)
+    true_step, steps = loop._step, []
+
+    def stopping_step(*arguments):
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        steps.append(1)
+        return true_step(*arguments)
+
+    monkeypatch.setattr(loop, "_step", stopping_step)
+    with pytest.raises(KeyboardInterrupt):
+        fit_expert(on_gpu, task, data, "lora", FAST, run=tmp_path)
+    monkeypatch.setattr(loop, "_step", true_step)
+    resumed, trained = fit_expert(on_gpu, task, data, "lora", FAST, run=tmp_path)
+    assert trained.steps == FAST.steps
+    for name, value in whole.tensors.items():
+        torch.testing.assert_close(resumed.tensors[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_every_method_of_a_comparison(on_gpu, tiny_task_paths, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial_module, "open_backbone", lambda name, device: on_gpu)
+    monkeypatch.setattr("pitune.studies.compare.open_backbone_of", lambda plan: on_gpu)
+    tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place", "colour"))
+    plan = ComparePlan(
+        tasks, (2,), 1, test=6, validation=6, source_training=FAST, tuning=TuneSettings(training=FAST), device=GPU
+    )
+    found = run_compare(plan, tmp_path, progress=False)
+    assert len(found["rows"]) == 4 * len(METHODS)
+    assert found["environment"]["device"].startswith(GPU)
