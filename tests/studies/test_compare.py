@@ -124,6 +124,12 @@ def test_the_figure_and_tables_say_what_the_rows_say(pocket_is_tiny, plan, tmp_p
     single = found["means"][0]
     assert single["method"] == "single"
     assert f"| **mean** | {single['mean']:.3f} |" in text
+    gain = found["gains"][0]
+    ties = 4 - gain["wins"] - gain["losses"]
+    line = next(line for line in text.splitlines() if line.startswith("| single | "))
+    assert f"{single['mean']:.3f}" in line
+    assert line.endswith(f" | {gain['wins']} / {ties} / {gain['losses']} | 1 |")
+    assert any(line.startswith("| pi | ") and line.endswith(" |  |  |  |  |  |") for line in text.splitlines())
     drawing = ElementTree.fromstring((tmp_path / "gains.svg").read_bytes())
     circles = drawing.findall("{http://www.w3.org/2000/svg}circle")
     gains = sorted(found["gains"][0]["tasks"].values(), reverse=True)

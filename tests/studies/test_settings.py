@@ -47,7 +47,7 @@ def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths,
     assert common.names() == other.names()
     assert _likeness(common) > 0.8  # a few small steps away from common values
     assert abs(_likeness(other)) < 0.2
-    with pytest.raises(InputError, match="unknown variant 'odd'"):
+    with pytest.raises(InputError, match="unknown variant 'odd'; expected some of: default; "):
         run_settings(plan, tmp_path, ("odd",))
 
 

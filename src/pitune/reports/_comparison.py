@@ -24,7 +24,8 @@ def write_comparison(result: Mapping[str, Any], folder: Path, command: str) -> N
     write_atomic(folder / "gains.svg", gains_figure(result["gains"], "single"))
     parts = [f"`{command}`\n"]
     for shots in dict.fromkeys(row["shots"] for row in result["rows"]):
-        parts += [f"## {named(shots)}\n", _gains_table(result["gains"], shots), task_table(result["rows"], shots)]
+        table = _gains_table(result["means"], result["gains"], shots)
+        parts += [f"## {named(shots)}\n", table, task_table(result["rows"], shots)]
     write_atomic(folder / "results.md", "\n".join(parts).encode())
 
 
@@ -32,18 +33,30 @@ def named(shots: int | None) -> str:
     return "All labels" if shots is None else f"{shots} shots"
 
 
-def _gains_table(gains: Sequence[Mapping[str, Any]], shots: int | None) -> str:
+def _gains_table(means: Sequence[Mapping[str, Any]], gains: Sequence[Mapping[str, Any]], shots: int | None) -> str:
+    """Return a line a method: its mean over tasks, and by how much π-Tuning is better."""
+    by_baseline = {gain["baseline"]: gain for gain in gains if gain["shots"] == shots}
+    found = [mean for mean in means if mean["shots"] == shots]
+    most = max(mean["tasks"] for mean in found)
+    best = max(mean["mean"] for mean in found if mean["tasks"] == most)
     rows = []
-    for gain in (one for one in gains if one["shots"] == shots):
-        ties = len(gain["tasks"]) - gain["wins"] - gain["losses"]
-        counts = f"{gain['wins']} / {ties} / {gain['losses']}"
-        spread = f"{interval(gain['low'], gain['high'])} | {interval(*gain['over_tasks'])}"
-        rows.append(f"| {gain['baseline']} | {points(gain['mean'])} | {spread} | {counts} | {gain['seeds']} |")
+    for mean in found:
+        few = "" if mean["tasks"] == most else f" ({mean['tasks']} tasks)"
+        value = f"{_cell([mean['mean']], best)}{few}"
+        rows.append(f"| {mean['method']} | {value} | {_gain_cells(by_baseline.get(mean['method']))} |")
     head = (
-        "| π-Tuning over | points | 95 %, other labels | 95 %, other tasks | win / tie / loss | seeds |\n"
-        "|---|---|---|---|---|---|"
+        "| | mean over tasks | π-Tuning over it, points | 95 %, other labels | 95 %, other tasks | win / tie / loss "
+        "| seeds |\n|---|---|---|---|---|---|---|"
     )
     return "\n".join([head, *rows, ""])
+
+
+def _gain_cells(gain: Mapping[str, Any] | None) -> str:
+    if gain is None:
+        return " | ".join([""] * 5)
+    ties = len(gain["tasks"]) - gain["wins"] - gain["losses"]
+    spread = f"{interval(gain['low'], gain['high'])} | {interval(*gain['over_tasks'])}"
+    return f"{points(gain['mean'])} | {spread} | {gain['wins']} / {ties} / {gain['losses']} | {gain['seeds']}"
 
 
 def task_table(rows: Sequence[Mapping[str, Any]], shots: int | None) -> str:

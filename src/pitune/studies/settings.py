@@ -109,7 +109,7 @@ def run_settings(
     """
     unknown = set(names) - VARIANTS.keys()
     if unknown:
-        raise InputError(f"unknown variant {sorted(unknown)[0]!r}; expected some of: {', '.join(VARIANTS)}")
+        raise InputError(f"unknown variant {sorted(unknown)[0]!r}; expected some of: {'; '.join(VARIANTS)}")
     tasks = prepare_pool(plan, out, workers, progress)
     if any(VARIANTS[name].neighbours is _unrelated for name in names):
         pool = ExpertPool(out / _UNRELATED)
