@@ -14,6 +14,7 @@ import pytest
 
 import pitune
 from pitune import cli
+from pitune.training import TrainingSettings
 
 FAST = ("--shots", "4", "--steps", "12", "--learning-rate", "0.01")
 Command = Callable[..., dict[str, Any]]
@@ -141,6 +142,19 @@ def test_tune_tells_neighbours_candidates_choice_weights_and_the_test_metric(
     assert pitune.load_expert(out).name == made["expert"]
     assert command(*given) == made
     assert made["truncation_error"] is None
+
+
+def test_tune_trains_as_long_as_the_labels_ask_unless_told(
+    command: Command, pool: Path, tiny_task_paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(labels: int) -> TrainingSettings:
+        return TrainingSettings(steps=labels, evaluations=2)
+
+    monkeypatch.setattr("pitune.training.target_training", short)
+    given = ("tune", tiny_task_paths["place"], "--pool", pool, "-k", 1, "--shots", 1, "--out", tmp_path / "out")
+    for steps, flags in ((3, ()), (2, ("--steps", 2))):
+        command(*given, *flags)
+        assert pitune.load_expert(tmp_path / "out").card.hyperparameters["training"]["steps"] == steps
 
 
 def test_tune_folds_to_the_rank_asked_for(

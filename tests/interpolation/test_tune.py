@@ -15,7 +15,7 @@ from pitune.interpolation import Candidate, TuneSettings, mix, tune_expert
 from pitune.interpolation import _tune as tune_module
 from pitune.interpolation._choice import choose, select
 from pitune.interpolation._mix import sites_of
-from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert, sample
+from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert, sample, target_training
 
 TRAINING = TrainingSettings(steps=16, batch_size=16, learning_rate=2e-2, evaluations=4)
 SETTINGS = TuneSettings(training=TRAINING)
@@ -46,6 +46,17 @@ def test_the_fold_is_what_was_chosen(tiny_backbone, tiny_tasks, pool, tmp_path):
     assert result.expert.card.validation == pytest.approx(found.value)
     result.expert.save(tmp_path / "out")
     assert digest(load_expert(tmp_path / "out")) == digest(result.expert)
+
+
+def test_without_settings_training_is_as_long_as_the_labels_ask(tiny_backbone, tiny_tasks, pool, monkeypatch):
+    assert [target_training(labels).steps for labels in (0, 96, 160, 161, 9_999)] == [60, 60, 100, 101, 400]
+
+    def short(labels):
+        return TrainingSettings(steps=labels, batch_size=16, evaluations=2)
+
+    monkeypatch.setattr(tune_module, "target_training", short)
+    result = api.tune(tiny_backbone, tiny_tasks["place"], pool, k=1, shots=2)
+    assert result.expert.card.hyperparameters["training"]["steps"] == 6
 
 
 def test_a_neighbour_that_knows_the_task_wins_untrained(tiny_backbone, tiny_tasks, pool):

@@ -65,17 +65,17 @@ def tune(
     from pitune.experts import check_name
     from pitune.interpolation import TuneSettings
     from pitune.prediction import find_neighbours
-    from pitune.training import TrainingSettings, sample
+    from pitune.training import TrainingSettings, sample, target_training
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
-    training = make_settings(TrainingSettings, given, TuneSettings().training)
-    settings = TuneSettings(training=training, granularity=granularity, kind=kind, rank=rank)
     if name is not None:
         check_name(name)
     method_config(method, rank)
     experts = open_pool(pool)
     known = open_task(task, columns)
     data = sample(known, shots, seed)
+    training = make_settings(TrainingSettings, given, target_training(len(data.train)))
+    settings = TuneSettings(training=training, granularity=granularity, kind=kind, rank=rank)
     model = open_backbone(backbone, device, dtype)
     inputs = {
         "backbone": model.fingerprint,

@@ -34,6 +34,7 @@ from pitune.training import (
     evaluate_expert,
     evaluate_tensors,
     expert_name,
+    target_training,
     train,
     untrained,
 )
@@ -42,11 +43,11 @@ OWN = "own"
 
 
 class TuneSettings(BaseModel):
-    """How a mix is trained; the defaults are what won on validation data."""
+    """How a mix is trained; the defaults are what won on validation data, `training` that for the fewest labels."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    training: TrainingSettings = Field(default_factory=lambda: TrainingSettings(steps=60, batch_size=16))
+    training: TrainingSettings = Field(default_factory=lambda: target_training(0))
     granularity: Granularity = "layer"
     kind: Kind = "free"
     select: bool = Field(default=True, description="use those neighbours alone that serve the few labels")
@@ -106,8 +107,9 @@ def tune_expert(
     `joint`, own and neighbours trained at once, beginning at these shares beside the whole of the target's own
     (π-Tuning, step 3, where all begin equal); `soup`, the mean of the candidates before it (Wortsman et al., 2022).
     One of them is chosen by its calibrated validation losses (`choose`); without validation examples the last one is.
+    Without settings, training is as long as `target_training` says for so many labels.
     """
-    settings = settings or TuneSettings()
+    settings = settings or TuneSettings(training=target_training(len(data.train)))
     unknown = set(settings.candidates) - {*_PLANS, SOUP}
     if unknown:
         expected = ", ".join((*_PLANS, SOUP))

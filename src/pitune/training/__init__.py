@@ -24,3 +24,4 @@ from pitune.training._loop import Trained as Trained
 from pitune.training._loop import train as train
 from pitune.training._loop import train_on as train_on
 from pitune.training._settings import TrainingSettings as TrainingSettings
+from pitune.training._settings import target_training as target_training

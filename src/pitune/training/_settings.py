@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+_PASSES = 10  # over the labels, docs/settings.md
+_FEWEST, _MOST, _BATCH = 60, 400, 16
 
 
 class TrainingSettings(BaseModel):
@@ -23,3 +27,9 @@ class TrainingSettings(BaseModel):
     gradient_clip: float = Field(default=1.0, gt=0)
     evaluations: int = Field(default=8, ge=1, description="how often validation data is looked at")
     patience: int = Field(default=4, ge=1, description="evaluations without a gain before stopping")
+
+
+def target_training(examples: int) -> TrainingSettings:
+    """Return how to train on a target's labels: ten passes in batches of 16, at least 60 steps and at most 400."""
+    steps = min(_MOST, max(_FEWEST, math.ceil(_PASSES * examples / _BATCH)))
+    return TrainingSettings(steps=steps, batch_size=_BATCH)
