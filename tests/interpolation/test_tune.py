@@ -49,7 +49,7 @@ def test_the_fold_is_what_was_chosen(tiny_backbone, tiny_tasks, pool, tmp_path):
 
 
 def test_without_settings_training_is_as_long_as_the_labels_ask(tiny_backbone, tiny_tasks, pool, monkeypatch):
-    assert [target_training(labels).steps for labels in (0, 96, 160, 161, 9_999)] == [60, 60, 100, 101, 400]
+    assert [target_training(labels).steps for labels in (0, 48, 160, 161, 9_999)] == [60, 60, 200, 202, 400]
 
     def short(labels):
         return TrainingSettings(steps=labels, batch_size=16, evaluations=2)

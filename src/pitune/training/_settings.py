@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_PASSES = 10  # over the labels, docs/settings.md
+_PASSES = 20  # over the labels, docs/settings.md
 _FEWEST, _MOST, _BATCH = 60, 400, 16
 
 
@@ -30,6 +30,6 @@ class TrainingSettings(BaseModel):
 
 
 def target_training(examples: int) -> TrainingSettings:
-    """Return how to train on a target's labels: ten passes in batches of 16, at least 60 steps and at most 400."""
+    """Return how to train on a target's labels: twenty passes in batches of 16, at least 60 steps and at most 400."""
     steps = min(_MOST, max(_FEWEST, math.ceil(_PASSES * examples / _BATCH)))
     return TrainingSettings(steps=steps, batch_size=_BATCH)
