@@ -12,7 +12,7 @@ from pitune.cli import main
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest
 from pitune.interpolation import TuneSettings
-from pitune.reports import write_comparison
+from pitune.reports import points, write_comparison
 from pitune.studies import _trial as trial_module
 from pitune.studies._full import full_fine_tuning
 from pitune.studies._trial import Cell, Trial
@@ -136,3 +136,11 @@ def test_the_figure_and_tables_say_what_the_rows_say(pocket_is_tiny, plan, tmp_p
     places = [float(circle.attrib["cx"]) for circle in circles]
     assert len(places) == len(gains) == 4
     assert places == sorted(places, reverse=True)
+
+
+def test_gains_are_printed_in_points_with_their_sign(pocket_is_tiny, plan, tmp_path, capsys):
+    common = ["study", "compare", *plan.tasks[:3], "--seeds", "1", "--steps", "3", "--test", "4", "--shots", "2"]
+    assert main([*common, "--method", "single", "--method", "pi", "--out", str(tmp_path)]) == 0
+    gain = json.loads((tmp_path / "results.json").read_text())["gains"][0]
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["single"] and "–" in line)
+    assert line.split()[1:4] == [points(gain["mean"]), "–", "–"]

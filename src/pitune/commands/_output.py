@@ -32,11 +32,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     cells = [list(row) for row in rows]
     for i, column in enumerate(columns):
-        number = all(row[i] is None or isinstance(row[i], int | float) for row in cells)
+        number = all(row[i] is None or isinstance(row[i], int | float) or _is_signed(row[i]) for row in cells)
         made.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in cells:
         made.add_row(*(Text(shown(cell)) for cell in row))
     return made
+
+
+def _is_signed(value: object) -> bool:
+    """Return whether a text is a number with its sign, such as a gain in points."""
+    return isinstance(value, str) and value.lstrip("+−").replace(".", "", 1).isdigit()
 
 
 def shown(value: object) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from pitune.commands import _options as options
 from pitune.commands._output import report, table
+from pitune.commands.study import in_points
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,14 +49,6 @@ def _lines(result: Mapping[str, Any], out: Path) -> Iterator[str | Table]:
     means = [(method, *(mean(of[target]) for target in targets)) for method, of in values.items()]
     yield table(("mean over seeds", *targets), means)
     shown = ("π-Tuning over", "on", "points", "from", "to", "seeds")
-    gains = [
-        (
-            gain["baseline"],
-            gain["task"],
-            *(round(100 * gain[part], 1) for part in ("mean", "low", "high")),
-            gain["seeds"],
-        )
-        for gain in result["gains"]
-    ]
+    gains = [(gain["baseline"], gain["task"], *in_points(gain), gain["seeds"]) for gain in result["gains"]]
     yield table(shown, gains)
     yield from (f"{name}: {out / name}" for name in ("results.json", REPORT, "expert"))

@@ -131,14 +131,18 @@ def _settings_tables(result: Mapping[str, Any]) -> Iterator[Table]:
             yield table((f"{few} shots", "over", "points", *spread), changed)
 
 
-def _points(gain: Mapping[str, Any]) -> list[float | None]:
+def _points(gain: Mapping[str, Any]) -> list[str | None]:
     """Return points gained, with their interval over seeds and over tasks."""
-    return [*in_points(gain), *(round(100 * end, 1) for end in gain["over_tasks"])]
+    from pitune.reports import points
+
+    return [*in_points(gain), *(points(end) for end in gain["over_tasks"])]
 
 
-def in_points(gain: Mapping[str, Any]) -> list[float | None]:
+def in_points(gain: Mapping[str, Any]) -> list[str | None]:
     """Return a mean and its interval in points; a single seed has no interval."""
-    return [None if gain[part] is None else round(100 * gain[part], 1) for part in ("mean", "low", "high")]
+    from pitune.reports import points
+
+    return [None if gain[part] is None else points(gain[part]) for part in ("mean", "low", "high")]
 
 
 def make_plan(
