@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from pitune.backbones._pocket_model import PocketModel, Projection
 from pitune.backbones._stem import Stem
 from pitune.backbones.pocket import _FEATURES, Pocket
 from pitune.tasks import Task, load_task
+from pitune.training import _loop as loop
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FILLER = tuple(f"word{i}" for i in range(120))
@@ -83,6 +86,23 @@ def tiny_tasks(tiny_task_paths: dict[str, Path]) -> dict[str, Task]:
 def pocket_is_tiny(tiny_backbone: Pocket, monkeypatch: pytest.MonkeyPatch) -> Pocket:
     """Make `load_backbone("pocket")` return the tiny backbone; names and devices are still checked."""
     return stand_in(tiny_backbone, monkeypatch)
+
+
+@contextmanager
+def stopped_after(steps: int) -> Iterator[None]:
+    """Interrupt training within the block, as by Ctrl-C, once so many steps are taken; that ends the block."""
+    true_step, taken = loop._step, []
+
+    def step(*arguments: Any) -> torch.Tensor:
+        if len(taken) == steps:
+            raise KeyboardInterrupt
+        taken.append(1)
+        return true_step(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_step", step)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def stand_in(backbone: Pocket, monkeypatch: pytest.MonkeyPatch) -> Pocket:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from cases import POCKET
-from tests.conftest import build_tiny_backbone
+from tests.conftest import build_tiny_backbone, stopped_after
 
 from pitune import api
 from pitune.backbones.pocket import Pocket
@@ -17,7 +17,6 @@ from pitune.prediction import probe_fisher
 from pitune.studies import _trial as trial_module
 from pitune.studies.compare import METHODS, ComparePlan, run_compare
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert, sample
-from pitune.training import _loop as loop
 
 GPU = "cuda"
 FAST = TrainingSettings(steps=4, batch_size=8, learning_rate=1e-2, evaluations=4)
@@ -60,22 +59,12 @@ def test_a_task_is_embedded_alike(on_gpu, tiny_backbone, tiny_tasks, name):
         torch.testing.assert_close(there[tensor], value, rtol=1e-2, atol=1e-2 * float(value.max()))
 
 
-def test_an_interrupted_run_goes_on(on_gpu, tiny_tasks, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on(on_gpu, tiny_tasks, tmp_path):
     task = tiny_tasks["place"]
     data = sample(task, 4, 0)
     whole, _ = fit_expert(on_gpu, task, data, "lora", FAST)
-    true_step, steps = loop._step, []
-
-    def stopping_step(*arguments):
-        if len(steps) == 2:
-            raise KeyboardInterrupt
-        steps.append(1)
-        return true_step(*arguments)
-
-    monkeypatch.setattr(loop, "_step", stopping_step)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(2):
         fit_expert(on_gpu, task, data, "lora", FAST, run=tmp_path)
-    monkeypatch.setattr(loop, "_step", true_step)
     resumed, trained = fit_expert(on_gpu, task, data, "lora", FAST, run=tmp_path)
     assert trained.steps == FAST.steps
     for name, value in whole.tensors.items():

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.conftest import stopped_after
 
 import pitune
 from pitune import api
@@ -50,20 +51,10 @@ def test_one_expert_learns_several_tasks(tiny_backbone, members, method) -> None
     assert trained.history[best]["step"] == trained.best_step
 
 
-def test_a_stopped_run_ends_at_the_same_bytes(tiny_backbone, members, tmp_path, monkeypatch) -> None:
+def test_a_stopped_run_ends_at_the_same_bytes(tiny_backbone, members, tmp_path) -> None:
     whole, _ = fit_multitask(tiny_backbone, members, settings=SETTINGS, run=tmp_path / "whole")
-    true_step, steps = loop._step, []
-
-    def stopping(*arguments):
-        if len(steps) == 11:
-            raise KeyboardInterrupt
-        steps.append(1)
-        return true_step(*arguments)
-
-    monkeypatch.setattr(loop, "_step", stopping)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(11):
         fit_multitask(tiny_backbone, members, settings=SETTINGS, run=tmp_path / "cut")
-    monkeypatch.setattr(loop, "_step", true_step)
     resumed, _ = fit_multitask(tiny_backbone, members, settings=SETTINGS, run=tmp_path / "cut")
     assert digest(resumed) == digest(whole)
     assert (tmp_path / "cut" / loop.LOG).read_bytes() == (tmp_path / "whole" / loop.LOG).read_bytes()

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from tests.conftest import stopped_after
 
 from pitune.errors import InputError
 from pitune.experts import digest
@@ -31,26 +32,12 @@ def test_learns(tiny_backbone, tiny_tasks, method):
     assert expert.card.validation == trained.validation
 
 
-class StoppedError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("stop_after", [1, 7, 17])
-def test_an_interrupted_run_ends_at_the_same_bytes(tiny_backbone, tiny_tasks, tmp_path, monkeypatch, stop_after):
+def test_an_interrupted_run_ends_at_the_same_bytes(tiny_backbone, tiny_tasks, tmp_path, stop_after):
     task = tiny_tasks["place"]
     whole, trained = fit_expert(tiny_backbone, task, data_of(task), "lora", SETTINGS, run=tmp_path / "whole")
-    true_step, steps = loop._step, []
-
-    def stopping_step(*arguments):
-        if len(steps) == stop_after:
-            raise StoppedError
-        steps.append(1)
-        return true_step(*arguments)
-
-    monkeypatch.setattr(loop, "_step", stopping_step)
-    with pytest.raises(StoppedError):
+    with stopped_after(stop_after):
         fit_expert(tiny_backbone, task, data_of(task), "lora", SETTINGS, run=tmp_path / "cut")
-    monkeypatch.setattr(loop, "_step", true_step)
     resumed, again = fit_expert(tiny_backbone, task, data_of(task), "lora", SETTINGS, run=tmp_path / "cut")
     assert digest(resumed) == digest(whole)
     assert again == trained

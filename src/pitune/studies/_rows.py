@@ -50,6 +50,9 @@ class Rows:
     def __contains__(self, key: object) -> bool:
         return key in self._rows
 
+    def __getitem__(self, key: tuple[str, str, int | None, int]) -> Row:
+        return self._rows[key]
+
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows.values())
 

@@ -36,7 +36,7 @@ def run_compare(plan: ComparePlan, out: Path, workers: int = 1, progress: bool =
     tasks = prepare_pool(plan, out, workers, progress)
     cells = cells_of(plan, tasks, out)
     measure_cells(cells, out, workers, progress)
-    rows = {row.key: row for row in Rows(out / ROWS)}
+    rows = Rows(out / ROWS)
     kept = [rows[key] for key in dict.fromkeys(_key(cell, method) for cell in cells for method in _methods(cell))]
     found = {
         "schema": 1,
