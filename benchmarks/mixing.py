@@ -27,9 +27,9 @@ from torch import Tensor
 from pitune.backbones import Backbone, load_backbone
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
-from pitune.experts.lora import DOWN, LORA, delta
+from pitune.experts.kinds.lora import DOWN, LORA, delta
 from pitune.interpolation import mix
-from pitune.studies._peft_mixes import COMBINATIONS, settings_of, with_peft
+from pitune.studies.peft_mixes import COMBINATIONS, settings_of, with_peft
 from pitune.tasks import load_task
 from pitune.training import evaluate_expert
 

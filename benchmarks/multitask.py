@@ -19,10 +19,9 @@ from torch import Tensor
 
 from pitune.backbones import load_backbone
 from pitune.experts import Attached, attached, get_method, initial_tensors, make_config
-from pitune.multitask import Member, Mixture, read_mixing
 from pitune.tasks import Example, Task, load_task
-from pitune.training import Data, Feed
-from pitune.training._loop import _OneTask
+from pitune.training import Data, Feed, Member, Mixture, read_mixing
+from pitune.training.loop import _OneTask
 
 TASKS = ("mnist", "fashion", "emoji-images", "openclipart-images", "tuxpaint-images")
 PARTS = 4  # of each

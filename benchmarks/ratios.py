@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 
 from pitune.backbones import load_backbone
-from pitune.backbones._feature_cache import FeatureCache
-from pitune.backbones.pocket import _FEATURES, Pocket
+from pitune.backbones.cache import FeatureCache
 from pitune.experts import Card, Expert, attached, get_method, initial_tensors, make_config, merged, read_config
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
+from pitune.pocket.backbone import _FEATURES, Pocket
 from pitune.prediction.fisher import squared_gradients
 from pitune.tasks import load_task
 

@@ -1,6 +1,6 @@
 """Align the pocket backbone: make the frozen stem's tokens readable to the sentence encoder.
 
-    python scripts/align_pocket.py            # writes src/pitune/backbones/data/pocket-alignment.{safetensors,json}
+    python scripts/align_pocket.py            # writes src/pitune/pocket/data/pocket-alignment.{safetensors,json}
 
 Contrastive training (CLIP's symmetric loss) on openclipart pairs that no task uses. What trains: the
 projection, and LoRA factors in the trunk that are merged into it when the backbone is loaded. The text side
@@ -24,16 +24,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from pitune._files import json_bytes, write_atomic
-from pitune.backbones import _pocket_weights as weights
-from pitune.backbones._pocket_model import TOKENS, PocketModel, Projection, mean_pool
-from pitune.backbones._stem import WIDTH
-from pitune.backbones.pocket import Pocket, stem_cache
+from pitune.files import json_bytes, write_atomic
+from pitune.pocket import weights as weights
+from pitune.pocket.backbone import Pocket, stem_cache
+from pitune.pocket.model import TOKENS, PocketModel, Projection, mean_pool
+from pitune.pocket.parts import position
+from pitune.pocket.sources import openclipart, tuxpaint
+from pitune.pocket.stem import WIDTH
 from pitune.tasks import ARCHIVES, Example, fetch
-from pitune.tasks._parts import position
-from pitune.tasks.sources import openclipart, tuxpaint
 
-OUT = Path(__file__).parents[1] / "src/pitune/backbones/data"
+OUT = Path(__file__).parents[1] / "src/pitune/pocket/data"
 
 
 @dataclass(frozen=True)

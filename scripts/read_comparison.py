@@ -1,4 +1,4 @@
-"""What docs/results.md says of its rows beside the tables: `python scripts/read_comparison.py docs/data/compare-*.json`.
+"""What docs/results.md says of its rows: `python scripts/read_comparison.py docs/data/compare-*.json`.
 
 For each number of shots: every method's gain over the single expert; the same over the tasks where two runs in another
 order are not one run twice; and the mean of the best method for each task, picked on the test examples. Where two files
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 from pitune.reports import points
-from pitune.studies._rows import Row
-from pitune.studies._statistics import method_means, summed_gains
+from pitune.studies.rows import Row
+from pitune.studies.statistics import method_means, summed_gains
 
 SINGLE, TWO = "single", "mean of two singles"
 

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from pitune.interpolation import TuneSettings, mix, tune_expert
-from pitune.studies._shared import held_out
-from pitune.studies._statistics import interval
-from pitune.studies._trial import Cell, ComparePlan, Trial
+from pitune.studies.shared import held_out
+from pitune.studies.statistics import interval
+from pitune.studies.trial import Cell, ComparePlan, Trial
 from pitune.tasks import expand
 from pitune.training import evaluate_expert, target_training
 

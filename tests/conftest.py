@@ -19,14 +19,14 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from pitune._files import sha256_bytes
 from pitune.backbones import Backbone
-from pitune.backbones._feature_cache import FeatureCache
-from pitune.backbones._pocket_model import PocketModel, Projection
-from pitune.backbones._stem import Stem
-from pitune.backbones.pocket import _FEATURES, Pocket
+from pitune.backbones.cache import FeatureCache
+from pitune.files import sha256_bytes
+from pitune.pocket.backbone import _FEATURES, Pocket
+from pitune.pocket.model import PocketModel, Projection
+from pitune.pocket.stem import Stem
 from pitune.tasks import Task, load_task
-from pitune.training import _loop as loop
+from pitune.training import loop as loop
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FILLER = tuple(f"word{i}" for i in range(120))
@@ -111,7 +111,7 @@ def stand_in(backbone: Pocket, monkeypatch: pytest.MonkeyPatch) -> Pocket:
     def load(device: torch.device) -> Backbone:
         return backbone
 
-    monkeypatch.setattr("pitune.backbones.pocket.load_pocket", load)
+    monkeypatch.setattr("pitune.pocket.backbone.load_pocket", load)
     return backbone
 
 

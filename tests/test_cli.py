@@ -94,7 +94,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_at_the_same_bytes(
 ) -> None:
     given = ["fit", str(tiny_task_paths["taste"]), *FAST]
     whole = command(*given, "--run", tmp_path / "whole")
-    from pitune.training import _loop
+    from pitune.training import loop as _loop
 
     taken = _loop._step
 

@@ -10,7 +10,7 @@ import pytest
 
 import pitune
 from pitune import cli
-from pitune.backbones.pocket import Pocket
+from pitune.pocket.backbone import Pocket
 from pitune.tasks import Task
 
 Refused = Callable[..., str]
@@ -170,7 +170,7 @@ def test_an_expert_of_another_backbone(
     tiny_task_paths: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pitune.backbones.pocket.load_pocket", lambda device: other_backbone)
+    monkeypatch.setattr("pitune.pocket.backbone.load_pocket", lambda device: other_backbone)
     mood, taste = tiny_task_paths["mood"], tiny_task_paths["taste"]
     for line in (["neighbours", mood], ["tune", mood], ["eval", "taste", taste]):
         assert "belongs to another backbone" in refused(*line, "--pool", pool)

@@ -10,11 +10,11 @@ from cases import POCKET
 from tests.conftest import build_tiny_backbone, stopped_after
 
 from pitune import api
-from pitune.backbones.pocket import Pocket
 from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
+from pitune.pocket.backbone import Pocket
 from pitune.prediction import probe_fisher
-from pitune.studies import _trial as trial_module
+from pitune.studies import trial as trial_module
 from pitune.studies.compare import METHODS, ComparePlan, run_compare
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert, sample
 

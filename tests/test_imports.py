@@ -21,12 +21,11 @@ PIPELINE = (
     "training",
     "prediction",
     "interpolation",
-    "multitask",
     "studies",
     "reports",
 )
-BELOW_ALL = ("errors", "_files")
-ABOVE_ALL = ("__init__", "api", "cli", "commands")
+BELOW_ALL = ("errors", "files", "registry", "defaults")
+ABOVE_ALL = ("__init__", "api", "cli", "commands", "pocket")
 HEAVY = ("torch", "transformers", "peft", "numpy", "pydantic")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

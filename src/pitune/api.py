@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pitune import multitask
+from pitune import training
 from pitune.backbones import Backbone
 from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneResult, TuneSettings, tune_expert
-from pitune.multitask import Member, Scope, embed_tasks
-from pitune.prediction import Embedding, TaskGraph, build_graph, embed, embedding, find_neighbours
+from pitune.prediction import Embedding, TaskGraph, build_graph, embed, embed_tasks, embedding, find_neighbours
 from pitune.tasks import Split, Task
-from pitune.training import TrainingSettings, evaluate_expert, fit_expert, sample
+from pitune.training import Member, Scope, TrainingSettings, evaluate_expert, fit_expert, sample
 
 
 def fit(
@@ -63,7 +62,7 @@ def fit_multitask(
     that cannot be part of a mixture, before anything is trained.
     """
     members = [Member(task, sample(task, shots, seed)) for task in tasks]
-    expert, _ = multitask.fit_multitask(
+    expert, _ = training.fit_multitask(
         backbone, members, method, mixing, scope, seed, settings, start, run, progress, **config
     )
     return embed_tasks(backbone, members, expert)

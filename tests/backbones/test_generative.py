@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pitune.backbones import Backbone, Batch, load_backbone
-from pitune.backbones import _likelihood as likelihood
+from pitune.backbones import likelihood as likelihood
 from pitune.tasks import Task, load_task
 
 ANSWERS = ("red", "the green sea", "blue wave of salt", "no")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pitune.backbones._pocket_model import mean_pool, run_trunk
 from pitune.experts import attached, get_method, initial_tensors, make_config
-from pitune.experts.unified_prompt import fold
+from pitune.experts.kinds.unified_prompt import fold
+from pitune.pocket.model import mean_pool, run_trunk
 from pitune.prediction.fisher import fisher_at
 from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert
 

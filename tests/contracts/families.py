@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, T5Config, T5ForConditionalGeneration
 
-from pitune._files import sha256_bytes
 from pitune.backbones import Batch, masked_log_softmax
 from pitune.errors import InputError
+from pitune.files import sha256_bytes
 from pitune.tasks import Example, Task
 
 WIDTH, LAYERS, EXAMPLES = 16, 2, 6

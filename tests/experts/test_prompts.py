@@ -11,7 +11,7 @@ from transformers import CLIPConfig, CLIPModel, LlamaConfig, LlamaModel
 from pitune.backbones import Batch
 from pitune.errors import InputError
 from pitune.experts import Card, Expert, attached, get_method, initial_tensors, make_config, read_config
-from pitune.experts.unified_prompt import fold, split
+from pitune.experts.kinds.unified_prompt import fold, split
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 

@@ -7,8 +7,8 @@ import torch
 
 import pitune
 from pitune.errors import InputError
-from pitune.experts import Attachment, _registry, combine_parameters, load_expert, save_expert
-from pitune.experts._method import MethodConfig
+from pitune.experts import Attachment, registry, combine_parameters, load_expert, save_expert
+from pitune.experts.kind import MethodConfig
 from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert
 
 
@@ -57,7 +57,7 @@ class Gate:
 
 @pytest.fixture
 def gate(monkeypatch):
-    monkeypatch.setattr(_registry, "_METHODS", dict(_registry._METHODS))
+    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
     pitune.register_method(Gate())
 
 

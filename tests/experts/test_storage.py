@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pitune._files import sha256_bytes
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, load_expert, save_expert
+from pitune.files import sha256_bytes
 from pitune.prediction import embed
 from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert
 

@@ -20,7 +20,7 @@ from pitune.experts import (
     read_config,
     save_expert,
 )
-from pitune.experts.lora import LORA, delta
+from pitune.experts.kinds.lora import LORA, delta
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
 from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert
 

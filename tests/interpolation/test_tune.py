@@ -10,11 +10,11 @@ import torch
 from pitune import api
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest, load_expert
-from pitune.experts.lora import LoraSettings, delta
+from pitune.experts.kinds.lora import LoraSettings, delta
 from pitune.interpolation import Candidate, TuneSettings, mix, tune_expert
-from pitune.interpolation import _tune as tune_module
-from pitune.interpolation._choice import choose, select
-from pitune.interpolation._mix import sites_of
+from pitune.interpolation import tune as tune_module
+from pitune.interpolation.choice import choose, select
+from pitune.interpolation.mixing import sites_of
 from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert, sample, target_training
 
 TRAINING = TrainingSettings(steps=16, batch_size=16, learning_rate=2e-2, evaluations=4)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pitune.reports._layout import cluster_order, edges_of, nearest, place, scaled
+from pitune.reports.layout import cluster_order, edges_of, nearest, place, scaled
 
 
 def blocks(count: int) -> np.ndarray:

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from pitune.reports._markup import tag
-from pitune.reports._numbers import PERCENT, PLAIN, fixed, summarise, ticks, unit_of
-from pitune.reports._text import clean, columns, natural_key, short_labels
+from pitune.reports.markup import tag
+from pitune.reports.numbers import PERCENT, PLAIN, fixed, summarise, ticks, unit_of
+from pitune.reports.text import clean, columns, natural_key, short_labels
 
 
 def test_clean_shows_what_it_takes_away() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pitune.studies import _shared
+from pitune.studies import shared as _shared
 
 
 @pytest.fixture(autouse=True)

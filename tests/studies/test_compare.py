@@ -13,10 +13,10 @@ from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest
 from pitune.interpolation import TuneSettings
 from pitune.reports import points, write_comparison
-from pitune.studies import _trial as trial_module
-from pitune.studies._full import full_fine_tuning
-from pitune.studies._trial import Cell, Trial
+from pitune.studies import trial as trial_module
 from pitune.studies.compare import METHODS, ComparePlan, prepare_pool, run_compare
+from pitune.studies.full import full_fine_tuning
+from pitune.studies.trial import Cell, Trial
 from pitune.tasks import POCKET_20, expand, few_shot
 from pitune.training import Data, TrainingSettings
 

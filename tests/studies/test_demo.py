@@ -11,7 +11,7 @@ from pitune.errors import InputError
 from pitune.experts import load_expert
 from pitune.interpolation import TuneSettings
 from pitune.reports import write_report
-from pitune.studies import _sources
+from pitune.studies import source_experts as _sources
 from pitune.studies.demo import METHODS, DemoPlan, run_demo
 from pitune.training import TrainingSettings, evaluate_expert
 

@@ -17,10 +17,10 @@ from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
 from pitune.prediction import leep, spread
 from pitune.studies import predictors as predictors_module
-from pitune.studies._ranking import at_random, mean_rank, quality, reliability, summary
-from pitune.studies._scores import SCORES, Pair, Source, Target
 from pitune.studies.compare import ComparePlan
 from pitune.studies.predictors import COMBINED, run_predictors
+from pitune.studies.ranking import at_random, mean_rank, quality, reliability, summary
+from pitune.studies.scores import SCORES, Pair, Source, Target
 from pitune.tasks import Example, Task
 from pitune.training import TrainingSettings, evaluate_expert, sample
 
@@ -196,7 +196,7 @@ def test_what_cannot_be_ranked_is_refused(pocket_is_tiny, plan, tmp_path):
 
 
 def _pair(backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> Pair:
-    from pitune.studies._sources import train_source
+    from pitune.studies.source_experts import train_source
 
     pool = ExpertPool(out / "pool")
     train_source(backbone, source, pool, plan.source_training, 6, out / "runs")

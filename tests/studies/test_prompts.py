@@ -10,12 +10,11 @@ import pytest
 from pitune.cli import main
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, load_expert
-from pitune.multitask import Member, fit_multitask
-from pitune.studies import _prompts
+from pitune.studies import prompt_sources as _prompts
 from pitune.studies import prompts as module
 from pitune.studies.prompts import PromptPlan, arms, drawn, run_prompts
 from pitune.tasks import Task, declaration
-from pitune.training import Data, TrainingSettings, fit_expert
+from pitune.training import Data, Member, TrainingSettings, fit_expert, fit_multitask
 
 STEPS = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
 

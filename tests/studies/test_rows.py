@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pitune.errors import InputError
-from pitune.studies._rows import Row, Rows
-from pitune.studies._statistics import interval, method_means, paired_gains, summed_gains
+from pitune.studies.rows import Row, Rows
+from pitune.studies.statistics import interval, method_means, paired_gains, summed_gains
 
 
 def row(method: str, seed: int, value: float, task: str = "t") -> Row:

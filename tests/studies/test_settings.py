@@ -8,10 +8,10 @@ import torch
 from pitune.errors import InputError
 from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
-from pitune.studies._shared import held_out
-from pitune.studies._trial import Cell, Trial
 from pitune.studies.compare import ComparePlan, prepare_pool
 from pitune.studies.settings import VARIANTS, most_relevant, run_settings
+from pitune.studies.shared import held_out
+from pitune.studies.trial import Cell, Trial
 from pitune.training import TrainingSettings, evaluate_expert, sample
 
 

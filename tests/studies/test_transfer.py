@@ -12,8 +12,8 @@ import torch
 from pitune.errors import InputError
 from pitune.reports import write_transfer
 from pitune.studies import transfer as module
-from pitune.studies._rows import Row
-from pitune.studies._similarities import label_similarity, similarities
+from pitune.studies.rows import Row
+from pitune.studies.similarities import label_similarity, similarities
 from pitune.studies.transfer import (
     TransferPlan,
     correlation,

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from pitune.errors import InputError
-from pitune.studies._workers import run_jobs
+from pitune.studies.workers import run_jobs
 
 SCRIPT = """
 import os, time
 from functools import partial
 from pathlib import Path
-from pitune.studies._workers import run_jobs
+from pitune.studies.workers import run_jobs
 
 def wait(folder, job):
     (folder / str(os.getpid())).touch()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pitune import cli
 from pitune.tasks import Inspection, inspect, read_task
-from pitune.tasks._inspect import difference_hash
+from pitune.tasks.inspection import difference_hash
 
 
 def picture(seed: int, size: int = 32) -> Image.Image:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pitune.errors import InputError
+from pitune.pocket.parts import Item
 from pitune.tasks import ARCHIVES, Example, Source, Task, load_task, pull, task_names, task_source
-from pitune.tasks import _registry as registry
-from pitune.tasks._parts import Item
+from pitune.tasks import loading as registry
 
 
 @pytest.mark.parametrize("name", task_names())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pitune.errors import InputError
-from pitune.tasks import Example, FewShot, Task, data_hash, few_shot
+from pitune.tasks import Draw, Example, Task, data_hash, few_shot
 
 CLASSES = ("red", "green", "blue")
 
@@ -98,5 +98,5 @@ def test_an_empty_part_is_an_input_error() -> None:
 
 def test_open_answers_are_classes_of_their_own() -> None:
     drawn = few_shot(replace(TASK, answers=None), 2, 0)
-    assert isinstance(drawn, FewShot)
+    assert isinstance(drawn, Draw)
     assert counts(drawn.train) == {2}

@@ -17,8 +17,8 @@ import pytest
 
 from pitune.errors import InputError
 from pitune.tasks import Task, few_shot, load_task
-from pitune.tasks.formats import _unpack
-from pitune.tasks.formats._registry import FORMATS
+from pitune.tasks.formats import unpack as _unpack
+from pitune.tasks.formats.registry import FORMATS
 
 Png = Callable[[int], bytes]
 EACH = 6

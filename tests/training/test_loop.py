@@ -11,8 +11,8 @@ from tests.conftest import stopped_after
 from pitune.errors import InputError
 from pitune.experts import digest
 from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert, sample
-from pitune.training import _loop as loop
-from pitune.training._batching import by_length, epoch_batches
+from pitune.training import loop as loop
+from pitune.training.batching import by_length, epoch_batches
 
 SETTINGS = TrainingSettings(steps=24, batch_size=8, learning_rate=2e-2, evaluations=6, patience=6)
 

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel
 
-from pitune._files import home, sha256_bytes
-from pitune.backbones._checkpoint import Checkpoint
-from pitune.backbones._contract import Batch, batch_answers, masked_log_softmax, target_losses
-from pitune.backbones._feature_cache import FeatureCache, Features
-from pitune.backbones._shared_start import shared_start
-from pitune.backbones._sites import Places, find_places, sites_of
+from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
+from pitune.backbones.cache import FeatureCache, Features
+from pitune.backbones.checkpoint import Checkpoint
+from pitune.backbones.shared_start import shared_start
+from pitune.backbones.sites import Places, find_places, sites_of
 from pitune.errors import InputError
+from pitune.files import home, sha256_bytes
 from pitune.tasks import Example, Task, image_hash, open_image
 
 _TEXTS, _TOKENS = 128, 2048  # encoded at a time; beyond this their activations are computed again rather than kept

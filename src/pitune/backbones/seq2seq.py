@@ -12,10 +12,10 @@ from transformers import AutoModelForImageTextToText, AutoModelForSeq2SeqLM, Enc
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
 
-from pitune.backbones._checkpoint import Checkpoint
-from pitune.backbones._contract import Batch
-from pitune.backbones._generative import Generative
-from pitune.backbones._likelihood import Prefix, repeated_cache
+from pitune.backbones.base import Batch
+from pitune.backbones.checkpoint import Checkpoint
+from pitune.backbones.generative import Generative
+from pitune.backbones.likelihood import Prefix, repeated_cache
 from pitune.errors import InputError
 from pitune.tasks import Example, Task, open_image
 

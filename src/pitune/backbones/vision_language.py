@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
-from pitune.backbones._checkpoint import Checkpoint
-from pitune.backbones._contract import Batch
-from pitune.backbones._generative import _TARGET, Generative
-from pitune.backbones._likelihood import Prefix, repeated_cache
+from pitune.backbones.base import Batch
+from pitune.backbones.checkpoint import Checkpoint
+from pitune.backbones.generative import _TARGET, Generative
+from pitune.backbones.likelihood import Prefix, repeated_cache
 from pitune.tasks import Example, Task, open_image
 
 MODEL_TYPES = ("smolvlm", "idefics3")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import report, table
+from pitune.commands import options as options
+from pitune.commands.output import report, table
 from pitune.commands.study import in_points
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def demo(
     config: options.Config = None,
 ) -> None:
     """Train a pool, predict neighbours, tune few-shot targets, and leave a report to look at."""
-    from pitune.commands._set_up import check_writable, quieten, usable_cores
+    from pitune.commands.set_up import check_writable, quieten, usable_cores
 
     check_writable(out)
     quieten()

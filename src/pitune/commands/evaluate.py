@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import note, report
+from pitune.commands import options as options
+from pitune.commands.output import note, report
 from pitune.errors import InputError
 
 
@@ -32,7 +32,7 @@ def evaluate(
         raise InputError(
             f"expected an expert and a task; found only {expert!r} (add --zero-shot for the backbone alone)"
         )
-    from pitune.commands._set_up import find_expert, open_backbone, open_task, quieten
+    from pitune.commands.set_up import find_expert, open_backbone, open_task, quieten
 
     quieten()
     from pitune import api

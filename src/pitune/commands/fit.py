@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import note, report, shown, watched
+from pitune.commands import options as options
+from pitune.commands.output import note, report, shown, watched
 
 
 def fit(
@@ -34,9 +34,9 @@ def fit(
     config: options.Config = None,
 ) -> None:
     """Train an expert for a task. Stopped half-way, the same command goes on where it was."""
-    from pitune.commands._deliver import check_delivery, deliver
-    from pitune.commands._runs import begin, finish, outcome, plan_run
-    from pitune.commands._set_up import (
+    from pitune.commands.deliver import check_delivery, deliver
+    from pitune.commands.runs import begin, finish, outcome, plan_run
+    from pitune.commands.set_up import (
         check_settings,
         find_start,
         make_settings,

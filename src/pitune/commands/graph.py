@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import report, shown, table
+from pitune.commands import options as options
+from pitune.commands.output import report, shown, table
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def graph(
     config: options.Config = None,
 ) -> None:
     """Show how alike the tasks of a pool are."""
-    from pitune.commands._set_up import check_file, open_pool, quieten
+    from pitune.commands.set_up import check_file, open_pool, quieten
 
     quieten()
     from pitune import api
@@ -73,7 +73,7 @@ def neighbours(
     config: options.Config = None,
 ) -> None:
     """Show the experts of a pool whose tasks are most like TASK."""
-    from pitune.commands._set_up import open_backbone, open_pool, open_task, quieten
+    from pitune.commands.set_up import open_backbone, open_pool, open_task, quieten
 
     quieten()
     from pitune import api

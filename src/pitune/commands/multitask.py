@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import note, report, shown, table, watched
+from pitune.commands import options as options
+from pitune.commands.output import note, report, shown, table, watched
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
     from pitune.backbones import Backbone
-    from pitune.multitask import Grouping, Member
-    from pitune.multitask._groups import How
+    from pitune.prediction import Grouping
+    from pitune.prediction.groups import How
+    from pitune.training import Member
 
 
 def multitask(
@@ -63,9 +64,9 @@ def multitask(
     config: options.Config = None,
 ) -> None:
     """Train one expert over several tasks, to start others from or to mix with. Goes on where it was stopped."""
-    from pitune.commands._deliver import check_delivery, deliver
-    from pitune.commands._runs import begin, finish, outcome, plan_run
-    from pitune.commands._set_up import (
+    from pitune.commands.deliver import check_delivery, deliver
+    from pitune.commands.runs import begin, finish, outcome, plan_run
+    from pitune.commands.set_up import (
         check_settings,
         find_start,
         make_settings,
@@ -78,8 +79,7 @@ def multitask(
     quieten()
     from pitune import api
     from pitune.experts import digest
-    from pitune.multitask import Member, multitask_name, read_mixing
-    from pitune.training import TrainingSettings, continued, sample
+    from pitune.training import Member, TrainingSettings, continued, multitask_name, read_mixing, sample
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     settings = make_settings(TrainingSettings, given)
@@ -167,8 +167,7 @@ def _best(curve: Sequence[Sequence[float]], card: Any) -> int:
 
 def _grouped(model: Backbone, members: Sequence[Member], most: int, how: How, transfer: Path | None) -> Grouping:
     """Return groups by measured transfer, or by the similarity of the tasks' probe embeddings."""
-    from pitune.multitask import group_tasks
-    from pitune.prediction import build_graph, probe_fisher, spread
+    from pitune.prediction import build_graph, group_tasks, probe_fisher, spread
     from pitune.studies.transfer import read_transfer
 
     names = [member.task.name for member in members]

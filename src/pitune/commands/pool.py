@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import report, table
+from pitune.commands import options as options
+from pitune.commands.output import report, table
 from pitune.errors import InputError
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An expert of the pool.")]
@@ -39,7 +39,7 @@ def show(
     config: options.Config = None,
 ) -> None:
     """Show an expert's card."""
-    from pitune.commands._set_up import open_pool, quieten
+    from pitune.commands.set_up import open_pool, quieten
 
     quieten()
     expert = open_pool(pool).get(name)
@@ -86,7 +86,7 @@ def add(
     config: options.Config = None,
 ) -> None:
     """Copy an expert into a pool, made if it is not there."""
-    from pitune.commands._set_up import check_writable, quieten
+    from pitune.commands.set_up import check_writable, quieten
 
     quieten()
     from pitune.experts import ExpertPool, check_name, load_expert
@@ -107,7 +107,7 @@ def remove(
     config: options.Config = None,
 ) -> None:
     """Delete an expert from a pool."""
-    from pitune.commands._set_up import open_pool, quieten
+    from pitune.commands.set_up import open_pool, quieten
 
     quieten()
     open_pool(pool).remove(name)
@@ -128,7 +128,7 @@ def import_expert(
     config: options.Config = None,
 ) -> None:
     """Take a LoRA that PEFT saved into a pool, made if it is not there."""
-    from pitune.commands._set_up import check_writable, open_backbone, quieten
+    from pitune.commands.set_up import check_writable, open_backbone, quieten
 
     quieten()
     from pitune.experts import ExpertPool, check_name, import_peft
@@ -158,7 +158,7 @@ def export_expert(
     config: options.Config = None,
 ) -> None:
     """Write an expert as a folder that plain PEFT loads, or as a whole model."""
-    from pitune.commands._set_up import check_writable, open_backbone, open_pool, quieten
+    from pitune.commands.set_up import check_writable, open_backbone, open_pool, quieten
 
     quieten()
     from pitune.experts import export_peft, merge_into, save_merged
@@ -177,7 +177,7 @@ def export_expert(
 
 def _look(folder: Path) -> list[dict[str, Any]]:
     """Return one row an expert; one that cannot be read has a problem instead of its facts."""
-    from pitune.commands._set_up import open_pool, quieten
+    from pitune.commands.set_up import open_pool, quieten
 
     quieten()
     pool = open_pool(folder)

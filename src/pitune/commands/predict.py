@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import report, table
+from pitune.commands import options as options
+from pitune.commands.output import report, table
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def predict(
     config: options.Config = None,
 ) -> None:
     """Answer new inputs with an expert."""
-    from pitune.commands._set_up import find_expert, open_backbone, quieten, read_columns
+    from pitune.commands.set_up import find_expert, open_backbone, quieten, read_columns
 
     quieten()
     found = find_expert(expert, pool)

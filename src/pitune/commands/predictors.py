@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import report, shown, table
+from pitune.commands import options as options
+from pitune.commands.output import report, shown, table
 from pitune.commands.study import Seeds, StudyOut, StudySteps, StudyTasks, StudyTest, Workers, make_plan
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def predictors(
     config: options.Config = None,
 ) -> None:
     """Compare what scores predict of every source with what its expert gains on every target."""
-    from pitune.commands._set_up import check_writable, quieten
+    from pitune.commands.set_up import check_writable, quieten
 
     check_writable(out)
     quieten()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import report, table
+from pitune.commands import options as options
+from pitune.commands.output import report, table
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def compare(
     config: options.Config = None,
 ) -> None:
     """Compare π-Tuning with all one would otherwise do, leave-one-out over tasks. Stopped, it goes on where it was."""
-    from pitune.commands._set_up import check_writable, quieten
+    from pitune.commands.set_up import check_writable, quieten
 
     check_writable(out)
     quieten()
@@ -99,7 +99,7 @@ def settings(
     config: options.Config = None,
 ) -> None:
     """Try π-Tuning's settings, judged by validation examples that no run has drawn; the pool is that of `compare`."""
-    from pitune.commands._set_up import check_writable, quieten
+    from pitune.commands.set_up import check_writable, quieten
 
     check_writable(out)
     quieten()
@@ -155,7 +155,7 @@ def make_plan(
     **rest: Any,
 ) -> ComparePlan:
     """Return a plan with what the flags say; raise `InputError` that names the flag which is wrong."""
-    from pitune.commands._set_up import make_settings
+    from pitune.commands.set_up import make_settings
     from pitune.training import TrainingSettings
 
     training = make_settings(TrainingSettings, {"steps": steps}, base.tuning.training)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import note, report, table
+from pitune.commands import options as options
+from pitune.commands.output import note, report, table
 from pitune.commands.study import Seeds, StudyOut, StudyShots, StudySteps, StudyTest, Workers, in_points, read_shots
 from pitune.errors import InputError
 
@@ -61,14 +61,14 @@ def transfer(
     config: options.Config = None,
 ) -> None:
     """Measure which task's expert helps which, every two of them. Stopped, it goes on where it was."""
-    from pitune.commands._set_up import check_writable, quieten
+    from pitune.commands.set_up import check_writable, quieten
 
     check_writable(out)
     quieten()
+    from pitune.pocket.collections import VISION
     from pitune.reports import write_transfer
     from pitune.studies.transfer import STAGES, TransferPlan, run_transfer
     from pitune.tasks import expand
-    from pitune.tasks._pocket_20 import VISION
 
     source_training, training = _training(steps, source_steps, learning_rate, batch_size)
     plan = TransferPlan(
@@ -115,7 +115,7 @@ def coop(
     config: options.Config = None,
 ) -> None:
     """CoOp's protocol, 1 to 16 shots: each task alone, and from a source over the others (or over --source)."""
-    from pitune.tasks._pocket_20 import VISION
+    from pitune.pocket.collections import VISION
 
     targets = tasks or list(VISION)
     settings = _training(steps, source_steps, learning_rate, batch_size)
@@ -182,7 +182,7 @@ def cross_task(
     config: options.Config = None,
 ) -> None:
     """Cross-task generalisation: one source over the --source tasks, carried to other tasks, none of them among it."""
-    from pitune.commands._set_up import quieten
+    from pitune.commands.set_up import quieten
 
     quieten()
     from pitune.tasks import expand, load_task
@@ -203,8 +203,8 @@ def _training(
     steps: int | None, source_steps: int | None, learning_rate: float | None, batch_size: int | None
 ) -> tuple[TrainingSettings, TrainingSettings]:
     """Return how sources and how targets are trained."""
-    from pitune.commands._set_up import make_settings
-    from pitune.studies._prompts import ADAPTATION, SOURCE
+    from pitune.commands.set_up import make_settings
+    from pitune.studies.prompt_sources import ADAPTATION, SOURCE
     from pitune.training import TrainingSettings
 
     both = {"learning_rate": learning_rate, "batch_size": batch_size}
@@ -233,14 +233,14 @@ def _run(
     backbone: str,
     device: str | None,
 ) -> None:
-    from pitune.commands._set_up import check_writable, quieten
+    from pitune.commands.set_up import check_writable, quieten
 
     check_writable(out)
     quieten()
-    from pitune.multitask import read_mixing
     from pitune.reports import write_prompts
     from pitune.studies.prompts import KINDS, SHOTS, PromptPlan, run_prompts
     from pitune.tasks import expand
+    from pitune.training import read_mixing
 
     plan = PromptPlan(
         protocol,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import note, report, table
+from pitune.commands import options as options
+from pitune.commands.output import note, report, table
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def check(
     config: options.Config = None,
 ) -> None:
     """Read all of a task's data and tell what is in it, what is wrong with it, and what is worth a look."""
-    from pitune.commands._set_up import read_columns
+    from pitune.commands.set_up import read_columns
     from pitune.tasks import inspect, read_task
 
     _announce(task)
@@ -145,7 +145,7 @@ def pull(
 
 
 def _load(name: str, columns: list[str] | None) -> Task:
-    from pitune.commands._set_up import open_task
+    from pitune.commands.set_up import open_task
 
     _announce(name)
     return open_task(name, columns)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pitune.commands import _options as options
-from pitune.commands._output import note, report, shown, table, watched
+from pitune.commands import options as options
+from pitune.commands.output import note, report, shown, table, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,9 +48,9 @@ def tune(
     config: options.Config = None,
 ) -> None:
     """Find the nearest tasks' experts, train their mix with the target's own, and fold it to one expert."""
-    from pitune.commands._deliver import deliver
-    from pitune.commands._runs import begin, finish, outcome, plan_run
-    from pitune.commands._set_up import (
+    from pitune.commands.deliver import deliver
+    from pitune.commands.runs import begin, finish, outcome, plan_run
+    from pitune.commands.set_up import (
         check_out,
         make_settings,
         method_config,
@@ -107,7 +107,7 @@ def tune(
 
 def _contents(pool: ExpertPool) -> dict[str, str]:
     """Return a hash of every expert's record, which holds the hashes of its files."""
-    from pitune._files import sha256_file
+    from pitune.files import sha256_file
 
     return {name: sha256_file(pool.path(name) / "expert.json") for name in pool.names()}
 

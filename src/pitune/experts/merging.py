@@ -15,13 +15,13 @@ from transformers import PreTrainedModel
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts._expert import Expert
-from pitune.experts._method import Attached, Attachment, read_config
-from pitune.experts._registry import get_method
-from pitune.experts.bitfit import BITFIT
-from pitune.experts.ia3 import IA3
-from pitune.experts.layernorm import LAYERNORM
-from pitune.experts.lora import DOWN, LORA, bias_change, delta
+from pitune.experts.expert import Expert
+from pitune.experts.kind import Attached, Attachment, read_config
+from pitune.experts.kinds.bitfit import BITFIT
+from pitune.experts.kinds.ia3 import IA3
+from pitune.experts.kinds.layernorm import LAYERNORM
+from pitune.experts.kinds.lora import DOWN, LORA, bias_change, delta
+from pitune.experts.registry import get_method
 
 Changes = dict[str, Tensor]  # by name of a layer's parameter, in its shape
 

@@ -18,14 +18,14 @@ from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from pitune._files import json_bytes
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts._expert import Card, Expert, check_tensors
-from pitune.experts._method import attached
-from pitune.experts._storage import CONFIG, README, WEIGHTS, check_name, peft_json, readme, weights
-from pitune.experts.layernorm import LAYERNORM
-from pitune.experts.lora import BIAS, DOWN, LORA, UP, LoraSettings, scaling
+from pitune.experts.expert import Card, Expert, check_tensors
+from pitune.experts.kind import attached
+from pitune.experts.kinds.layernorm import LAYERNORM
+from pitune.experts.kinds.lora import BIAS, DOWN, LORA, UP, LoraSettings, scaling
+from pitune.experts.storage import CONFIG, README, WEIGHTS, check_name, peft_json, readme, weights
+from pitune.files import json_bytes
 
 PICKLE = "adapter_model.bin"
 _PREFIX = "base_model.model."

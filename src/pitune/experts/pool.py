@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.experts._expert import Expert
-from pitune.experts._storage import RECORD, check_name, load_expert, save_expert
+from pitune.experts.expert import Expert
+from pitune.experts.storage import RECORD, check_name, load_expert, save_expert
 
 
 class ExpertPool:

@@ -2,6 +2,7 @@
 
 from pitune.prediction.embedding import Embedding as Embedding
 from pitune.prediction.embedding import embed as embed
+from pitune.prediction.embedding import embed_tasks as embed_tasks
 from pitune.prediction.embedding import embedding as embedding
 from pitune.prediction.embedding import find_neighbours as find_neighbours
 from pitune.prediction.embedding import spread as spread
@@ -12,6 +13,8 @@ from pitune.prediction.graph import TaskGraph as TaskGraph
 from pitune.prediction.graph import build_graph as build_graph
 from pitune.prediction.graph import graph_correlation as graph_correlation
 from pitune.prediction.graph import rank_neighbours as rank_neighbours
+from pitune.prediction.groups import Grouping as Grouping
+from pitune.prediction.groups import group_tasks as group_tasks
 from pitune.prediction.h_score import h_score as h_score
 from pitune.prediction.label_similarity import label_similarity as label_similarity
 from pitune.prediction.leep import leep as leep

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from pitune.backbones import Backbone
@@ -14,7 +15,7 @@ from pitune.experts import Expert, ExpertPool
 from pitune.prediction.fisher import expert_fisher, probe_fisher
 from pitune.prediction.graph import rank_neighbours
 from pitune.tasks import Example, Task
-from pitune.training import Data, check_backbone
+from pitune.training import Data, Member, check_backbone
 
 EMBEDDED = 64  # examples that a task is embedded by, at most
 Embedding = Literal["probe", "expert"]
@@ -28,6 +29,13 @@ def embed(backbone: Backbone, task: Task, expert: Expert, examples: Sequence[Exa
     fisher = {f"probe.{name}": value for name, value in probe.items()}
     fisher |= {f"expert.{name}": value for name, value in own.items()}
     return replace(expert, fisher=fisher)
+
+
+def embed_tasks(backbone: Backbone, members: Sequence[Member], expert: Expert) -> Expert:
+    """Return the expert with the mean of its tasks' embeddings, so that a pool can find it by either of them."""
+    found = [embed(backbone, member.task, expert, member.data.train).fisher or {} for member in members]
+    mean: Mapping[str, Tensor] = {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]}
+    return replace(expert, fisher=mean)
 
 
 def spread(examples: Sequence[Example], most: int = EMBEDDED) -> list[Example]:

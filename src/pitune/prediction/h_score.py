@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.covariance import ledoit_wolf
 
 from pitune.errors import InputError
-from pitune.prediction._labelled import labelled
+from pitune.prediction.labelled import labelled
 
 
 def h_score(features: ArrayLike, labels: ArrayLike, shrunk: bool = True) -> float:

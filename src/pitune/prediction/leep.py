@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pitune.errors import InputError
-from pitune.prediction._labelled import labelled
+from pitune.prediction.labelled import labelled
 
 
 def leep(probabilities: ArrayLike, labels: ArrayLike) -> float:

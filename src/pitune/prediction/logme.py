@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pitune.prediction._labelled import Matrix, labelled
+from pitune.prediction.labelled import Matrix, labelled
 
 _ITERATIONS = 200
 _TOLERANCE = 1e-6

@@ -9,18 +9,18 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pitune._files import json_bytes, write_atomic
 from pitune.errors import InputError
 from pitune.experts import ExpertPool
-from pitune.studies._rows import Rows, environment
-from pitune.studies._shared import distinct, keep_plan, open_task
-from pitune.studies._sources import is_trained, train_source
-from pitune.studies._statistics import method_means, summed_gains
-from pitune.studies._trial import METHODS as METHODS
-from pitune.studies._trial import MULTITASK, Cell, Trial, multitask_source, open_backbone_of
-from pitune.studies._trial import QUICK as QUICK
-from pitune.studies._trial import ComparePlan as ComparePlan
-from pitune.studies._workers import run_jobs
+from pitune.files import json_bytes, write_atomic
+from pitune.studies.rows import Rows, environment
+from pitune.studies.shared import distinct, keep_plan, open_task
+from pitune.studies.source_experts import is_trained, train_source
+from pitune.studies.statistics import method_means, summed_gains
+from pitune.studies.trial import METHODS as METHODS
+from pitune.studies.trial import MULTITASK, Cell, Trial, multitask_source, open_backbone_of
+from pitune.studies.trial import QUICK as QUICK
+from pitune.studies.trial import ComparePlan as ComparePlan
+from pitune.studies.workers import run_jobs
 from pitune.tasks import expand
 
 ROWS = "rows.jsonl"

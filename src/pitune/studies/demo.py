@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pitune._files import json_bytes, write_atomic
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, save_expert
+from pitune.files import json_bytes, write_atomic
 from pitune.interpolation import TuneResult, TuneSettings
 from pitune.prediction import build_graph, embedding, probe_fisher, spread
-from pitune.studies._rows import Rows, environment
-from pitune.studies._shared import open_task
-from pitune.studies._statistics import paired_gains
-from pitune.studies._trial import Cell, ComparePlan, Trial, open_backbone_of
 from pitune.studies.compare import ROWS, cells_of, keep_settings, measure_cells, train_sources
-from pitune.tasks import Task
+from pitune.studies.rows import Rows, environment
+from pitune.studies.shared import open_task
+from pitune.studies.statistics import paired_gains
+from pitune.studies.trial import Cell, ComparePlan, Trial, open_backbone_of
+from pitune.tasks import Task, short_name
 from pitune.training import TrainingSettings, sample
 
 RESULTS = "results.json"
@@ -134,9 +134,7 @@ def _graph(backbone: Backbone, plan: DemoPlan, pool: ExpertPool, seed: int) -> d
             scores.append(None)
         kinds.append(kind_of(task))
     graph = build_graph(embeddings)
-    names = [
-        experts[name].name if name in experts else f"{name.removeprefix('pocket/')} (target)" for name in graph.names
-    ]
+    names = [experts[name].name if name in experts else f"{short_name(name)} (target)" for name in graph.names]
     return {
         "names": names,
         "tasks": list(graph.names),

@@ -10,20 +10,20 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pitune._files import json_bytes, write_atomic
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import ExpertPool
+from pitune.files import json_bytes, write_atomic
 from pitune.interpolation import TuneSettings
 from pitune.prediction import spread
-from pitune.studies._baselines import Measured, measured
-from pitune.studies._ranking import FEWEST, ByTarget, mean_rank, reliability, summary
-from pitune.studies._rows import Row, Rows, environment
-from pitune.studies._scores import SCORES, Pair, Source, Target
-from pitune.studies._shared import open_task
-from pitune.studies._trial import Cell, ComparePlan, open_backbone_of
-from pitune.studies._workers import run_jobs
+from pitune.studies.baselines import Measured, measured
 from pitune.studies.compare import cells_of, prepare_pool
+from pitune.studies.ranking import FEWEST, ByTarget, mean_rank, reliability, summary
+from pitune.studies.rows import Row, Rows, environment
+from pitune.studies.scores import SCORES, Pair, Source, Target
+from pitune.studies.shared import open_task
+from pitune.studies.trial import Cell, ComparePlan, open_backbone_of
+from pitune.studies.workers import run_jobs
 from pitune.tasks import Example, Task, expand
 from pitune.training import Evaluation, TrainingSettings, evaluate_expert, expert_name, fit_expert, sample
 

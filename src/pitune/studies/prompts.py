@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from pitune._files import json_bytes, write_atomic
 from pitune.errors import InputError
 from pitune.experts import get_method
+from pitune.files import json_bytes, write_atomic
 from pitune.prediction import spread
-from pitune.studies._baselines import Measured, measured
-from pitune.studies._prompts import ADAPTATION, RESULTS, ROWS, SOURCE, adapted, source_expert, vectors_of
-from pitune.studies._rows import Rows, environment
-from pitune.studies._shared import distinct, keep_plan, open_backbone, open_task
-from pitune.studies._statistics import method_means, summed_gains
-from pitune.studies._workers import run_jobs
+from pitune.studies.baselines import Measured, measured
+from pitune.studies.prompt_sources import ADAPTATION, RESULTS, ROWS, SOURCE, adapted, source_expert, vectors_of
+from pitune.studies.rows import Rows, environment
+from pitune.studies.shared import distinct, keep_plan, open_backbone, open_task
+from pitune.studies.statistics import method_means, summed_gains
+from pitune.studies.workers import run_jobs
 from pitune.tasks import Example, Task
 from pitune.training import Data, TrainingSettings, expert_stem, sample
 

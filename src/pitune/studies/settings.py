@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from pitune._files import json_bytes, write_atomic
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
+from pitune.files import json_bytes, write_atomic
 from pitune.interpolation import TuneSettings
 from pitune.prediction import embedding, fisher_similarity, spread
-from pitune.studies._baselines import measured
-from pitune.studies._rows import Row, Rows, environment
-from pitune.studies._shared import held_out, open_task
-from pitune.studies._sources import is_trained, train_source, unrelated_start
-from pitune.studies._statistics import method_means, summed_gains
-from pitune.studies._trial import Cell, ComparePlan, Trial, open_backbone_of
-from pitune.studies._workers import run_jobs
+from pitune.studies.baselines import measured
 from pitune.studies.compare import cells_of, prepare_pool
+from pitune.studies.rows import Row, Rows, environment
+from pitune.studies.shared import held_out, open_task
+from pitune.studies.source_experts import is_trained, train_source, unrelated_start
+from pitune.studies.statistics import method_means, summed_gains
+from pitune.studies.trial import Cell, ComparePlan, Trial, open_backbone_of
+from pitune.studies.workers import run_jobs
 from pitune.training import evaluate_expert
 
 ROWS = "settings.jsonl"

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy.stats import spearmanr
 
-from pitune._files import json_bytes, write_atomic
 from pitune.errors import InputError
 from pitune.experts import Expert, get_method
+from pitune.files import json_bytes, write_atomic
 from pitune.prediction import spread
-from pitune.studies._baselines import Measured, measured
-from pitune.studies._prompts import ADAPTATION, RESULTS, ROWS, SOURCE, adapted, source_expert, vectors_of
-from pitune.studies._rows import Row, Rows, environment
-from pitune.studies._shared import distinct, held_out, keep_plan, open_backbone, open_task
-from pitune.studies._similarities import similarities
-from pitune.studies._workers import run_jobs
+from pitune.studies.baselines import Measured, measured
+from pitune.studies.prompt_sources import ADAPTATION, RESULTS, ROWS, SOURCE, adapted, source_expert, vectors_of
+from pitune.studies.rows import Row, Rows, environment
+from pitune.studies.shared import distinct, held_out, keep_plan, open_backbone, open_task
+from pitune.studies.similarities import similarities
+from pitune.studies.workers import run_jobs
 from pitune.tasks import Example, Task
 from pitune.training import TrainingSettings, expert_stem, sample
 

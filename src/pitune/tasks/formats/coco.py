@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pitune.errors import InputError
-from pitune.tasks._task import Example, Split
-from pitune.tasks.formats._reading import Found, Options, Reading, inside, readable_class, split_named
-from pitune.tasks.formats._unpack import unpacked
+from pitune.tasks.formats.reading import Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.formats.unpack import unpacked
+from pitune.tasks.task import Example, Split
 
 _FOLDERS = (".", "images", "train2014", "val2014", "train2017", "val2017")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
-from pitune.tasks._task import Example
-from pitune.tasks.formats._reading import Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.formats.reading import Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.task import Example
 
 _PATTERN = "split_zhou_*.json"
 

@@ -11,11 +11,11 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pitune.errors import InputError
-from pitune.tasks._task import Split, Task
-from pitune.tasks.formats._labelled import build_task
-from pitune.tasks.formats._reading import Found, Options, Reading
-from pitune.tasks.formats._registry import read_path
+from pitune.tasks.formats.labelled import build_task
+from pitune.tasks.formats.reading import Found, Options, Reading
+from pitune.tasks.formats.registry import read_path
 from pitune.tasks.metrics import metric_names
+from pitune.tasks.task import Split, Task
 
 SUFFIXES = (".yaml", ".yml")
 

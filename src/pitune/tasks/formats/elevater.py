@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.tasks._task import Example, Split
-from pitune.tasks.formats._reading import Found, Options, Reading, inside, readable_class, split_named
-from pitune.tasks.formats._unpack import unpacked
+from pitune.tasks.formats.reading import Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.formats.unpack import unpacked
+from pitune.tasks.task import Example, Split
 
 _LABELS = ("labels.txt", "labelmap.txt")
 

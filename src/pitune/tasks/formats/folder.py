@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.tasks._task import Example, Split
-from pitune.tasks.formats._reading import IMAGE_SUFFIXES, Found, Options, Reading, readable_class, split_named
+from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Found, Options, Reading, readable_class, split_named
+from pitune.tasks.task import Example, Split
 
 
 def recognises(path: Path) -> bool:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
-from pitune.tasks._task import Split
-from pitune.tasks.formats._columns import Columns, find_columns
-from pitune.tasks.formats._reading import Found, Options, Reading, split_named
+from pitune.tasks.formats.columns import Columns, find_columns
+from pitune.tasks.formats.reading import Found, Options, Reading, split_named
 from pitune.tasks.formats.table import as_found, table_reading
+from pitune.tasks.task import Split
 
 PREFIX = "hf:"
 _MARKS = ("dataset_dict.json", "state.json")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
-from pitune.tasks._task import Example, Split
-from pitune.tasks.formats._columns import Columns, find_columns
-from pitune.tasks.formats._reading import Found, Options, Reading, inside, split_named
-from pitune.tasks.formats._rows import SUFFIXES, Row, columns_of, rows_of
+from pitune.tasks.formats.columns import Columns, find_columns
+from pitune.tasks.formats.reading import Found, Options, Reading, inside, split_named
+from pitune.tasks.formats.rows import SUFFIXES, Row, columns_of, rows_of
+from pitune.tasks.task import Example, Split
 
 _MISSING = ("", "nan", "none", "null")
 _BAR = "|"

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
-from pitune.tasks._task import Split
-from pitune.tasks.formats._columns import Columns, find_columns
-from pitune.tasks.formats._reading import IMAGE_SUFFIXES, Found, Options, Reading, split_named
-from pitune.tasks.formats._unpack import unpacked
+from pitune.tasks.formats.columns import Columns, find_columns
+from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Found, Options, Reading, split_named
 from pitune.tasks.formats.table import as_found, table_reading
+from pitune.tasks.formats.unpack import unpacked
+from pitune.tasks.task import Split
 
 _LOOKED_AT = 100  # samples, to learn what there is
 _IMAGE, _LABEL, _CAPTION = "image", "label", "caption"

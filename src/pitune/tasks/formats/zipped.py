@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pitune.tasks.formats._unpack import unpacked
+from pitune.tasks.formats.unpack import unpacked
 
 
 def recognises(path: Path) -> bool:

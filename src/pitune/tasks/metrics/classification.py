@@ -5,7 +5,7 @@ from __future__ import annotations
 from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 
 from pitune.errors import InputError
-from pitune.tasks.metrics._chosen import Chosen
+from pitune.tasks.metrics.chosen import Chosen
 
 
 def accuracy(found: Chosen) -> float:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pitune.errors import InputError
-from pitune.tasks.metrics._chosen import Chosen
+from pitune.tasks.metrics.chosen import Chosen
 
 
 def eleven_point_map(found: Chosen) -> float:

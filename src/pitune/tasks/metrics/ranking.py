@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pitune.tasks.metrics._chosen import Chosen
+from pitune.tasks.metrics.chosen import Chosen
 
 
 def recall_at(found: Chosen, k: int) -> float:

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import spearmanr
 
 from pitune.errors import InputError
-from pitune.tasks.metrics._chosen import Chosen
+from pitune.tasks.metrics.chosen import Chosen
 
 
 def spearman(found: Chosen) -> float:

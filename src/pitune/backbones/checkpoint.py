@@ -1,0 +1,116 @@
+"""A checkpoint folder: what family it is of, what identifies its weights, and loading that runs no code of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PretrainedConfig
+
+from pitune.errors import InputError
+from pitune.files import sha256_bytes, sha256_file
+
+_WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+_HUB_ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with a configuration and safetensors; `name` says where it came from, with the hub's commit."""
+
+    name: str
+    folder: Path
+    revision: str
+    config: PretrainedConfig
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 over the weights' files, by name, and the revision."""
+        files = {file.name: sha256_file(file) for file in sorted(self.folder.glob("*.safetensors"))}
+        return sha256_bytes(json.dumps([files, self.revision], sort_keys=True).encode())
+
+    def model(self, kind: Any, dtype: torch.dtype, **more: Any) -> Any:
+        """Load the weights into transformers' class for them; raise `InputError` if they do not fit it."""
+        try:
+            loaded, report = kind.from_pretrained(
+                self.folder, dtype=dtype, output_loading_info=True, **{**_CLOSED, **more}
+            )
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            raise InputError(f"{self.folder}: cannot be loaded ({_first_line(error)})") from error
+        missing = sorted(report["missing_keys"])
+        if missing:
+            raise InputError(
+                f"{self.folder}: the weights lack {missing[0]!r} and {len(missing) - 1} more; fetch them again"
+            )
+        return loaded
+
+    def tokenizer(self) -> Any:
+        """Load the tokenizer; raise `InputError` if there is none."""
+        return self._part(AutoTokenizer, "tokenizer")
+
+    def image_processor(self) -> Any:
+        """Load the image processor in its PIL form; raise `InputError` if there is none."""
+        return self._part(AutoImageProcessor, "image processor", backend="pil")
+
+    def _part(self, kind: Any, called: str, **more: Any) -> Any:
+        try:
+            return kind.from_pretrained(self.folder, trust_remote_code=False, local_files_only=True, **more)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise InputError(f"{self.folder}: has no {called} that can be loaded ({_first_line(error)})") from error
+
+
+_CLOSED: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
+
+
+def read_dtype(name: str | None) -> torch.dtype:
+    """Return a number format by name; raise `InputError` if it is unknown."""
+    if name is not None and name not in _DTYPES:
+        raise InputError(f"unknown number format {name!r}; expected one of: {', '.join(_DTYPES)}")
+    return _DTYPES[name or "float32"]
+
+
+def open_checkpoint(name: str) -> Checkpoint:
+    """Open a local folder, or fetch `OWNER/NAME` or `OWNER/NAME@REVISION` from the hub.
+
+    Raises `InputError` if there is none, its configuration is of no kind that transformers knows by itself, or
+    its weights are not in safetensors.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        revision = ""
+    elif re.fullmatch(_HUB_ID, name):
+        folder = _fetch(name)
+        revision = folder.name  # the commit, whatever branch or tag was asked for
+        name = f"{name.split('@')[0]}@{revision}"
+    else:
+        raise InputError(f"unknown backbone {name!r}; expected pocket, a checkpoint folder, or a hub id OWNER/NAME")
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: has no config.json; expected a checkpoint that transformers saved")
+    if not list(folder.glob("*.safetensors")):
+        raise InputError(f"{folder}: has no *.safetensors; convert the weights, other formats can run code when loaded")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder / 'config.json'}: not a known configuration ({_first_line(error)})") from error
+    return Checkpoint(name, folder, revision, config)
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_WANTED)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise InputError(f"backbone {name!r}: cannot be fetched from the hub ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,120 @@
+"""What sequence-to-sequence and vision-language backbones share: answers are tokens, and the loss is over them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pitune.backbones.base import Answers, Batch, batch_answers, masked_log_softmax
+from pitune.backbones.likelihood import Prefix, answer_scores, log_likelihood, padded
+from pitune.backbones.sites import find_places, sites_of
+from pitune.errors import InputError
+from pitune.tasks import Example, Task
+
+_LONGEST_ANSWER = 64
+_BEAMS = 3
+_TARGET = "target_tokens"
+
+
+class Generative(ABC):
+    """A frozen model that writes; a family says how it reads an input and goes on from there."""
+
+    vectorises = False
+    _marked = False  # whether answers begin with the tokenizer's own mark
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, fingerprint: str, width: int) -> None:
+        self.module: nn.Module = model.requires_grad_(False).eval()
+        self.name = name
+        self.fingerprint = fingerprint
+        self.width = width
+        self._model, self._tokenizer = model, tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def attachment(self, method: str) -> tuple[str, ...]:
+        """Return the sites of the part that reads text, where images have become tokens too."""
+        return sites_of(find_places(self.module, self._where()), method, self.name)
+
+    def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
+        kinds = {(example.image is not None, example.text is not None) for example in examples}
+        if len(kinds) != 1 or kinds == {(False, False)}:
+            raise InputError(
+                f"task {task.name!r} mixes kinds of input; expected an image, a text, or both in every example"
+            )
+        answers = self._answers(examples, task)
+        inputs = dict(self._inputs(examples, task))
+        inputs[_TARGET] = self._written([example.target for example in examples])
+        tokens = self._written(answers.texts) if answers.texts else torch.empty(0, 1, dtype=torch.long)
+        ids = tuple(example.id for example in examples)
+        return Batch(ids, inputs, tokens, answers.target, answers.allowed, answers.relevant)
+
+    def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        """Return log p(answer | input) among those listed; of an open task, the target's own likelihood (B, 1)."""
+        if candidates is not None:
+            return answer_scores(self._read(batch.inputs), self._written(candidates), self._proceed).log_softmax(-1)
+        if not len(batch.answers):
+            return -self.losses(batch)[:, None]
+        scores = answer_scores(self._read(batch.inputs), batch.answers, self._proceed)
+        return scores if batch.relevant is not None else masked_log_softmax(scores, batch.allowed)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Return −log p(target | input), the sum over the target's tokens and the end."""
+        tokens = batch.inputs[_TARGET][:, None]
+        return -log_likelihood(self._read(batch.inputs), tokens, self._proceed).squeeze(1)
+
+    @torch.no_grad()
+    def generate(self, batch: Batch) -> list[str]:
+        """Return the best answer that beam search finds for each example."""
+        inputs = {name: value for name, value in batch.inputs.items() if name != _TARGET}
+        written = self._model.generate(
+            **inputs, num_beams=_BEAMS, do_sample=False, max_new_tokens=_LONGEST_ANSWER, early_stopping=True
+        )
+        return [self._text(row) for row in written[:, self._skipped(batch) :].tolist()]
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        """Return tokens as text; location tokens are part of an answer, the marks around it are not."""
+        marks = {self._tokenizer.pad_token_id, self._tokenizer.bos_token_id, self._tokenizer.eos_token_id}
+        text: str = self._tokenizer.decode([token for token in tokens if token not in marks])
+        return text.strip()
+
+    def _answers(self, examples: Sequence[Example], task: Task) -> Answers:
+        if task.answers is None and not any(example.candidates for example in examples):
+            return Answers((), torch.zeros(len(examples), dtype=torch.long, device=self.device), None, None)
+        return batch_answers(examples, task, self.device)
+
+    def _written(self, texts: Sequence[str]) -> Tensor:
+        """Return the tokens (N, T) of answers with the end behind them."""
+        end = self._tokenizer.eos_token_id
+        encoded = self._tokenizer(list(texts), add_special_tokens=self._marked)["input_ids"]
+        rows = [row[:-1] if row[-1:] == [end] else row for row in encoded]
+        return padded([[*row[: _LONGEST_ANSWER - 1], end] for row in rows], self.device)
+
+    @abstractmethod
+    def features(self, batch: Batch) -> Tensor:
+        """Return one vector (B, D) for each input."""
+
+    @abstractmethod
+    def _where(self) -> str:
+        """Return the name of the stack that experts attach inside."""
+
+    @abstractmethod
+    def _inputs(self, examples: Sequence[Example], task: Task) -> Mapping[str, Tensor]:
+        """Return the model's own inputs, each (B, …), without the answers."""
+
+    @abstractmethod
+    def _read(self, inputs: Mapping[str, Tensor]) -> Prefix:
+        """Encode inputs once, for any number of answers."""
+
+    @abstractmethod
+    def _proceed(self, prefix: Prefix, tokens: Tensor, times: int) -> tuple[Tensor, Prefix]:
+        """Return logits of the next tokens, and what has been read with them; `times` answers an input."""
+
+    @abstractmethod
+    def _skipped(self, batch: Batch) -> int:
+        """Return how many tokens of what is written are the prompt."""

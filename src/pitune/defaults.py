@@ -1,0 +1,3 @@
+"""The one place that says what is taken where nothing is named."""
+
+BACKBONE = "pocket"

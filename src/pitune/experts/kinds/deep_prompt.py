@@ -1,0 +1,7 @@
+"""Deep prompts (P-tuning v2, arXiv 2110.07602; VPT-deep): new vectors before every layer replace those of the last."""
+
+from __future__ import annotations
+
+from pitune.experts.kinds.prompt import Prompt
+
+DEEP_PROMPT = Prompt("deep_prompt", deep=True)

@@ -1,0 +1,148 @@
+"""LoRA (arXiv 2106.09685) through PEFT; what is mixed is the product ΔW = s·B·A, never the factors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
+from peft.utils.other import get_pattern_key
+from pydantic import Field
+from torch import Tensor
+
+from pitune.backbones import Backbone
+from pitune.experts.kind import Attachment, MethodConfig, Tensors, kaiming
+from pitune.experts.peft_layers import inject, peft_json, restore
+
+DOWN, UP, BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"
+
+
+class LoraSettings(MethodConfig):
+    """PEFT's own field names, so that a configuration reads the same there."""
+
+    r: int = Field(default=8, ge=1, description="rank")
+    lora_alpha: float = Field(default=16, gt=0, description="ΔW is scaled by lora_alpha / r")
+    target_modules: str | tuple[str, ...] = Field(
+        min_length=1, description="names, or endings of names, of linear layers; or one regular expression for all"
+    )
+    use_rslora: bool = Field(default=False, description="scale by lora_alpha / √r instead")
+    rank_pattern: dict[str, int] = Field(default_factory=dict)
+    alpha_pattern: dict[str, float] = Field(default_factory=dict)
+    lora_bias: bool = Field(default=False, description="train a bias with each update, scaled as it is")
+
+
+class Lora:
+    """Low-rank updates of linear layers."""
+
+    name = "lora"
+    linear = True
+    config = LoraSettings
+
+    def default(self, backbone: Backbone) -> dict[str, Any]:
+        return {"target_modules": backbone.attachment(self.name)}
+
+    def attach(self, backbone: Backbone, config: LoraSettings) -> Attachment:
+        module = backbone.module
+        layers = inject(module, peft_config(config), LoraLayer, config.target_modules)
+        return Attachment(_paths(layers, config), lambda: restore(module, layers))
+
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
+        return kaiming(shape, generator) if tensor.endswith(DOWN) else torch.zeros(shape)
+
+    def site(self, tensor: str) -> str:
+        return tensor.removesuffix(DOWN).removesuffix(UP).removesuffix(BIAS)
+
+    def combined(self, configs: Sequence[LoraSettings], tensors: Sequence[Tensors]) -> LoraSettings:
+        ranks = {site: sum(_rank(one, site) for one in tensors) for site in _sites(self, tensors)}
+        common = max(ranks.values(), key=list(ranks.values()).count)
+        other = {site: rank for site, rank in ranks.items() if rank != common}
+        return LoraSettings(
+            r=common,
+            lora_alpha=common,
+            target_modules=tuple(ranks),
+            rank_pattern=other,
+            alpha_pattern=dict(other),
+            lora_bias=any(config.lora_bias for config in configs),
+        )
+
+    def combine(
+        self, configs: Sequence[LoraSettings], tensors: Sequence[Tensors], weights: Tensors
+    ) -> dict[str, Tensor]:
+        """Sum the products exactly by laying the factors side by side: ΔW = Σ w_j s_j B_j A_j."""
+        mixed = {}
+        biased = any(config.lora_bias for config in configs)
+        for site in _sites(self, tensors):
+            have = [j for j, one in enumerate(tensors) if f"{site}{DOWN}" in one]
+            factors = {j: weights[site][j] * scaling(configs[j], site, _rank(tensors[j], site)) for j in have}
+            mixed[f"{site}{DOWN}"] = torch.cat([tensors[j][f"{site}{DOWN}"] for j in have], 0)
+            mixed[f"{site}{UP}"] = torch.cat([factor * tensors[j][f"{site}{UP}"] for j, factor in factors.items()], 1)
+            if biased:
+                bias = mixed[f"{site}{UP}"].new_zeros(mixed[f"{site}{UP}"].shape[0])
+                for j, factor in factors.items():
+                    bias = bias + factor * tensors[j].get(f"{site}{BIAS}", torch.zeros_like(bias))
+                mixed[f"{site}{BIAS}"] = bias
+        return mixed
+
+    def peft(self, config: LoraSettings) -> dict[str, Any]:
+        return {**peft_json(peft_config(config)), "init_lora_weights": True}
+
+
+def peft_config(config: LoraSettings) -> LoraConfig:
+    """Return PEFT's configuration of the same expert."""
+    targets = config.target_modules if isinstance(config.target_modules, str) else list(config.target_modules)
+    return LoraConfig(**{**config.model_dump(), "target_modules": targets}, init_lora_weights=False)
+
+
+def scaling(config: LoraSettings, site: str, rank: int) -> float:
+    """Return the factor s of ΔW = s·B·A at one site."""
+    alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), site), config.lora_alpha)
+    return alpha / math.sqrt(rank) if config.use_rslora else alpha / rank
+
+
+def delta(config: LoraSettings, tensors: Tensors, site: str) -> Tensor:
+    """Return ΔW (out, in) at one site."""
+    down, up = tensors[f"{site}{DOWN}"], tensors[f"{site}{UP}"]
+    return scaling(config, site, down.shape[0]) * up @ down
+
+
+def truncate(config: LoraSettings, tensors: Tensors, rank: int) -> tuple[LoraSettings, dict[str, Tensor], float]:
+    """Return the best approximation of every ΔW by `rank` (Eckart–Young), and its relative Frobenius error."""
+    kept: dict[str, Tensor] = {}
+    lost = whole = 0.0
+    sites = tuple(_sites(LORA, [tensors]))
+    for site in sites:
+        u, values, v = torch.linalg.svd(delta(config, tensors, site).double(), full_matrices=False)
+        root = values[:rank].sqrt()
+        kept[f"{site}{DOWN}"] = (root[:, None] * v[:rank]).float().contiguous()
+        kept[f"{site}{UP}"] = (u[:, :rank] * root).float().contiguous()
+        if config.lora_bias:
+            kept[f"{site}{BIAS}"] = bias_change(config, tensors, site)
+        lost += float(values[rank:].square().sum())
+        whole += float(values.square().sum())
+    settings = LoraSettings(r=rank, lora_alpha=rank, target_modules=sites, lora_bias=config.lora_bias)
+    return settings, kept, math.sqrt(lost / whole) if whole else 0.0
+
+
+def bias_change(config: LoraSettings, tensors: Tensors, site: str) -> Tensor:
+    """Return Δb (out,) at one site of a LoRA that has biases."""
+    return scaling(config, site, _rank(tensors, site)) * tensors[f"{site}{BIAS}"]
+
+
+def _paths(layers: Mapping[str, LoraLayer], config: LoraSettings) -> dict[str, str]:
+    parts = [("lora_A", "weight"), ("lora_B", "weight"), *([("lora_B", "bias")] if config.lora_bias else [])]
+    return {f"{name}.{part}.{kind}": f"{name}.{part}.default.{kind}" for name in layers for part, kind in parts}
+
+
+def _sites(method: Lora, tensors: Sequence[Tensors]) -> list[str]:
+    return list(dict.fromkeys(method.site(name) for one in tensors for name in one))
+
+
+def _rank(tensors: Tensors, site: str) -> int:
+    factor = tensors.get(f"{site}{DOWN}")
+    return 0 if factor is None else factor.shape[0]
+
+
+LORA = Lora()

@@ -1,0 +1,121 @@
+"""Prefix tuning (arXiv 2101.00190): learned keys and values in front of those that every attention layer computes.
+
+They join inside the attention function, after positions and key caches: generation with a cache sees them
+once, relative positions between tokens stay what they were, and no query is added.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from pitune.backbones import Backbone
+from pitune.errors import InputError
+from pitune.experts.insertion import Insertion, Values, site_before
+from pitune.experts.kind import Attachment, MethodConfig, Tensors, combine_parameters, normal, same_config
+
+_WITH_PREFIX = "pitune_prefix"
+_KEY_LAYERS = ("key", "k_proj", "k")
+
+
+class PrefixSettings(MethodConfig):
+    """Target modules are the attention modules of transformers' models, run by `sdpa` or `eager`."""
+
+    length: int = Field(default=16, ge=1, description="keys and values at every layer")
+    target_modules: tuple[str, ...] = Field(min_length=1)
+
+
+class Prefix:
+    """Keys and values (length, width) for each attention layer."""
+
+    name = "prefix"
+    linear = False
+    config = PrefixSettings
+
+    def default(self, backbone: Backbone) -> dict[str, Any]:
+        return {"target_modules": backbone.attachment(self.name)}
+
+    def attach(self, backbone: Backbone, config: PrefixSettings) -> Attachment:
+        ALL_ATTENTION_FUNCTIONS.register(_WITH_PREFIX, _attend)
+        with Insertion(backbone.module) as insertion:
+            for target in config.target_modules:
+                attention = insertion.find(target)
+                keys = next((getattr(attention, name) for name in _KEY_LAYERS if hasattr(attention, name)), None)
+                if keys is None or not hasattr(attention, "config"):
+                    raise InputError(f"{target!r} is a {type(attention).__name__}; expected an attention module")
+                shape = (config.length, keys.out_features)
+                insertion.add(target, self.name, Values(key=shape, value=shape), keys.weight)
+                changed: Any = copy.copy(attention.config)
+                found = changed._attn_implementation or "eager"
+                if found not in ("eager", "sdpa"):
+                    raise InputError(f"prefixes need attention by sdpa or eager; the backbone uses {found}")
+                changed.pitune_attention = found
+                changed._attn_implementation_internal = _WITH_PREFIX  # the setter would reach into nested configs
+                insertion.set(attention, "config", changed)
+            return insertion.finish()
+
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
+        return normal(shape, generator)
+
+    def site(self, tensor: str) -> str:
+        return site_before(tensor, self.name)
+
+    def combined(self, configs: Sequence[PrefixSettings], tensors: Sequence[Tensors]) -> MethodConfig:
+        return same_config(self.name, configs)
+
+    def combine(
+        self, configs: Sequence[PrefixSettings], tensors: Sequence[Tensors], weights: Tensors
+    ) -> dict[str, Tensor]:
+        return combine_parameters(self, tensors, weights)
+
+    def peft(self, config: PrefixSettings) -> None:
+        return None
+
+
+def _attend(
+    attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **rest: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Attend over the prefix and the keys (B, H, T, D); every query sees the whole prefix."""
+    settings: Any = attention.config
+    kind = settings.pitune_attention
+    mask, rest = _with_mask(attention, kind, query, key, attention_mask, rest)
+    prefix = attention.get_submodule("pitune_prefix")
+    key, value = _before(prefix.key, key), _before(prefix.value, value)  # type: ignore[arg-type]
+    plain = sys.modules[type(attention).__module__].eager_attention_forward if kind == "eager" else None
+    function = plain or ALL_ATTENTION_FUNCTIONS["sdpa"]
+    found: tuple[Tensor, Tensor | None] = function(attention, query, key, value, mask, **rest)
+    return found
+
+
+def _with_mask(
+    attention: nn.Module, kind: str, query: Tensor, key: Tensor, mask: Tensor | None, rest: dict[str, Any]
+) -> tuple[Tensor | None, dict[str, Any]]:
+    prefix: Tensor = attention.get_submodule("pitune_prefix").key  # type: ignore[assignment]
+    length, queries, keys = prefix.shape[0], query.shape[-2], key.shape[-2]
+    causal = rest.get("is_causal")
+    causal = getattr(attention, "is_causal", False) if causal is None else causal
+    if mask is None and causal and queries > 1 and kind == "sdpa":  # sdpa alone takes no mask to mean causal
+        mask = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)[None, None]
+    if mask is not None:
+        seen = mask.new_ones(()) if mask.dtype == torch.bool else mask.new_zeros(())
+        mask = torch.cat([seen.expand(*mask.shape[:-1], length), mask], -1)
+    if rest.get("position_bias") is not None:
+        bias = rest["position_bias"]
+        rest = {**rest, "position_bias": torch.cat([bias.new_zeros(*bias.shape[:-1], length), bias], -1)}
+    return mask, rest
+
+
+def _before(prefix: Tensor, states: Tensor) -> Tensor:
+    batch, heads, _, width = states.shape
+    own = prefix.to(states.dtype).view(-1, heads, width).transpose(0, 1)
+    return torch.cat([own.expand(batch, -1, -1, -1), states], 2)
+
+
+PREFIX = Prefix()

@@ -1,0 +1,187 @@
+"""Text prompts (CoOp, arXiv 2109.01134): learned vectors in place of the words around a class name.
+
+`[SOS] v_1 … v_M name . [EOS]`: the text tower is given the name and a full stop; the vectors join as if they
+were words, so that positions, the causal mask and the place of [EOS] follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from pitune.backbones import Backbone
+from pitune.errors import InputError
+from pitune.experts.insertion import Arguments, Insertion, Values, site_before
+from pitune.experts.kind import Attachment, MethodConfig, Tensors, combine_parameters, normal, same_config
+
+Placement = Literal["end", "middle", "front"]
+
+
+class TextPromptSettings(MethodConfig):
+    """`tower` is the module called with token ids, `embedding` the one that looks them up."""
+
+    length: int = Field(default=16, ge=1, description="vectors with every class name")
+    classes: int = Field(default=0, ge=0, description="a set of vectors for each of so many classes; 0 shares one")
+    name_at: Placement = Field(default="end", description="where the class name stands among the vectors")
+    words: tuple[int, ...] = Field(
+        default=(), description="token ids to start from, one a vector; the vectors are then added to theirs"
+    )
+    tower: str
+    embedding: str
+
+    @model_validator(mode="after")
+    def _one_word_a_vector(self) -> TextPromptSettings:
+        if self.words and len(self.words) != self.length:
+            raise ValueError(f"found {len(self.words)} words for {self.length} vectors; expected one each")
+        return self
+
+
+class TextPrompt:
+    """Vectors (length, width), or (classes, length, width), among the words."""
+
+    name = "text_prompt"
+    linear = False
+    config = TextPromptSettings
+
+    def default(self, backbone: Backbone) -> dict[str, Any]:
+        tower, embedding = backbone.attachment(self.name)
+        return {"tower": tower, "embedding": embedding}
+
+    def attach(self, backbone: Backbone, config: TextPromptSettings) -> Attachment:
+        with Insertion(backbone.module) as insertion:
+            embedding = embedding_of(insertion, config.embedding)
+            shape = (config.length, embedding.embedding_dim)
+            own = Values(vectors=(config.classes, *shape) if config.classes else shape)
+            insertion.add(config.embedding, self.name, own, embedding.weight)
+
+            part = slice(None)
+
+            def vectors() -> Tensor:
+                value: Tensor = own.get("vectors")
+                if config.classes:
+                    value = value[part]
+                if config.words:
+                    value = value + embedding.weight[torch.tensor(config.words, device=value.device)]
+                return value
+
+            def choose(texts: range, total: int) -> None:
+                nonlocal part
+                if total != config.classes:
+                    raise InputError(f"a text prompt for {config.classes} classes was given {total} answers")
+                part = slice(texts.start, texts.stop)
+
+            if config.classes and hasattr(backbone, "before_texts"):
+                insertion.set(backbone, "before_texts", choose)
+            put_words(insertion, config.tower, config.embedding, vectors, config.length, config.name_at)
+            return insertion.finish()
+
+    def initial(
+        self, tensor: str, shape: torch.Size, generator: torch.Generator, config: TextPromptSettings | None
+    ) -> Tensor:
+        return torch.zeros(shape) if config and config.words else normal(shape, generator)
+
+    def site(self, tensor: str) -> str:
+        return site_before(tensor, self.name)
+
+    def combined(self, configs: Sequence[TextPromptSettings], tensors: Sequence[Tensors]) -> MethodConfig:
+        return same_config(self.name, configs)
+
+    def combine(
+        self, configs: Sequence[TextPromptSettings], tensors: Sequence[Tensors], weights: Tensors
+    ) -> dict[str, Tensor]:
+        return combine_parameters(self, tensors, weights)
+
+    def peft(self, config: TextPromptSettings) -> None:
+        return None
+
+
+def put_words(
+    insertion: Insertion, tower: str, embedding: str, vectors: Callable[[], Tensor], length: int, name_at: Placement
+) -> None:
+    """Let vectors (M, D), or (B, M, D), join the B texts that a text tower reads."""
+    reader = insertion.find(tower)
+    before_name = {"end": length, "middle": length // 2, "front": 0}[name_at]
+    slots: list[Tensor] = []
+
+    def make_room(arguments: Arguments) -> None:
+        ids = arguments["input_ids"]
+        ends = _ends(reader, arguments)
+        source, slot = _layout(_cut(reader, ids, ends, length), ends, before_name, length)
+        slots[:] = [slot]
+        arguments["input_ids"] = ids.gather(1, source)
+        if arguments.get("attention_mask") is not None:
+            arguments["attention_mask"] = arguments["attention_mask"].gather(1, source)
+        if arguments.get("pooled_mask") is not None:  # where a text is the mean of its words, of those alone
+            arguments["pooled_mask"] = arguments["pooled_mask"].gather(1, source).masked_fill(slot >= 0, 0)
+
+    def fill(ids: Tensor, embedded: Tensor) -> Tensor:
+        slot, own = slots.pop(), vectors().to(embedded.dtype)
+        if own.ndim == 3 and own.shape[0] != len(slot):
+            raise InputError(f"a text prompt for {own.shape[0]} classes was given {len(slot)} answers")
+        rows = own.expand(len(slot), -1, -1) if own.ndim == 2 else own
+        placed = rows.gather(1, slot.clamp(min=0)[..., None].expand(-1, -1, rows.shape[-1]))
+        return torch.where(slot[..., None] >= 0, placed, embedded)
+
+    insertion.before(reader, make_room)
+    insertion.after(insertion.find(embedding), fill)
+
+
+def _layout(ids: Tensor, ends: Tensor, before_name: int, length: int) -> tuple[Tensor, Tensor]:
+    """Return for each place of the longer texts (B, T + M) which token it takes, and which vector or −1.
+
+    Vectors after [SOS] come first; the others stand before the full stop, the last token before [EOS].
+    """
+    places = torch.arange(ids.shape[1] + length, device=ids.device)[None]
+    stop = (ends - 1)[:, None] + before_name
+    first = (places >= 1) & (places < 1 + before_name)
+    second = (places >= stop) & (places < stop + length - before_name)
+    slot = torch.where(first, places - 1, torch.where(second, places - stop + before_name, -1))
+    passed = torch.where(places >= 1 + before_name, before_name, 0)
+    passed = passed + torch.where(places >= stop + length - before_name, length - before_name, 0)
+    source = torch.where(slot >= 0, torch.zeros_like(slot), places - passed)  # [SOS] stands in for vectors
+    return source, slot
+
+
+def _ends(tower: nn.Module, arguments: Arguments) -> Tensor:
+    """Return where [EOS] stands in each text (B,): by its id, or last where a tower names no id."""
+    ids: Tensor = arguments["input_ids"]
+    named = getattr(_config(tower), "eos_token_id", None)
+    if named is None:
+        mask: Tensor = arguments["attention_mask"]
+        return mask.sum(1) - 1
+    eos = int(named)
+    if eos == 2:  # CLIP's first configurations say 2 and mean the largest id
+        return ids.argmax(-1)
+    return ids.eq(eos).int().argmax(-1)
+
+
+def _config(tower: nn.Module) -> Any:
+    return tower.config
+
+
+def _cut(tower: nn.Module, ids: Tensor, ends: Tensor, length: int) -> Tensor:
+    """Cut padding that the vectors leave no room for; raise `InputError` if a text itself does not fit."""
+    most = int(_config(tower).max_position_embeddings)
+    if ids.shape[1] + length <= most:
+        return ids
+    if int(ends.max()) + 1 + length > most:
+        raise InputError(
+            f"an answer of {int(ends.max()) + 1} tokens and {length} vectors do not fit in the text tower's {most} "
+            "places; shorten the prompt or the answer"
+        )
+    return ids[:, : most - length]
+
+
+def embedding_of(insertion: Insertion, name: str) -> nn.Embedding:
+    """Return the module that looks words up; raise `InputError` if it is something else."""
+    found = insertion.find(name)
+    if not isinstance(found, nn.Embedding):
+        raise InputError(f"{name!r} is a {type(found).__name__}; expected the embedding of tokens")
+    return found
+
+
+TEXT_PROMPT = TextPrompt()

@@ -1,0 +1,78 @@
+"""Visual prompts (VPT, arXiv 2203.12119): learned vectors after the class token of a vision transformer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pitune.backbones import Backbone
+from pitune.experts.insertion import Insertion, site_before
+from pitune.experts.kind import Attachment, MethodConfig, Tensors, combine_parameters, same_config
+from pitune.experts.kinds.prompt import put_prompts
+
+
+class VisualPromptSettings(MethodConfig):
+    """Layers are the names of all layers of the vision tower, in order. Vectors carry no positions."""
+
+    length: int = Field(default=16, ge=1, description="vectors at every layer, or at the first alone")
+    deep: bool = Field(default=True, description="new vectors before every layer, in place of the last ones")
+    position: int = Field(default=1, ge=0, description="tokens before the vectors: 1 is the class token")
+    patch: int = Field(default=16, ge=1, description="side of an image patch in pixels; it scales the starting values")
+    layers: tuple[str, ...] = Field(min_length=1)
+
+
+class VisualPrompt:
+    """Vectors (length, width) among the patches."""
+
+    name = "visual_prompt"
+    linear = False
+    config = VisualPromptSettings
+
+    def default(self, backbone: Backbone) -> dict[str, Any]:
+        return {"layers": backbone.attachment(self.name), "patch": patch_of(backbone.module)}
+
+    def attach(self, backbone: Backbone, config: VisualPromptSettings) -> Attachment:
+        with Insertion(backbone.module) as insertion:
+            put_prompts(insertion, config.layers, self.name, config.length, config.position, config.deep)
+            return insertion.finish()
+
+    def initial(
+        self, tensor: str, shape: torch.Size, generator: torch.Generator, config: VisualPromptSettings
+    ) -> Tensor:
+        return visual_start(shape, config.patch, generator)
+
+    def site(self, tensor: str) -> str:
+        return site_before(tensor, self.name)
+
+    def combined(self, configs: Sequence[VisualPromptSettings], tensors: Sequence[Tensors]) -> MethodConfig:
+        return same_config(self.name, configs)
+
+    def combine(
+        self, configs: Sequence[VisualPromptSettings], tensors: Sequence[Tensors], weights: Tensors
+    ) -> dict[str, Tensor]:
+        return combine_parameters(self, tensors, weights)
+
+    def peft(self, config: VisualPromptSettings) -> None:
+        return None
+
+
+def visual_start(shape: torch.Size, patch: int, generator: torch.Generator) -> Tensor:
+    """Return vectors (…, d) of U(±√(6 / (3p² + d))), as a patch embedding would start."""
+    bound = math.sqrt(6.0 / (3 * patch**2 + shape[-1]))
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def patch_of(module: nn.Module) -> int:
+    """Return the side in pixels of the patches that a model's first convolution cuts; 16 where it has none."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            return int(layer.kernel_size[0])
+    return 16
+
+
+VISUAL_PROMPT = VisualPrompt()

@@ -1,0 +1,41 @@
+"""Experts that train together with their mixing weights: one forward pass whatever their number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pitune.experts import Method, Tensors
+from pitune.interpolation.weights import MixingWeights
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Factors on the learning rate; 0 freezes."""
+
+    own: float = 1.0
+    neighbours: float = 1.0
+    weights: float = 1.0
+
+
+class MixtureLearner:
+    """`φ̄ = Σ_j α_j φ_j`, trained in α and the φ_j at once (π-Tuning, step 3). The target's own expert is first."""
+
+    def __init__(
+        self, method: Method, configs: Sequence[Any], experts: Sequence[Tensors], weights: MixingWeights, rates: Rates
+    ) -> None:
+        self._method, self._configs, self.weights, self._rates = method, configs, weights, rates
+        self.experts = [{name: value.clone() for name, value in one.items()} for one in experts]
+        self._leaves = [(value, rates.own) for value in self.experts[0].values()]
+        self._leaves += [(value, rates.neighbours) for one in self.experts[1:] for value in one.values()]
+        self._leaves += [(value, rates.weights) for value in weights.alpha.values()]
+        self._leaves = [(value, rate) for value, rate in self._leaves if rate > 0]
+
+    def parameters(self) -> list[tuple[Tensor, float]]:
+        return self._leaves
+
+    def tensors(self) -> Tensors:
+        return self._method.combine(self._configs, self.experts, self.weights.by_site())

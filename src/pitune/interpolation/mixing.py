@@ -1,0 +1,72 @@
+"""Mix finished experts to one of the ordinary kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from pitune.errors import InputError
+from pitune.experts import Card, Expert, Parent, digest, get_method, read_config
+from pitune.experts.kinds.lora import LoraSettings, truncate
+
+
+def check_mixable(experts: Sequence[Expert]) -> None:
+    """Raise `InputError` unless all experts are of one kind and of one backbone."""
+    if not experts:
+        raise InputError("nothing to mix; expected one expert or more")
+    first = experts[0]
+    for other in experts[1:]:
+        if other.method != first.method:
+            raise InputError(
+                f"cannot mix {first.name!r} ({first.method}) with {other.name!r} ({other.method}); "
+                "expected one kind of expert"
+            )
+        if other.card.backbone != first.card.backbone:
+            raise InputError(f"cannot mix {first.name!r} with {other.name!r}: they belong to different backbones")
+
+
+def sites_of(experts: Sequence[Expert]) -> list[str]:
+    """Return the sites of all experts, in order."""
+    method = get_method(experts[0].method)
+    return list(dict.fromkeys(method.site(name) for expert in experts for name in expert.tensors))
+
+
+def mix(
+    experts: Sequence[Expert],
+    weights: Sequence[float] | Mapping[str, Sequence[float]],
+    rank: int | None = None,
+    name: str = "mix",
+) -> Expert:
+    """Return `φ̄ = Σ_j w_j φ_j` as one expert; for LoRA `ΔW = Σ_j w_j s_j B_j A_j`, exactly, ranks side by side.
+
+    `weights` holds one number an expert, or such a list by site. `rank` asks for the best LoRA of that rank
+    instead; what it loses is in the card as `truncation_error`, relative to ΔW (Frobenius). Raise
+    `InputError` if the experts differ in kind or backbone, or the weights in number.
+    """
+    check_mixable(experts)
+    method = get_method(experts[0].method)
+    sites = sites_of(experts)
+    by_site = {site: list(weights[site] if isinstance(weights, Mapping) else weights) for site in sites}
+    for site, values in by_site.items():
+        if len(values) != len(experts):
+            raise InputError(f"{len(experts)} experts need as many weights; found {len(values)} at {site!r}")
+    configs = [read_config(method, expert.config, f"expert {expert.name!r}") for expert in experts]
+    tensors = [expert.tensors for expert in experts]
+    numbers = {site: torch.tensor(values, dtype=torch.float32) for site, values in by_site.items()}
+    config = method.combined(configs, tensors)
+    mixed: Mapping[str, Tensor] = method.combine(configs, tensors, numbers)
+    error: dict[str, float] = {}
+    if rank is not None:
+        if not isinstance(config, LoraSettings):
+            raise InputError(f"a rank was asked for, but {method.name!r} experts have none; leave it out")
+        config, mixed, lost = truncate(config, mixed, rank)
+        error = {"rank": rank, "truncation_error": lost}
+    first = experts[0].card
+    parents = tuple(
+        Parent(name=expert.name, digest=digest(expert), weights={site: float(numbers[site][j]) for site in sites})
+        for j, expert in enumerate(experts)
+    )
+    card = Card(name=name, backbone=first.backbone, base_model=first.base_model, parents=parents, hyperparameters=error)
+    return Expert(method.name, config.model_dump(mode="json"), mixed, card)

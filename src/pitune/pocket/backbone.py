@@ -1,0 +1,220 @@
+"""Pocket: the backbone whose weights come out of packages; one trunk for images, text and both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
+from pitune.backbones.cache import FeatureCache, Features
+from pitune.errors import InputError
+from pitune.files import home, sha256_bytes
+from pitune.pocket import weights as weights
+from pitune.pocket.model import IMAGE_SIZE, TOKENS, PocketModel, image_features
+from pitune.pocket.stem import CLASSES, WIDTH, Stem
+from pitune.tasks import Example, Task, image_hash, open_image
+
+_MAX_TOKENS = 128
+_STEM_CHUNK = 32
+_VECTORS = 20_000  # inputs' vectors to keep in memory, 30 MB
+_ANSWERS = 1 << 15
+_FEATURES = TOKENS * WIDTH + CLASSES
+
+
+class Pocket:
+    """A frozen vision stem in front of a frozen sentence encoder; answers are matched by cosine."""
+
+    name = "pocket"
+    vectorises = True
+
+    def __init__(
+        self, model: PocketModel, stem: Stem, tokenizer: PreTrainedTokenizerFast, fingerprint: str, cache: FeatureCache
+    ) -> None:
+        self.model = model.requires_grad_(False).eval()
+        self.module = model.trunk
+        self.fingerprint = fingerprint
+        self.width = int(model.trunk.config.hidden_size)
+        self._stem = stem
+        self._tokenizer = tokenizer
+        self._cache = cache
+        self._own = _contents(model.trunk)
+        self._vectors: dict[tuple[str | None, str | None], Tensor] = {}
+        self._encoded = lru_cache(maxsize=64)(self._encode_answers)
+        self._answer = lru_cache(maxsize=_ANSWERS)(self._encode_answer)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.projection.residual.device
+
+    def attachment(self, method: str) -> tuple[str, ...]:
+        places = _places(self.module)
+        if method not in places:
+            expected = ", ".join(name for name in places if name != "ia3_feedforward")
+            raise InputError(f"pocket has no place for experts of kind {method!r}; expected one of: {expected}")
+        return places[method]
+
+    def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
+        kinds = {(example.image is not None, example.text is not None) for example in examples}
+        if len(kinds) != 1 or kinds == {(False, False)}:
+            raise InputError(
+                f"task {task.name!r} mixes kinds of input; expected an image, a text, or both in every example"
+            )
+        answers = batch_answers(examples, task, self.device)
+        read = self._read_answers(tuple(task.answer_text(answer) for answer in answers.texts))
+        ids = tuple(example.id for example in examples)
+        if self.model.answers.carries_expert() and _contents(self.module) == self._own:
+            inputs = {"vectors": torch.stack([self._input_vector(example, task) for example in examples])}
+        else:
+            inputs = self._read_inputs(examples, task)
+        return Batch(ids, inputs, read, answers.target, answers.allowed, answers.relevant)
+
+    def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        vectors, allowed = self._answers_of(batch, candidates)
+        return masked_log_softmax(self.model(batch.inputs, vectors), allowed)
+
+    def losses(self, batch: Batch) -> Tensor:
+        return target_losses(self.scores(batch), batch.target, batch.relevant)
+
+    def generate(self, batch: Batch) -> list[str]:
+        raise InputError("pocket matches answers and cannot write text; give the task candidate answers")
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return the vectors (B, D) that inputs are matched by."""
+        return self.model.encode(batch.inputs)
+
+    def match(self, features: Tensor, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        """Return what `scores` does, of features (B, D) that are there already."""
+        vectors, allowed = self._answers_of(batch, candidates)
+        return masked_log_softmax(self.model.projection.log_scale.exp() * features @ vectors.T, allowed)
+
+    def _answers_of(self, batch: Batch, candidates: Sequence[str] | None) -> tuple[Tensor, Tensor | None]:
+        """Return the vectors (C, D) that inputs are matched against, and which of them each may choose (B, C)."""
+        read, allowed = batch.answers, batch.allowed
+        if candidates is not None:
+            read, allowed = self._read_answers(tuple(candidates)), None
+        return (read if read.is_floating_point() else self.model.encode_answers(read[:, 0], read[:, 1])), allowed
+
+    def _read_inputs(self, examples: Sequence[Example], task: Task) -> dict[str, Tensor]:
+        inputs: dict[str, Tensor] = {}
+        if examples[0].image is not None:
+            features = torch.from_numpy(self._image_features(examples)).to(self.device).float()
+            inputs["image_tokens"] = features[:, : TOKENS * WIDTH].reshape(-1, TOKENS, WIDTH)
+            inputs["image_logits"] = features[:, TOKENS * WIDTH :]
+        if examples[0].text is not None:
+            inputs |= self._tokens([task.input_text(example) or "" for example in examples])
+        return inputs
+
+    @torch.no_grad()
+    def _input_vector(self, example: Example, task: Task) -> Tensor:
+        """Return an input's vector (D,), kept in memory: where an expert sits at the answers alone it never changes.
+
+        Each is encoded by itself, so that it is the same to the bit whatever else is in its batch.
+        """
+        image = None if example.image is None else image_hash(example)
+        key = (image, task.input_text(example))
+        if key not in self._vectors:
+            if len(self._vectors) >= _VECTORS:
+                self._vectors.clear()
+            self._vectors[key] = self.model.encode(self._read_inputs([example], task))[0]
+        return self._vectors[key]
+
+    def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        encoded = self._tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=_MAX_TOKENS,
+            return_tensors="pt",
+            return_token_type_ids=False,
+        )
+        return {name: value.to(self.device) for name, value in encoded.items()}
+
+    def _read_answers(self, texts: tuple[str, ...]) -> Tensor:
+        """Return answers' vectors (C, D), or where an expert joins their words, token ids and mask (C, 2, T)."""
+        return self._answer_tokens(texts) if self.model.answers.carries_expert() else self._encoded(texts)
+
+    def _answer_tokens(self, texts: tuple[str, ...]) -> Tensor:
+        tokens = self._tokens(texts)
+        return torch.stack([tokens["input_ids"], tokens["attention_mask"]], 1)
+
+    def _encode_answers(self, texts: tuple[str, ...]) -> Tensor:
+        return torch.stack([self._answer(text) for text in texts])
+
+    @torch.no_grad()
+    def _encode_answer(self, text: str) -> Tensor:
+        """Encode one text by itself: captions return among ever other candidates, and stay the same to the bit."""
+        return self.model.encode_answers(*self._answer_tokens((text,)).unbind(1))[0]
+
+    def _image_features(self, examples: Sequence[Example]) -> Features:
+        return self._cache.get(
+            [image_hash(example) for example in examples], lambda missing: self._see(examples, missing)
+        )
+
+    @torch.no_grad()
+    def _see(self, examples: Sequence[Example], missing: list[int]) -> Features:
+        made = []
+        for start in range(0, len(missing), _STEM_CHUNK):
+            pixels = torch.stack([_pixels(open_image(examples[i])) for i in missing[start : start + _STEM_CHUNK]])
+            seen = image_features(self._stem, pixels.to(self.device))
+            made.append(torch.cat([seen.tokens.flatten(1), seen.logits], 1).half().cpu().numpy())
+        return np.concatenate(made)
+
+
+def _contents(trunk: nn.Module) -> tuple[frozenset[int], int]:
+    """Return what tells a trunk with an expert among its inputs from one without: its parameters, and its hooks."""
+    parts = [part for name, part in trunk.named_modules() if not name.startswith("answers")]
+    hooks = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in parts)
+    own = frozenset(id(value) for name, value in trunk.named_parameters() if not name.startswith("answers"))
+    return own, hooks
+
+
+def _places(trunk: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return where each kind of expert attaches in the trunk."""
+    layers = [f"encoder.layer.{i}" for i in range(len(list(trunk.get_submodule("encoder.layer").children())))]
+    named = list(trunk.named_modules())
+    attention = ("self.query", "self.key", "self.value", "output.dense")
+    below = tuple(f"{layer}.output.dense" for layer in layers)
+    words = ("answers", "answers.words")
+    return {
+        "lora": tuple(f"{layer}.attention.{part}" for layer in layers for part in attention),
+        "adapter": tuple(f"{layer}.{part}.dense" for layer in layers for part in ("attention.output", "output")),
+        "bitfit": tuple(name for name, module in named if isinstance(module, nn.Linear | nn.LayerNorm)),
+        "layernorm": tuple(name for name, module in named if isinstance(module, nn.LayerNorm)),
+        "ia3": (*(f"{layer}.attention.self.{part}" for layer in layers for part in ("key", "value")), *below),
+        "ia3_feedforward": below,
+        "prefix": tuple(f"{layer}.attention.self" for layer in layers),
+        "prompt": tuple(layers),
+        "deep_prompt": tuple(layers),
+        "text_prompt": words,
+        "visual_prompt": tuple(layers),
+        "unified_prompt": (*words, *layers),
+    }
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    """Turn an image into pixels (3, 160, 160), padded to a white square so that its shape is kept."""
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    resized = square.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
+    return (torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() - 127) / 128
+
+
+def load_pocket(device: torch.device) -> Pocket:
+    """Load the pocket backbone, fetching its weights on first use (100 MB)."""
+    trunk, tokenizer = weights.trunk_and_tokenizer()
+    model = weights.build(trunk, weights.alignment()).to(device)
+    stem = weights.stem().to(device)
+    return Pocket(model, stem, tokenizer, weights.fingerprint(), stem_cache())
+
+
+def stem_cache() -> FeatureCache:
+    """Open the cache of what the stem made of images, keyed by its weights and how images are prepared."""
+    key = sha256_bytes(f"{weights.ARCHIVES['efficientnet-lite0'].sha256} {IMAGE_SIZE} {TOKENS}".encode())[:16]
+    return FeatureCache(home() / "features" / f"stem-{key}.sqlite", (_FEATURES,))

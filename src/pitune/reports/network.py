@@ -1,0 +1,122 @@
+"""The task graph as a drawing: tasks as nodes, each joined to its nearest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from pitune.reports.layout import Array, edges_of, nearest, place, scaled
+from pitune.reports.markup import tag
+from pitune.reports.numbers import fixed
+from pitune.reports.text import columns, short_labels
+
+RADIUS = 10.0
+# Of a label: a character's width, the line's height, the room around it. There is room for the larger type that
+# page.css sets on a phone, where the whole drawing shrinks.
+_CHARACTER, _LINE, _ROOM = 9.0, 20.0, 6.0
+_SIDE, _NODES = 520.0, 14  # a canvas this wide holds this many nodes
+_SHAPES = ("circle", "square", "diamond", "triangle", "hexagon")
+
+
+@dataclass(frozen=True)
+class Network:
+    """Names (N), their similarity (N, N), and what is known of each: its kind of task, its score, being a target."""
+
+    names: tuple[str, ...]
+    similarity: Array
+    kinds: tuple[str, ...]
+    scores: tuple[str, ...]
+    targets: frozenset[int] = frozenset()
+    k: int = 2
+
+    @property
+    def neighbours(self) -> list[list[int]]:
+        """Each node's k nearest, best first."""
+        return nearest(self.similarity, self.k)
+
+    @property
+    def styles(self) -> dict[str, int]:
+        """Which colour and shape stands for each kind, by its rank in the alphabet."""
+        return {kind: i % len(_SHAPES) for i, kind in enumerate(sorted(set(self.kinds)))}
+
+
+def describe(network: Network, i: int) -> str:
+    """Return one line on a node: its name, kind, score and nearest."""
+    near = ", ".join(f"{network.names[j]} {fixed(network.similarity[i, j], 3)}" for j in network.neighbours[i])
+    known = ", ".join(part for part in (network.kinds[i], network.scores[i]) if part)
+    return f"{network.names[i]}{f' ({known})' if known else ''}. Nearest: {near}"
+
+
+def draw_network(network: Network, alone: bool = False) -> Markup:
+    """Return the graph as an SVG element; `alone` makes the nodes' tooltips part of it, for use without a page."""
+    count = len(network.names)
+    labels = short_labels(network.names, 18)
+    boxes = np.array([(columns(text) * _CHARACTER + _ROOM, 2 * RADIUS + _LINE + _ROOM) for text in labels])
+    boxes[:, 0] = np.maximum(boxes[:, 0], 2 * RADIUS + _ROOM)
+    side = _SIDE * math.sqrt(max(1.0, count / _NODES))
+    width, height = side, side * (0.5 if count < 5 else 0.9)
+    edges = edges_of(network.neighbours)
+    centres = place(network.similarity, edges, boxes, (width, height))
+    centres[:, 1] -= _LINE / 2  # a box is a node and the label below it; from here on only the node counts
+    nodes = [_node(network, i, labels[i], centres[i], alone) for i in range(count)]
+    return tag(
+        "svg",
+        tag("g", *_edges(network, edges, centres), class_="edges"),
+        *nodes,
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        class_="network",
+        role="img" if alone else "group",
+        aria_label=f"Task graph: {count} tasks, each joined to its {network.k} most similar",
+    )
+
+
+def _edges(network: Network, edges: Sequence[tuple[int, int]], centres: Array) -> list[Markup]:
+    strength = scaled(network.similarity)
+    drawn = []
+    for i, j in sorted(edges, key=lambda edge: strength[edge]):
+        (x1, y1), (x2, y2) = centres[i].tolist(), centres[j].tolist()
+        thickness = 1.0 + 6.0 * float(strength[i, j])
+        drawn.append(tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke_width=thickness, data_a=i, data_b=j))
+    return drawn
+
+
+def _node(network: Network, i: int, label: str, centre: Array, alone: bool) -> Markup:
+    x, y = (round(value, 2) for value in centre.tolist())
+    style = network.styles[network.kinds[i]]
+    ring = [shape(style, RADIUS + 4.0, class_="ring")] if i in network.targets else []
+    mark = shape(style, RADIUS, class_=f"kind-{style}")
+    text = tag("text", label, y=RADIUS + 16.0)
+    place_at = f"translate({x} {y})"
+    if alone:
+        return tag("g", tag("title", describe(network, i)), *ring, mark, text, class_="node", transform=place_at)
+    return tag(
+        "g",
+        *ring,
+        mark,
+        text,
+        class_="node",
+        transform=place_at,
+        data_node=i,
+        tabindex=0,
+        role="button",
+        aria_controls=f"task-{i}",
+        aria_label=describe(network, i),
+    )
+
+
+def shape(style: int, radius: float, class_: str) -> Markup:
+    """Return the mark of a kind of task; shapes differ as well as colours, for who cannot tell these apart."""
+    name = _SHAPES[style]
+    if name == "circle":
+        return tag("circle", r=radius, class_=class_)
+    if name == "square":
+        half = 0.88 * radius
+        return tag("rect", x=-half, y=-half, width=2 * half, height=2 * half, rx=2, class_=class_)
+    corners, turn, size = {"diamond": (4, 0.0, 1.2), "triangle": (3, -90.0, 1.25), "hexagon": (6, 0.0, 1.08)}[name]
+    angles = [math.radians(turn + 360.0 * corner / corners) for corner in range(corners)]
+    points = " ".join(f"{size * radius * math.cos(a):.1f},{size * radius * math.sin(a):.1f}" for a in angles)
+    return tag("polygon", points=points.replace("-0.0", "0.0"), class_=class_)

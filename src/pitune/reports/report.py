@@ -1,0 +1,109 @@
+"""The report of a run, the page of a task graph, and its figure: each one file that needs no network."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from pitune.errors import InputError
+from pitune.files import write_atomic
+from pitune.reports.gains import gain_charts, seed_charts, verdict
+from pitune.reports.graph_section import describe_graph
+from pitune.reports.markup import tag
+from pitune.reports.network import Network, draw_network
+from pitune.reports.numbers import unit_of
+from pitune.reports.page import render, resource
+from pitune.reports.results import Environment, Graph, Results, Score, read_results
+from pitune.reports.table import build_table
+from pitune.reports.text import natural_key
+from pitune.reports.weights import describe_mix
+
+if TYPE_CHECKING:
+    from pitune.prediction import TaskGraph
+
+
+def write_report(results: Mapping[str, Any], path: Path) -> None:
+    """Write the whole of a run's `results.json` as one HTML file; equal results give equal bytes.
+
+    Raises `InputError` naming the field, and writes nothing, if results are not of schema 1.
+    """
+    found = read_results(results)
+    page = render(
+        "report.html",
+        environment=found.environment,
+        setting=_setting(found.environment),
+        verdict=verdict(found.gains),
+        gains=gain_charts(found.gains, found.rows),
+        graph=describe_graph(_network(found.graph, found)),
+        mixes=[describe_mix(task, found.targets[task]) for task in sorted(found.targets, key=natural_key)],
+        table=build_table(found.rows),
+        seeds=seed_charts(found.rows),
+        install=_install(found.environment),
+        command=found.command,
+    )
+    write_atomic(path, page)
+
+
+def write_graph(graph: TaskGraph, path: Path, kinds: Mapping[str, str] | None = None, k: int = 2) -> None:
+    """Write a task graph and its matrix as one HTML file.
+
+    `kinds` names each task's kind, such as image or text, which gives its node's colour and shape; each node is
+    joined to its `k` nearest. Raises `InputError` for similarities that are not finite or not square.
+    """
+    write_atomic(path, render("graph.html", graph=describe_graph(_plain_network(graph, kinds, k))))
+
+
+def save_graph_svg(graph: TaskGraph, path: Path, kinds: Mapping[str, str] | None = None, k: int = 2) -> None:
+    """Write a task graph as a still SVG for a document; it follows the reader's light or dark scheme."""
+    drawing = draw_network(_plain_network(graph, kinds, k), alone=True)
+    inside = tag("style", Markup(resource("palette.css"))) + tag("rect", width="100%", height="100%", class_="back")
+    head, body = str(drawing).split(">", 1)
+    write_atomic(path, f'{head} xmlns="http://www.w3.org/2000/svg">{inside}{body}\n'.encode())
+
+
+def _plain_network(graph: TaskGraph, kinds: Mapping[str, str] | None, k: int) -> Network:
+    if k < 1:
+        raise InputError(f"k is {k}; expected 1 or more neighbours")
+    count, shape = len(graph.names), graph.similarity.shape
+    if count < 2 or shape != (count, count) or not np.isfinite(graph.similarity).all():
+        raise InputError(f"task graph: found {count} names and similarities of shape {shape}; expected at least 2 "
+                         "names, and a finite similarity for every two of them")  # fmt: skip
+    known = tuple((kinds or {}).get(name, "") for name in graph.names)
+    return Network(graph.names, np.asarray(graph.similarity, dtype=np.float64), known, ("",) * count, k=k)
+
+
+def _network(graph: Graph, results: Results) -> Network:
+    count = len(graph.names)
+    targets = frozenset(i for i in range(count) if {graph.names[i], graph.tasks[i]} & results.targets.keys())
+    scores = graph.scores or (None,) * count
+    return Network(
+        graph.names,
+        np.array(graph.similarity, dtype=np.float64),
+        graph.kinds or ("",) * count,
+        tuple(_show_score(score) for score in scores),
+        targets,
+    )
+
+
+def _show_score(score: Score | None) -> str:
+    if score is None:
+        return ""
+    unit = unit_of([score.value])
+    return f"{score.metric} {unit.show(score.value)}{unit.name}"
+
+
+def _setting(environment: Environment) -> Sequence[tuple[str, str]]:
+    """Return what the reader sees of the environment, as names and values."""
+    shown = ("pitune", "python", "torch", "transformers", "peft", "threads", "backbone", "fingerprint")
+    return [(name, str(getattr(environment, name))) for name in shown]
+
+
+def _install(environment: Environment) -> str:
+    """Return the command that installs the same versions, quoted for a shell."""
+    pins = [f"{name}=={getattr(environment, name).split('+')[0]}" for name in ("torch", "transformers", "peft")]
+    return f"pip install {shlex.join(pins)} ."

@@ -1,0 +1,117 @@
+"""The table of results: targets down, methods across, mean and interval over seeds, best in bold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from pitune.reports.numbers import Summary, Unit, summarise, unit_of
+from pitune.reports.results import Row
+from pitune.reports.text import natural_key
+
+SINGLE, PI = "single", "pi"
+METHODS = ("zero-shot", "linear probe", SINGLE, "best neighbour", "uniform mix", PI)
+_SHOWN = {SINGLE: "single expert", PI: "π-Tuning"}
+
+
+def show_method(method: str) -> str:
+    """Return a method's name as readers see it."""
+    return _SHOWN.get(method, method)
+
+
+def order_methods(methods: Sequence[str]) -> list[str]:
+    """Return each method once: the known in their order, the others after them by name."""
+    found = set(methods)
+    return [method for method in METHODS if method in found] + sorted(found - set(METHODS), key=natural_key)
+
+
+def show_shots(shots: int | None) -> str:
+    """Return how many labels a class there were."""
+    return "all labels" if shots is None else "1 shot" if shots == 1 else f"{shots} shots"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method on one target, as printed."""
+
+    value: str
+    interval: str
+    best: bool
+    tip: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One target's line of the table; an entry is None where a method was not run."""
+
+    task: str
+    setting: str
+    entries: tuple[Entry | None, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The heads of the columns and the lines below them."""
+
+    methods: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+Key = tuple[str, int | None, str]
+
+
+def by_target(rows: Sequence[Row]) -> dict[Key, list[Row]]:
+    """Return the rows of each (task, shots, metric), sorted by name and then by shots, all labels last."""
+    groups: dict[Key, list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.task, row.shots, row.metric), []).append(row)
+    return dict(sorted(groups.items(), key=lambda item: _place(item[0])))
+
+
+def _place(key: Key) -> tuple[object, ...]:
+    task, shots, metric = key
+    return natural_key(task), shots is None, shots or 0, metric
+
+
+def build_table(rows: Sequence[Row]) -> Table:
+    """Return the table of all rows."""
+    methods = order_methods([row.method for row in rows])
+    lines = tuple(_line(key, group, methods) for key, group in by_target(rows).items())
+    return Table(tuple(show_method(method) for method in methods), lines)
+
+
+def _line(key: Key, rows: Sequence[Row], methods: Sequence[str]) -> Line:
+    task, shots, metric = key
+    unit = unit_of([row.value for row in rows])
+    of = {method: [row for row in rows if row.method == method] for method in methods}
+    summaries = {method: summarise([row.value for row in found]) for method, found in of.items() if found}
+    best = unit.show(max(summary.mean for summary in summaries.values()))
+    seeds = max(summary.count for summary in summaries.values())
+    count = f"n = {_range([row.n for row in rows])}".replace(" ", "\N{NO-BREAK SPACE}")
+    setting = f"{show_shots(shots)}, {metric}, {_count(seeds, 'seed')}, {count}"
+    entries = tuple(
+        _entry(method, of[method], summaries[method], unit, seeds, best) if method in summaries else None
+        for method in methods
+    )
+    return Line(task, setting, entries)
+
+
+def _entry(method: str, rows: Sequence[Row], summary: Summary, unit: Unit, seeds: int, best: str) -> Entry:
+    value = unit.show(summary.mean)
+    interval = "" if summary.half_width is None else f"±{unit.show(summary.half_width)}"
+    if summary.count != seeds:
+        interval = f"{interval} ({_count(summary.count, 'seed')})".strip()
+    known = [f"{show_method(method)}: {value} {interval}".strip()]
+    known.append(", ".join(f"seed {row.seed}: {unit.show(row.value)}" for row in sorted(rows, key=lambda r: r.seed)))
+    known.append(f"{fmean(row.seconds for row in rows):.1f} s on average")
+    return Entry(value, interval, value == best, "\n".join(known))
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low}–{high}"

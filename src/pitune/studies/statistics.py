@@ -1,0 +1,114 @@
+"""Gains over seeds, with the interval that the field accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from pitune.studies.rows import Row
+
+HALF_A_POINT = 0.005
+_RESAMPLES = 10_000
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval (percentile, 10,000 resamples, seeded) of a mean; one value is its own."""
+    if len(values) < 2 or len(set(values)) == 1:
+        return float(np.mean(values)), float(np.mean(values))
+    found = stats.bootstrap(
+        (np.asarray(values),), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=np.random.default_rng(0)
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def paired_gains(rows: Iterable[Row], method: str, baseline: str) -> list[dict[str, Any]]:
+    """Return, by task, the mean gain of a method over a baseline on the same seeds, with its interval."""
+    by_key = {row.key: row.value for row in rows}
+    tasks = dict.fromkeys((task, shots) for task, name, shots, _ in by_key if name == method)
+    gains = []
+    for task, shots in tasks:
+        seeds = [seed for t, name, s, seed in by_key if (t, name, s) == (task, method, shots)]
+        differences = [
+            by_key[task, method, shots, seed] - by_key[task, baseline, shots, seed]
+            for seed in sorted(seeds)
+            if (task, baseline, shots, seed) in by_key
+        ]
+        if differences:
+            low, high = interval(differences)
+            mean = float(np.mean(differences))
+            found = {"task": task, "shots": shots, "baseline": baseline, "mean": mean, "low": low, "high": high}
+            gains.append({**found, "seeds": len(differences)})
+    return gains
+
+
+def method_means(rows: Iterable[Row], methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Return, by method and shots, the mean over tasks of each task's mean over seeds, and how many tasks there are."""
+    values: dict[tuple[str, int | None], dict[str, list[float]]] = {}
+    for row in rows:
+        values.setdefault((row.method, row.shots), {}).setdefault(row.task, []).append(row.value)
+    shots = dict.fromkeys(few for _, few in values)
+    return [
+        {
+            "method": name,
+            "shots": few,
+            "mean": _mean_of_means(values[name, few].values()),
+            "tasks": len(values[name, few]),
+        }
+        for few in shots
+        for name in methods
+        if (name, few) in values
+    ]
+
+
+def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[dict[str, Any]]:
+    """Return, by shots, the gain of a method over a baseline as a mean over tasks, paired by task and seed.
+
+    The 95 % interval is a bootstrap stratified by task: seeds are drawn anew within each (Agarwal et al., NeurIPS
+    2021), 10,000 times; it says how the result varies with the labels drawn, not with the choice of tasks, and there
+    is none of a single seed. `over_tasks` is the interval of other tasks: a bootstrap of the tasks' mean gains.
+    A task is a win or a loss where its mean gain is beyond half a point, else a tie.
+    """
+    by_key = {row.key: row.value for row in rows}
+    differences: dict[int | None, dict[str, list[float]]] = {}
+    for (task, name, shots, seed), value in by_key.items():
+        other = by_key.get((task, baseline, shots, seed))
+        if name == method and other is not None:
+            differences.setdefault(shots, {}).setdefault(task, []).append(value - other)
+    found = []
+    for shots, by_task in differences.items():
+        low, high = _stratified(list(by_task.values()))
+        means = {task: float(np.mean(values)) for task, values in by_task.items()}
+        found.append(
+            {
+                "shots": shots,
+                "baseline": baseline,
+                "mean": _mean_of_means(by_task.values()),
+                "low": low,
+                "high": high,
+                "over_tasks": list(interval(list(means.values()))),
+                "tasks": means,
+                "seeds": min(map(len, by_task.values())),
+                "wins": sum(value > HALF_A_POINT for value in means.values()),
+                "losses": sum(value < -HALF_A_POINT for value in means.values()),
+            }
+        )
+    return found
+
+
+def _mean_of_means(strata: Iterable[Sequence[float]]) -> float:
+    return float(np.mean([np.mean(values) for values in strata]))
+
+
+def _stratified(strata: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:
+    """Return the 95 % bootstrap interval of the mean of the strata's means; None where no stratum has two values."""
+    if max(map(len, strata)) < 2:
+        return None, None
+    draw = np.random.default_rng(0)
+    means = np.zeros(_RESAMPLES)
+    for values in strata:
+        means += draw.choice(np.asarray(values), (_RESAMPLES, len(values))).mean(1) / len(strata)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)

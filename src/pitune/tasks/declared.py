@@ -1,0 +1,44 @@
+"""The tasks of the papers, declared in YAML files of the package; they run as soon as the reader has the data."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pitune.errors import InputError
+from pitune.files import home
+from pitune.tasks.formats.declaration import Declaration, read_declaration
+
+FOLDER = Path(__file__).parent / "declared"
+
+
+@lru_cache(maxsize=1)
+def declared_files() -> dict[str, Path]:
+    """Return the declarations' files by task name, such as `elevater/dtd`."""
+    return {str(file.relative_to(FOLDER).with_suffix("")): file for file in sorted(FOLDER.glob("*/*.yaml"))}
+
+
+def declared_names() -> tuple[str, ...]:
+    """Return the names of the declared tasks."""
+    return tuple(declared_files())
+
+
+def declaration(name: str) -> Declaration:
+    """Return what is declared of a task."""
+    return read_declaration(declared_files()[name]).model_copy(update={"name": name})
+
+
+def data_folder(name: str) -> Path:
+    """Return where a declared task's data is looked for."""
+    return home() / "data" / name
+
+
+def declared_source(name: str) -> tuple[Declaration, Path]:
+    """Return the declaration with the reader's data as its source; raise `InputError` saying where that belongs."""
+    declared, folder = declaration(name), data_folder(name)
+    if not folder.exists():
+        raise InputError(
+            f"task {name!r}: has no data yet; expected {declared.about or 'it'} as {folder} "
+            "(a folder or a link to one; PITUNE_HOME moves it)"
+        )
+    return declared.model_copy(update={"source": declared.source or "."}), folder

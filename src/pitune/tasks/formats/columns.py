@@ -1,0 +1,96 @@
+"""Which column of a table plays which part: as told, or guessed from its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pitune.errors import InputError
+from pitune.tasks.formats.reading import Options
+
+ROLES = ("text", "image", "label", "answer", "candidates", "references", "split")
+_PAIRS = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "context"),
+)
+_GUESSES: Mapping[str, tuple[str, ...]] = {
+    "text": ("text", "sentence", "question", "review", "content", "document", "message", "comment", "tweet", "title"),
+    "image": ("image", "image_path", "img_path", "filepath", "file_name", "filename", "file", "path", "img", "photo"),
+    "label": ("label", "labels", "class", "category", "target", "sentiment", "gold_label", "label_name"),
+    "answer": ("answer", "caption", "output", "response", "summary"),
+    "candidates": ("candidates", "choices", "options"),
+    "references": ("references", "answers", "captions"),
+    "split": ("split", "part", "fold", "subset"),
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that are read; `text` may be several, shown with their names one after the other."""
+
+    target: str
+    is_label: bool
+    text: tuple[str, ...] = ()
+    image: str | None = None
+    candidates: str | None = None
+    references: str | None = None
+    split: str | None = None
+
+
+def find_columns(path: Path, names: Sequence[str], options: Options) -> Columns:
+    """Return the columns by role; raise `InputError` that lists what was found if a role cannot be filled."""
+    _check(path, names, options.columns)
+    lower = {name.lower(): name for name in reversed(names)}
+    found = dict(options.columns)
+    for role, guesses in _GUESSES.items():
+        if role not in found and role != "text":
+            taken = set(found.values())
+            known = [lower[guess] for guess in guesses if guess in lower and lower[guess] not in taken]
+            found |= {role: known[0]} if known else {}
+    if "label" in found and "label" not in options.columns and "answer" in options.columns:
+        del found["label"]
+    text = _text(lower, found)
+    target = found.get("label") or found.get("answer") or found.get("references")
+    if target is None or not (text or "image" in found):
+        hint = "; name them as in --column label=NAME --column text=NAME"
+        raise InputError(
+            f"{path}: found columns {', '.join(names) or 'none'}; expected label, and text or image or both{hint}"
+        )
+    columns = Columns(
+        target, "label" in found, text, *(found.get(role) for role in ("image", "candidates", "references", "split"))
+    )
+    _tell(path, columns, options)
+    return columns
+
+
+def _check(path: Path, names: Sequence[str], given: Mapping[str, str]) -> None:
+    for role, name in given.items():
+        if role not in ROLES:
+            raise InputError(f"--column {role}={name}: no such role; expected one of: {', '.join(ROLES)}")
+        for one in name.split(","):
+            if one not in names:
+                raise InputError(f"{path}: has no column {one!r} for {role}; found {', '.join(names) or 'none'}")
+
+
+def _text(lower: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
+    if "text" in found:
+        return tuple(found["text"].split(","))
+    taken = set(found.values())
+    for pair in _PAIRS:
+        if all(name in lower and lower[name] not in taken for name in pair):
+            return tuple(lower[name] for name in pair)
+    return tuple(lower[name] for name in _GUESSES["text"] if name in lower and lower[name] not in taken)[:1]
+
+
+def _tell(path: Path, columns: Columns, options: Options) -> None:
+    """Say what was guessed, unless the columns have the plain names."""
+    role = "label" if columns.is_label else "answer"
+    used = {"text": ",".join(columns.text), "image": columns.image or "", role: columns.target}
+    guessed = {role: name for role, name in used.items() if name and role not in options.columns and name != role}
+    if guessed:
+        said = ", ".join(f"{role} from column {name!r}" for role, name in guessed.items())
+        options.tell(f"{path}: reading {said}; say otherwise with --column ROLE=NAME")

@@ -1,0 +1,138 @@
+"""From what a format found to a task with fixed parts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from pitune.errors import InputError
+from pitune.files import sha256_bytes
+from pitune.tasks.formats.reading import Found, Reading
+from pitune.tasks.hashing import data_hash
+from pitune.tasks.images import image_hash, open_image
+from pitune.tasks.task import SPLITS, Example, Split, Task
+
+_FEWEST = 3  # one example for every part
+_SEED = "pitune parts 1"
+_MOST_ANSWERS = 1000  # more distinct answers than this are not a list to choose from
+_Keyed = dict[str, Example]
+_Parts = Mapping[Split | None, _Keyed]
+
+
+def build_task(reading: Reading) -> Task:
+    """Return a task; where an example goes depends on its content alone, unless the data says where.
+
+    Exact copies within a part are dropped. Raises `InputError` at the first entry that is no example, an
+    unreadable image, one input in two parts or with two classes, fewer than two classes, or a class with
+    fewer than three distinct examples to divide.
+    """
+    parts = _distinct(reading)
+    told = reading.answers or _answers(parts)
+    choice = reading.answers or (reading.listed and (reading.balanced or len(told) <= _MOST_ANSWERS))
+    answers = told if choice else None
+    if answers is not None and len(answers) < 2:
+        raise InputError(f"{reading.path}: found {len(answers)} class(es), expected two or more to choose from")
+    splits = _divided(reading, parts) if None in parts else _given(parts)
+    return Task(
+        name=reading.name,
+        splits={split: tuple(found) for split, found in splits.items()},
+        answers=answers,
+        metric="exact-match" if answers is None and reading.metric == "accuracy" else reading.metric,
+        provenance=reading.provenance or str(reading.path),
+        balanced=reading.balanced,
+        data_hash=data_hash(splits),
+    )
+
+
+def sound_example(found: Found) -> Example:
+    """Return the example; raise `InputError` if there is none or its image cannot be read."""
+    if found.example is None:
+        raise InputError(found.problem)
+    if found.example.image is not None:
+        try:
+            open_image(found.example)
+        except InputError as error:
+            raise InputError(str(error) if found.where in str(error) else f"{found.where}: {error}") from error
+    return found.example
+
+
+def content_key(example: Example) -> str:
+    """Return a hash of what an example shows, whatever its name and target."""
+    image = "" if example.image is None else image_hash(example)
+    return sha256_bytes(f"{_SEED}\n{image}\n{example.text or ''}".encode())
+
+
+def _distinct(reading: Reading) -> _Parts:
+    """Return the examples by part and content."""
+    parts: dict[Split | None, _Keyed] = defaultdict(dict)
+    first: dict[str, tuple[Split | None, str]] = {}
+    for found in reading.items:
+        example = sound_example(found)
+        key = content_key(example)
+        split, where = first.setdefault(key, (found.split, found.where))
+        if split != found.split:
+            raise InputError(
+                f"{reading.path}: {where} ({split or 'no part'}) and {found.where} ({found.split or 'no part'}) hold "
+                "the same input; remove one, or scores on it will flatter"
+            )
+        same = parts[split].setdefault(key, example)
+        if same is not example and set(same.right) != set(example.right):
+            if reading.balanced:
+                raise InputError(
+                    f"{reading.path}: {where} and {found.where} hold the same input, but one is labelled "
+                    f"{same.target!r} and the other {example.target!r}; correct or remove one"
+                )
+            parts[split][key] = replace(same, references=(*same.right, *example.right))
+    if None in parts and len(parts) > 1:
+        raise InputError(f"{reading.path}: some entries name their part and some do not; expected all or none")
+    return parts
+
+
+def _answers(parts: _Parts) -> tuple[str, ...]:
+    examples = [example for found in parts.values() for example in found.values()]
+    return tuple(sorted({answer for example in examples for answer in (*example.right, *(example.candidates or ()))}))
+
+
+def _divided(reading: Reading, parts: _Parts) -> dict[Split, Sequence[Example]]:
+    """Cut every class, or the whole where classes may be rare, to 1/4 test, 3/20 validation and the rest to train."""
+    splits: dict[Split, list[Example]] = {"train": [], "validation": [], "test": []}
+    for target, found in _by_class(parts[None], reading.balanced).items():
+        if len(found) < _FEWEST:
+            what = f"class {target!r} has" if reading.balanced else "found"
+            raise InputError(
+                f"{reading.path}: {what} {len(found)} distinct example(s), expected at least {_FEWEST} "
+                "(one each for train, validation and test)"
+            )
+        test, validation = max(1, len(found) // 4), max(1, len(found) * 3 // 20)
+        splits["test"] += found[:test]
+        splits["validation"] += found[test : test + validation]
+        splits["train"] += found[test + validation :]
+    return {**splits}
+
+
+def _given(parts: _Parts) -> dict[Split, Sequence[Example]]:
+    """Keep the parts as they are; where there is training data but no validation part, cut 3/20 of it off."""
+    splits: dict[Split, list[Example]] = {split: list(parts.get(split, {}).values()) for split in SPLITS}
+    if splits["train"] and not splits["validation"]:
+        splits["train"] = []
+        for found in _by_class(parts["train"], True).values():
+            validation = max(1, len(found) * 3 // 20) if len(found) > 1 else 0
+            splits["validation"] += found[:validation]
+            splits["train"] += found[validation:]
+    return {split: found for split, found in splits.items() if found}
+
+
+def _by_class(found: _Keyed, balanced: bool) -> dict[str, list[Example]]:
+    """Return the examples of every class in the order of their content's hash."""
+    classes: dict[str, list[Example]] = defaultdict(list)
+    for key in sorted(found):
+        classes[found[key].target if balanced else ""].append(found[key])
+    return dict(sorted(classes.items()))
+
+
+def known_target(answers: Iterable[str], target: str, where: str) -> str:
+    """Return `target`; raise `InputError` if it is not among the answers that the data lists."""
+    if target not in answers:
+        raise InputError(f"{where}: {target!r} is not among the listed classes; correct it or add it to the list")
+    return target

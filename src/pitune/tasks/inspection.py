@@ -1,0 +1,226 @@
+"""What a careful colleague would tell of a data set before anybody trains on it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pitune.errors import InputError
+from pitune.files import sha256_bytes
+from pitune.tasks.formats.labelled import content_key
+from pitune.tasks.formats.reading import Found, Reading
+from pitune.tasks.images import image_bytes, open_image
+from pitune.tasks.task import Example
+
+_USUAL_MODES = ("RGB", "L")
+_NEAR = 3  # bits of 64 that two pictures of one thing may differ in
+_PREVIEW = 3
+_FEW = 3
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found: `problems` keep the data from being used, `remarks` are worth a look."""
+
+    name: str
+    parts: Mapping[str, int]
+    classes: Mapping[str, Mapping[str, int]]
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+    modes: Mapping[str, int]
+    sizes: tuple[str, ...]
+    preview: tuple[Mapping[str, Any], ...]
+    content: str
+
+
+@dataclass
+class _Seen:
+    counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    problems: list[str] = field(default_factory=list)
+    modes: Counter[str] = field(default_factory=Counter)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    exact: dict[str, list[tuple[str, Found]]] = field(default_factory=lambda: defaultdict(list))
+    pictures: list[tuple[int, str, Found]] = field(default_factory=list)
+    preview: list[dict[str, Any]] = field(default_factory=list)
+
+
+def inspect(reading: Reading) -> Inspection:
+    """Read everything of a data set, and go on past whatever is wrong with it."""
+    seen = _Seen()
+    for found in reading.items:
+        part = found.split or "all"
+        if found.example is None:
+            seen.problems.append(found.problem)
+            continue
+        try:
+            _look(seen, part, found, found.example)
+        except InputError as error:
+            said = str(error)
+            seen.problems.append(said if found.where in said else f"{found.where}: {said}")
+    duplicates, leaks = _copies(seen, reading.balanced)
+    classes = {target: dict(counts) for target, counts in sorted(seen.counts.items())}
+    parts = Counter[str]()
+    for counts in seen.counts.values():
+        parts.update(counts)
+    problems = [*seen.problems, *leaks, *_few(classes, reading)]
+    remarks = [
+        *duplicates,
+        *_alike(seen),
+        *_names(reading.answers or tuple(classes)),
+        *_odd(seen),
+        *_skewed(classes, reading),
+    ]
+    return Inspection(
+        reading.name,
+        dict(parts),
+        classes,
+        tuple(problems),
+        tuple(remarks),
+        dict(seen.modes),
+        tuple(f"{width}×{height}" for width, height in (min(seen.sizes), max(seen.sizes))) if seen.sizes else (),
+        tuple(seen.preview),
+        sha256_bytes("\n".join(sorted(seen.exact)).encode()),
+    )
+
+
+def _look(seen: _Seen, part: str, found: Found, example: Example) -> None:
+    if example.image is not None:
+        picture = open_image(example)
+        seen.modes[_mode(example)] += 1
+        seen.sizes.append(picture.size)
+        seen.pictures.append((difference_hash(picture), part, found))
+    seen.exact[content_key(example)].append((part, found))
+    for answer in example.right if len(set(example.right)) < _FEW or not example.text else (example.target,):
+        seen.counts[answer][part] += 1
+    if len(seen.preview) < _PREVIEW and all(shown["target"] != example.target for shown in seen.preview):
+        image = (
+            str(example.image) if isinstance(example.image, Path) else example.image and f"{len(example.image):,} bytes"
+        )
+        seen.preview.append({"where": found.where, "text": example.text, "image": image, "target": example.target})
+
+
+def _mode(example: Example) -> str:
+    with Image.open(io.BytesIO(image_bytes(example))) as image:
+        return image.mode
+
+
+def difference_hash(image: Image.Image) -> int:
+    """Return 64 bits that tell whether grey rises from each point of an 8×9 grid to its right neighbour."""
+    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR), np.int16)
+    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes())
+
+
+def _copies(seen: _Seen, balanced: bool) -> tuple[list[str], list[str]]:
+    """Return remarks on copies within a part, and problems with copies in two parts or of two classes."""
+    remarks, problems = [], []
+    for same in seen.exact.values():
+        first_part, first = same[0]
+        for part, found in same[1:]:
+            if part != first_part:
+                problems.append(f"{first.where} ({first_part}) and {found.where} ({part}) hold the same input")
+            elif balanced and first.example and found.example and first.example.target != found.example.target:
+                labels = f"{first.example.target!r} and {found.example.target!r}"
+                problems.append(f"{first.where} and {found.where} hold the same input, labelled {labels}")
+            else:
+                remarks.append(f"{found.where} is a copy of {first.where}; only one is used")
+    return remarks, problems
+
+
+def _alike(seen: _Seen) -> list[str]:
+    """Return remarks on pictures of different parts that look the same, though their bytes differ."""
+    remarks = []
+    keys = {id(found): key for key, same in seen.exact.items() for _, found in same}
+    for (first, part, one), (second, other_part, other) in _near_pairs(seen.pictures):
+        if part != other_part and keys[id(one)] != keys[id(other)]:
+            distance = (first ^ second).bit_count()
+            remarks.append(
+                f"{one.where} ({part}) and {other.where} ({other_part}) look alike ({distance} of 64 bits differ)"
+            )
+    return remarks
+
+
+def _near_pairs(
+    pictures: list[tuple[int, str, Found]],
+) -> Iterator[tuple[tuple[int, str, Found], tuple[int, str, Found]]]:
+    """Yield pairs within `_NEAR` bits: of four 16-bit quarters, at least one must then be equal."""
+    told: set[tuple[int, int]] = set()
+    for shift in (0, 16, 32, 48):
+        buckets: dict[int, list[int]] = defaultdict(list)
+        for i, (bits, _, _) in enumerate(pictures):
+            if 4 <= bits.bit_count() <= 60:  # flat pictures have few edges, and all look alike by this measure
+                buckets[bits >> shift & 0xFFFF].append(i)
+        for some in buckets.values():
+            for at, i in enumerate(some):
+                for j in some[at + 1 :]:
+                    if (i, j) not in told and (pictures[i][0] ^ pictures[j][0]).bit_count() <= _NEAR:
+                        told.add((i, j))
+                        yield pictures[i], pictures[j]
+
+
+def _few(classes: Mapping[str, Mapping[str, int]], reading: Reading) -> list[str]:
+    problems = []
+    if len(classes) < 2 and reading.balanced:
+        problems.append(f"{reading.path}: found {len(classes)} class(es), expected two or more to choose from")
+    for target in reading.answers or ():
+        if target not in classes:
+            problems.append(f"class {target!r} has no examples at all")
+    if reading.balanced:
+        for target, counts in classes.items():
+            if "all" in counts and counts["all"] < _FEW:
+                problems.append(f"class {target!r} has {counts['all']} example(s), expected at least {_FEW}")
+    return problems
+
+
+def _skewed(classes: Mapping[str, Mapping[str, int]], reading: Reading) -> list[str]:
+    if not reading.balanced or len(classes) < 2:
+        return []
+    remarks = []
+    totals = {target: sum(counts.values()) for target, counts in classes.items()}
+    rare, common = min(totals, key=totals.__getitem__), max(totals, key=totals.__getitem__)
+    if totals[common] > 10 * totals[rare]:
+        remarks.append(f"class {common!r} is {totals[common] / totals[rare]:.0f} times as frequent as {rare!r}")
+    parts = {part for counts in classes.values() for part in counts}
+    for part in sorted(parts - {"all"}):
+        missing = [target for target, counts in classes.items() if part not in counts]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            remarks.append(f"class {missing[0]!r}{more} has no {part} examples")
+    return remarks
+
+
+_ODD_NAMES: Mapping[str, str] = {
+    r"\d+([.,]\d+)?": "is a number",
+    r"n\d{8}": "is a WordNet number",
+    r".": "is one letter",
+    r".*[_/\\|].*": "holds a separator",
+    r"[a-z]+([A-Z][a-z]+)+|([A-Z][a-z]+){2,}": "runs words together",
+    r".*\.(jpg|png|csv|txt)": "ends like a file",
+    r"(class|label|category)[ _-]?\d+": "says nothing",
+}
+
+
+def _names(answers: tuple[str, ...]) -> list[str]:
+    """Return remarks on class names that a model cannot read in a prompt."""
+    remarks = []
+    for name in answers[:2000]:
+        for pattern, reason in _ODD_NAMES.items():
+            if re.fullmatch(pattern, name):
+                remarks.append(f"class name {name!r} {reason}; name it in words, as in a YAML task's `classes`")
+                break
+    return remarks
+
+
+def _odd(seen: _Seen) -> list[str]:
+    return [
+        f"{number} image(s) have mode {mode}; they are read as RGB, transparency on white"
+        for mode, number in sorted(seen.modes.items())
+        if mode not in _USUAL_MODES
+    ]

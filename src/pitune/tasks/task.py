@@ -1,0 +1,98 @@
+"""What to learn: a task, its examples, and its fixed parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pitune import defaults
+from pitune.errors import InputError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One input and its right answer.
+
+    An image is kept encoded (a file's path or its bytes) and decoded only when a backbone asks.
+    `candidates` holds the answers to choose from where they differ by example; otherwise the
+    task's own `answers` hold for all. `references` holds every right answer where there are several:
+    the labels of a picture, the answers of ten people, the captions of an image; `target` is the one
+    to learn from.
+    """
+
+    id: str
+    target: str
+    text: str | None = None
+    image: bytes | Path | None = None
+    candidates: tuple[str, ...] | None = None
+    references: tuple[str, ...] = ()
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        """Every right answer."""
+        return self.references or (self.target,)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named set of examples in fixed parts, and how to ask for and score their answers.
+
+    `template` turns an example's text into the backbone's input text (`{}` is the text);
+    `answer_template` turns an answer into the text that the input is matched against. `answers` is None
+    where any text may be an answer. Where the task is not `balanced`, some answers may be too rare for every
+    part to hold them, as in visual question answering.
+    """
+
+    name: str
+    splits: Mapping[Split, Sequence[Example]]
+    answers: tuple[str, ...] | None = None
+    template: str = "{}"
+    answer_template: str = "{}"
+    metric: str = "accuracy"
+    licence: str = "unknown"
+    provenance: str = ""
+    balanced: bool = True
+    data_hash: str = field(default="", compare=False)
+
+    @property
+    def stem(self) -> str:
+        """The part of an expert's name that says which task it is for."""
+        return stem_of(self.name)
+
+    def examples(self, split: Split) -> Sequence[Example]:
+        """Return one part; raise `InputError` if the task has no such part or it is empty."""
+        found = self.splits.get(split)
+        if not found:
+            have = ", ".join(name for name in SPLITS if self.splits.get(name))
+            raise InputError(f"task {self.name!r} has no {split} examples (it has: {have or 'none'})")
+        return found
+
+    def answer_text(self, answer: str) -> str:
+        """Return the text an answer is matched as."""
+        return self.answer_template.format(answer)
+
+    def input_text(self, example: Example) -> str | None:
+        """Return the text a backbone reads for `example`, or None if it has none."""
+        return None if example.text is None else self.template.format(example.text)
+
+    def candidates(self, example: Example) -> tuple[str, ...]:
+        """Return the answers that `example` chooses from."""
+        found = example.candidates or self.answers
+        if found is None:
+            raise InputError(f"task {self.name!r} has open answers; example {example.id!r} lists no candidates")
+        return found
+
+
+def short_name(task: str) -> str:
+    """Return a task's name as figures and tables show it: those of the default backbone without its name in front."""
+    return task.removeprefix(f"{defaults.BACKBONE}/")
+
+
+def stem_of(task: str) -> str:
+    """Return the part of an expert's name that says which task it is for."""
+    return short_name(task).lower().replace("/", "-").replace(" ", "-")

@@ -1,0 +1,158 @@
+"""Score a task with an expert in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pitune.backbones import Backbone, Batch, target_losses
+from pitune.errors import InputError
+from pitune.experts import Attached, Expert, Tensors, attached, check_tensors, get_method, merged, read_config
+from pitune.tasks import Example, Task
+from pitune.tasks.metrics import compute_metric, compute_text_metric, reads_text
+from pitune.training.batching import by_length
+
+_CHUNK = 64
+_OCTAVES = tuple(step / 4 for step in range(-8, 13))  # of temperature, from a quarter to eight
+_PRIOR = 1.0  # nats that an octave below 1 costs, squared: a half-normal prior of 0.7 octaves
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well some examples were answered; `scores` (N, C), `target` (N,) and `losses` (N,) follow `ids`.
+
+    Where answers differ by example, C is the most that any has, and the rest of a row is −inf. `written` holds
+    the answers in words, where the metric reads them.
+    """
+
+    metric: str
+    value: float
+    ids: tuple[str, ...]
+    scores: Tensor
+    target: Tensor
+    losses: Tensor
+    relevant: Tensor | None = None
+    written: tuple[str, ...] = ()
+
+    @property
+    def loss(self) -> float:
+        """Return the mean loss."""
+        return float(self.losses.mean())
+
+    @property
+    def calibrated(self) -> Tensor:
+        """Return `calibrated_losses` (N,); where one answer alone is scored, the plain ones."""
+        if self.scores.shape[1] < 2:
+            return self.losses
+        return calibrated_losses(self.scores, self.target, self.relevant)
+
+
+def calibrated_losses(scores: Tensor, target: Tensor, relevant: Tensor | None = None) -> Tensor:
+    """Return losses (N,) of scores (N, C) at the one temperature that suits these examples best (Guo et al., 2017).
+
+    Few-shot training makes answers right and far too sure of themselves: the plain loss then rises while more
+    and more is right, and would stop a run, or choose among experts, against what the metric says. The order
+    of an example's answers does not depend on a temperature. Warmer is free; colder has a half-normal prior on
+    its logarithm, so that a handful of examples that happen to be right cannot make themselves certain.
+    """
+    by_octave = {octave: target_losses((scores / 2.0**octave).log_softmax(-1), target, relevant) for octave in _OCTAVES}
+    best = min(by_octave, key=lambda octave: float(by_octave[octave].sum()) + _PRIOR * min(octave, 0.0) ** 2)
+    return by_octave[best]
+
+
+def check_backbone(expert: Expert, backbone: Backbone) -> None:
+    """Raise `InputError` unless the expert was trained on this backbone."""
+    if expert.card.backbone != backbone.fingerprint:
+        found, expected = expert.card.backbone[:16], backbone.fingerprint[:16]
+        raise InputError(
+            f"expert {expert.name!r} belongs to another backbone ({expert.card.base_model}, fingerprint {found}); "
+            f"expected {backbone.name}, fingerprint {expected}"
+        )
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """What evaluation asks of a backbone, with or without an expert in place."""
+
+    prepare: Callable[[Sequence[Example], Task], Batch]
+    score: Callable[[Batch], Tensor]
+    write: Callable[[Batch], list[str]]
+
+
+@dataclass(frozen=True)
+class _Row:
+    example: Example
+    scores: Tensor
+    target: Tensor
+    relevant: Tensor | None
+    written: str
+
+
+def evaluate_examples(task: Task, examples: Sequence[Example], calls: _Calls) -> Evaluation:
+    """Score examples in chunks of like length."""
+    found: list[_Row] = []
+    with torch.no_grad():
+        for chunk in by_length(examples, _CHUNK):
+            batch = calls.prepare(chunk, task)
+            scores = calls.score(batch).float().cpu()
+            written = _written(task, chunk, batch, scores, calls)
+            target = batch.target.cpu()
+            relevant = None if batch.relevant is None else batch.relevant.cpu()
+            for i, example in enumerate(chunk):
+                right = None if relevant is None else relevant[i]
+                found.append(_Row(example, scores[i], target[i], right, written[i]))
+    widest = max(len(row.scores) for row in found)
+    scores = torch.stack([F.pad(row.scores, (0, widest - len(row.scores)), value=float("-inf")) for row in found])
+    target = torch.stack([row.target for row in found])
+    several = [row.relevant for row in found if row.relevant is not None]
+    relevant = torch.stack(several) if several else None
+    losses = target_losses(scores, target, relevant)
+    lines = tuple(row.written for row in found)
+    if reads_text(task.metric):
+        value = compute_text_metric(task.metric, lines, [row.example.right for row in found])
+    elif task.answers is None and widest == 1:
+        raise InputError(f"task {task.name!r} has open answers; {task.metric} needs listed ones, choose exact-match")
+    else:
+        value = compute_metric(task.metric, scores, target, relevant, task.answers or ())
+    ids = tuple(row.example.id for row in found)
+    return Evaluation(task.metric, value, ids, scores, target, losses, relevant, lines)
+
+
+def _written(task: Task, examples: Sequence[Example], batch: Batch, scores: Tensor, calls: _Calls) -> list[str]:
+    """Return each example's answer in words: the best of the listed ones, or what the backbone writes."""
+    if not reads_text(task.metric):
+        return [""] * len(batch)
+    if task.answers is None and not any(example.candidates for example in examples):
+        return calls.write(batch)
+    listed = task.answers or tuple(dict.fromkeys(a for example in examples for a in task.candidates(example)))
+    return [listed[i] for i in scores.argmax(-1).tolist()]
+
+
+def evaluate_tensors(attached_: Attached, tensors: Tensors, task: Task, examples: Sequence[Example]) -> Evaluation:
+    """Score examples with the given tensors in the attached modules."""
+    calls = _Calls(
+        attached_.backbone.prepare,
+        lambda batch: attached_.scores(tensors, batch),
+        lambda batch: attached_.generate(tensors, batch),
+    )
+    return evaluate_examples(task, examples, calls)
+
+
+def evaluate_expert(backbone: Backbone, task: Task, expert: Expert | None, examples: Sequence[Example]) -> Evaluation:
+    """Score examples with an expert, or zero-shot with none."""
+    if expert is None:
+        return evaluate_examples(task, examples, _Calls(backbone.prepare, backbone.scores, backbone.generate))
+    check_backbone(expert, backbone)
+    method = get_method(expert.method)
+    config = read_config(method, expert.config, f"expert {expert.name!r}")
+    with attached(backbone, method, config) as place:
+        check_tensors(place.shapes, expert.tensors, f"expert {expert.name!r}")
+    inside = merged(backbone, expert)
+    if inside is not None:
+        return evaluate_tensors(*inside, task, examples)
+    with attached(backbone, method, config) as place:
+        return evaluate_tensors(place, expert.tensors, task, examples)

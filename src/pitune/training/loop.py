@@ -1,0 +1,248 @@
+"""The training loop, one for single experts and for mixes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import get_scheduler
+
+from pitune.backbones import Batch, target_losses
+from pitune.errors import InputError
+from pitune.experts import Attached, Tensors
+from pitune.files import json_bytes, sha256_bytes, write_atomic
+from pitune.tasks import Example, Task
+from pitune.training.batching import epoch_batches
+from pitune.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from pitune.training.evaluate import evaluate_tensors
+from pitune.training.settings import TrainingSettings
+
+LOG = "log.jsonl"
+
+
+class Learner(Protocol):
+    """What trains: parameters with their share of the learning rate, and the expert that they amount to."""
+
+    def parameters(self) -> list[tuple[Tensor, float]]:
+        """Return the leaves to train, each with a factor on the learning rate."""
+
+    def tensors(self) -> Tensors:
+        """Return the expert's tensors as they are now, differentiable in the parameters."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How well validation examples are answered; `parts` says so for each of several tasks."""
+
+    value: float
+    loss: float
+    losses: tuple[float, ...]
+    parts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+class Feed(Protocol):
+    """What a run learns from and stops by: one task, or several."""
+
+    @property
+    def name(self) -> str:
+        """Return what errors call it."""
+
+    def batch(self, place: Attached, index: int) -> Batch:
+        """Return the index-th batch, a pure function of the index, so that a run can go on anywhere."""
+
+    def look(self, place: Attached, tensors: Tensors) -> Look | None:
+        """Return how well validation examples are answered; None where there are none."""
+
+    def described(self) -> dict[str, Any]:
+        """Return everything of it that decides how a run goes, as JSON holds it."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a run went; the learner's parameters hold the values of the best evaluation."""
+
+    steps: int
+    best_step: int
+    validation: float
+    validation_loss: float
+    validation_losses: tuple[float, ...]
+    history: tuple[dict[str, Any], ...]
+
+
+def train(
+    place: Attached,
+    learner: Learner,
+    task: Task,
+    train_examples: Sequence[Example],
+    validation_examples: Sequence[Example],
+    settings: TrainingSettings,
+    seed: int = 0,
+    run: Path | None = None,
+    title: str = "",
+) -> Trained:
+    """Train on one task; see `train_on`. What is read when follows from `seed`."""
+    feed = _OneTask(task, train_examples, validation_examples, settings.batch_size, seed)
+    return train_on(place, learner, feed, settings, run, title)
+
+
+def train_on(
+    place: Attached,
+    learner: Learner,
+    feed: Feed,
+    settings: TrainingSettings,
+    run: Path | None = None,
+    title: str = "",
+) -> Trained:
+    """Train to the lowest calibrated validation loss; with a `run` folder, resume there.
+
+    The loss, not the metric, decides: of eight validation examples it tells far more than how many are right. It is
+    taken at the best temperature (`Evaluation.calibrated`), so that being too sure does not count.
+    Without validation examples the last step counts. What is read when, and every starting value, is given, so
+    an interrupted run ends at the same bytes on CPU. Raise `InputError` if the loss is not finite.
+    """
+    leaves = learner.parameters()
+    parameters = [parameter for parameter, _ in leaves]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    groups = [{"params": [parameter], "lr": settings.learning_rate * factor} for parameter, factor in leaves]
+    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    rate = _rate(settings, optimizer)
+    key = _key(parameters, feed, settings)
+    progress = (load_checkpoint(run, key, parameters, optimizer) if run else None) or Progress()
+    every = max(1, settings.steps // settings.evaluations)
+
+    def look() -> None:
+        found = feed.look(place, learner.tensors())
+        value, loss = (found.value, found.loss) if found else (0.0, -float(progress.step))
+        progress.since_best += 1
+        if loss < progress.best_loss:
+            progress.best_step, progress.best_value, progress.best_loss = progress.step, value, loss
+            progress.best_losses = list(found.losses) if found else []
+            progress.best = [parameter.detach().clone() for parameter in parameters]
+            progress.since_best = 0
+        line: dict[str, Any] = {"step": progress.step, "validation": value, "validation_loss": loss}
+        if found and found.parts:
+            line["tasks"] = {name: dict(part) for name, part in found.parts.items()}
+        progress.history.append(line)
+        progress.done = progress.step >= settings.steps or progress.since_best >= settings.patience
+
+    with tqdm(
+        total=settings.steps, initial=progress.step, desc=title, leave=False, disable=None if title else True
+    ) as bar:
+        while not progress.done:
+            if progress.step == 0 and not progress.history:
+                look()
+            for group, (_, factor) in zip(optimizer.param_groups, leaves, strict=True):
+                group["lr"] = settings.learning_rate * factor * rate(progress.step)
+            loss = _step(place, learner, feed, progress.step, settings)
+            if not torch.isfinite(loss):
+                raise InputError(
+                    f"the loss on task {feed.name!r} is not finite at step {progress.step}; lower the learning rate"
+                )
+            torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            progress.step += 1
+            bar.update()
+            bar.set_postfix(loss=f"{float(loss):.3f}", validation=f"{progress.best_value:.3f}")
+            if progress.step % every == 0 or progress.step == settings.steps:
+                look()
+                if run:
+                    save_checkpoint(run, key, progress, parameters, optimizer)
+                    lines = [json.dumps(line, sort_keys=True) for line in progress.history]
+                    write_atomic(run / LOG, ("\n".join(lines) + "\n").encode())
+    for parameter, best in zip(parameters, progress.best, strict=True):
+        parameter.data.copy_(best)
+        parameter.requires_grad_(False)
+    return Trained(
+        progress.step,
+        progress.best_step,
+        progress.best_value,
+        progress.best_loss,
+        tuple(progress.best_losses),
+        tuple(progress.history),
+    )
+
+
+def _rate(settings: TrainingSettings, optimizer: torch.optim.Optimizer) -> Callable[[int], float]:
+    """Return the share of the learning rate at each step, a pure function, so that resuming needs no state."""
+    warmup = round(settings.warmup * settings.steps)
+    schedule = get_scheduler(settings.schedule, optimizer, warmup, settings.steps)
+    share: Callable[[int], float] = schedule.lr_lambdas[0]
+    return lambda step: share(max(step, 1)) if warmup else share(step)  # the first step is not wasted on a rate of 0
+
+
+def smoothed_losses(place: Attached, tensors: Tensors, batch: Batch, smoothing: float) -> Tensor:
+    """Return per-example losses (B,), the target's share of the probability lowered by `smoothing`.
+
+    What is taken from the target goes to the answers that an example may choose, in equal shares.
+    """
+    if smoothing == 0:
+        return place.losses(tensors, batch)
+    scores = place.scores(tensors, batch)
+    if batch.allowed is None:
+        return F.cross_entropy(scores, batch.target, label_smoothing=smoothing, reduction="none")
+    others = scores.masked_fill(~batch.allowed, 0.0).sum(1) / batch.allowed.sum(1)
+    return (1 - smoothing) * target_losses(scores, batch.target, batch.relevant) - smoothing * others
+
+
+class _OneTask:
+    """One task's examples by step; a set that fits one batch is prepared once."""
+
+    def __init__(
+        self, task: Task, examples: Sequence[Example], validation: Sequence[Example], size: int, seed: int
+    ) -> None:
+        self.name = task.name
+        self._task, self._examples, self._validation = task, examples, validation
+        self._size, self._seed = size, seed
+        self._whole: Batch | None = None
+        self._epoch, self._order = -1, list[list[Example]]()
+
+    def batch(self, place: Attached, index: int) -> Batch:
+        if len(self._examples) <= self._size:
+            self._whole = self._whole or place.backbone.prepare(list(self._examples), self._task)
+            return self._whole
+        an_epoch = -(-len(self._examples) // self._size)
+        if index // an_epoch != self._epoch:
+            self._epoch = index // an_epoch
+            self._order = epoch_batches(self._examples, self._size, self._seed, self._epoch)
+        return place.backbone.prepare(self._order[index % an_epoch], self._task)
+
+    def look(self, place: Attached, tensors: Tensors) -> Look | None:
+        if not self._validation:
+            return None
+        found = evaluate_tensors(place, tensors, self._task, self._validation)
+        losses = found.calibrated
+        return Look(found.value, float(losses.mean()), tuple(losses.tolist()))
+
+    def described(self) -> dict[str, Any]:
+        task = self._task
+        return {
+            "task": [task.name, task.data_hash, task.template, task.answer_template],
+            "examples": [[example.id for example in part] for part in (self._examples, self._validation)],
+            "seed": self._seed,
+        }
+
+
+def _step(place: Attached, learner: Learner, feed: Feed, step: int, settings: TrainingSettings) -> Tensor:
+    total = torch.zeros(())
+    for part in range(settings.accumulation):
+        batch = feed.batch(place, step * settings.accumulation + part)
+        losses = smoothed_losses(place, learner.tensors(), batch, settings.label_smoothing)
+        loss = losses.mean() / settings.accumulation
+        loss.backward()  # type: ignore[no-untyped-call]
+        total = total + loss.detach().cpu()
+    return total
+
+
+def _key(parameters: Sequence[Tensor], feed: Feed, settings: TrainingSettings) -> str:
+    """Return a hash of everything that decides how a run goes."""
+    start = [sha256_bytes(parameter.detach().cpu().numpy().tobytes()) for parameter in parameters]
+    return sha256_bytes(json_bytes({"start": start, "settings": settings.model_dump(), **feed.described()}))
