@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from pitune import defaults
 from pitune.backbones.base import Backbone
 from pitune.errors import InputError
 
 
-def load_backbone(name: str = "pocket", device: str | None = None, dtype: str | None = None) -> Backbone:
+def load_backbone(name: str = defaults.BACKBONE, device: str | None = None, dtype: str | None = None) -> Backbone:
     """Return a frozen backbone on a device (`cuda` where there is one, unless told) in a number format (`float32`).
 
     `name` is `pocket`, a checkpoint folder, or `OWNER/NAME` of the hub, with `@REVISION` to pin it. Weights are

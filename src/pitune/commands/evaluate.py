@@ -18,7 +18,7 @@ def evaluate(
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Part of the task.")] = "test",
     pool: options.MaybePool = None,
     columns: options.Columns = None,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     dtype: options.Dtype = None,
     seed: options.Seed = 0,
     device: options.Device = None,

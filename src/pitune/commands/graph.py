@@ -65,7 +65,7 @@ def neighbours(
     k: options.Neighbours = 2,
     shots: options.Shots = None,
     columns: options.Columns = None,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     dtype: options.Dtype = None,
     seed: options.Seed = 0,
     device: options.Device = None,

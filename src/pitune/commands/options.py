@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pitune.defaults import BACKBONE as BACKBONE
+
 
 def read_config(context: typer.Context, file: Path | None) -> Path | None:
     """Take what no flag says from a YAML file with the same field names; runs before any other option is read.

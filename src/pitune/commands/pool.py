@@ -121,7 +121,7 @@ def import_expert(
     any_base: Annotated[
         bool, typer.Option("--any-base", help="Its base model is the backbone, though under another name.")
     ] = False,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -151,7 +151,7 @@ def export_expert(
     merged: Annotated[
         bool, typer.Option("--merged", help="Write the whole model with the expert in its weights instead.")
     ] = False,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,

@@ -36,7 +36,7 @@ def predict(
     question: Annotated[str | None, typer.Option(help="Asked of every image.", show_default=False)] = None,
     pool: options.MaybePool = None,
     columns: options.Columns = None,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     dtype: options.Dtype = None,
     seed: options.Seed = 0,
     device: options.Device = None,

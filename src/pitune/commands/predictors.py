@@ -27,7 +27,7 @@ def predictors(
     steps: StudySteps = None,
     test: StudyTest = None,
     workers: Workers = 1,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,

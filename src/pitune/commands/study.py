@@ -13,6 +13,7 @@ import typer
 
 from pitune.commands import options as options
 from pitune.commands.output import report, table
+from pitune.defaults import TASKS
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 StudyTasks = Annotated[
     list[str] | None,
-    typer.Argument(metavar="TASK…", help="Tasks or collections; pocket-20 unless given.", show_default=False),
+    typer.Argument(metavar="TASK…", help=f"Tasks or collections; {TASKS} unless given.", show_default=False),
 ]
 StudyOut = Annotated[Path, typer.Option(metavar="DIR", help="Keeps pool, runs, rows and results.")]
 StudyShots = Annotated[
@@ -57,7 +58,7 @@ def compare(
     test: StudyTest = None,
     quick: Annotated[bool, typer.Option("--quick", help="The same, smaller: five tasks, two seeds, k = 2.")] = False,
     workers: Workers = 1,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -92,7 +93,7 @@ def settings(
     steps: StudySteps = None,
     test: StudyTest = None,
     workers: Workers = 1,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,

@@ -13,6 +13,7 @@ import typer
 from pitune.commands import options as options
 from pitune.commands.output import note, report, table
 from pitune.commands.study import Seeds, StudyOut, StudyShots, StudySteps, StudyTest, Workers, in_points, read_shots
+from pitune.defaults import IMAGE_TASKS
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 MoreTasks = Annotated[
     list[str] | None,
-    typer.Argument(metavar="TASK…", help="Tasks; pocket's of images unless given.", show_default=False),
+    typer.Argument(metavar="TASK…", help=f"Tasks; {IMAGE_TASKS} unless given.", show_default=False),
 ]
 Kinds = Annotated[
     list[str] | None,
@@ -54,7 +55,7 @@ def transfer(
     test: StudyTest = None,
     adapt: Annotated[bool, typer.Option(help="Adapt each pair to the target, too, which is the long part.")] = True,
     workers: Workers = 1,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -65,14 +66,13 @@ def transfer(
 
     check_writable(out)
     quieten()
-    from pitune.pocket.collections import VISION
     from pitune.reports import write_transfer
     from pitune.studies.transfer import STAGES, TransferPlan, run_transfer
     from pitune.tasks import expand
 
     source_training, training = _training(steps, source_steps, learning_rate, batch_size)
     plan = TransferPlan(
-        tuple(expand(tasks or VISION)),
+        tuple(expand(tasks or [IMAGE_TASKS])),
         method,
         read_shots([shots])[0],
         read_shots([source_shots])[0],
@@ -108,16 +108,14 @@ def coop(
     mixing: Annotated[str, typer.Option(help="How often sources are drawn.")] = "balanced",
     test: StudyTest = None,
     workers: Workers = 1,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
     config: options.Config = None,
 ) -> None:
     """CoOp's protocol, 1 to 16 shots: each task alone, and from a source over the others (or over --source)."""
-    from pitune.pocket.collections import VISION
-
-    targets = tasks or list(VISION)
+    targets = tasks or [IMAGE_TASKS]
     settings = _training(steps, source_steps, learning_rate, batch_size)
     given = (methods, shots, source_shots, seeds, seed, test, length, mixing, backbone, device)
     _run("coop", sources or targets, targets, out, workers, as_json, settings, *given)
@@ -142,7 +140,7 @@ def elevater(
     mixing: Annotated[str, typer.Option(help="How often sources are drawn.")] = "balanced",
     test: StudyTest = None,
     workers: Workers = 1,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -175,7 +173,7 @@ def cross_task(
     mixing: Annotated[str, typer.Option(help="How often sources are drawn.")] = "balanced",
     test: StudyTest = None,
     workers: Workers = 1,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     seed: options.Seed = 0,
     device: options.Device = None,
     as_json: options.Json = False,

@@ -11,6 +11,7 @@ import typer
 
 from pitune.commands import options as options
 from pitune.commands.output import note, report, table
+from pitune.defaults import TASKS
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _report(found: Inspection) -> Iterator[str | Table]:
 
 def pull(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME…", help="Named tasks, collections such as pocket-20, or archives.")
+        list[str], typer.Argument(metavar="NAME…", help=f"Named tasks, collections such as {TASKS}, or archives.")
     ],
     seed: options.Seed = 0,
     device: options.Device = None,

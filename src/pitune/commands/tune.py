@@ -40,7 +40,7 @@ def tune(
     out: options.Out = None,
     run: options.RunFolder = None,
     columns: options.Columns = None,
-    backbone: options.BackboneName = "pocket",
+    backbone: options.BackboneName = options.BACKBONE,
     dtype: options.Dtype = None,
     seed: options.Seed = 0,
     device: options.Device = None,

@@ -1,6 +1,9 @@
-"""Pocket-20: the embedded counterpart of π-Tuning's 14 unimodal and 6 multimodal tasks."""
+"""Pocket-20: the embedded counterpart of π-Tuning's 14 unimodal and 6 multimodal tasks; and parts of it."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 VISION = (
     "pocket/mnist",
@@ -29,3 +32,25 @@ VISION_LANGUAGE = (
     "pocket/openclipart-pairs",
 )
 POCKET_20 = (*VISION, *LANGUAGE, *VISION_LANGUAGE)
+
+QUICK = ("pocket/mnist", "pocket/digits", "pocket/emoji-names", "pocket/tweets", "pocket/nyt")
+DEMO_SOURCES = (
+    "pocket/tweets",
+    "pocket/amazon",
+    "pocket/movie",
+    "pocket/domain",
+    "pocket/mnist",
+    "pocket/easy-vqa",
+    "pocket/textile",
+)
+DEMO_TARGETS = ("pocket/digits", "pocket/nyt")
+
+COLLECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "pocket-20": POCKET_20,
+        "pocket-images": VISION,
+        "pocket-quick": QUICK,
+        "pocket-demo-sources": DEMO_SOURCES,
+        "pocket-demo-targets": DEMO_TARGETS,
+    }
+)

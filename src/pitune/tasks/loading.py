@@ -5,11 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from pitune.errors import InputError
 from pitune.pocket.archives import fetch
-from pitune.pocket.collections import POCKET_20
+from pitune.pocket.collections import COLLECTIONS as COLLECTIONS
 from pitune.pocket.pinned import ARCHIVES
 from pitune.pocket.source import Source, load
 from pitune.pocket.sources import (
@@ -45,7 +44,6 @@ SOURCES: tuple[Source, ...] = (
     *spam.SOURCES,
     *image_text.SOURCES,
 )
-COLLECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({"pocket-20": POCKET_20})
 
 
 def expand(names: Iterable[str]) -> list[str]:
