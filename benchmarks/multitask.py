@@ -18,9 +18,9 @@ from ratios import paired
 from torch import Tensor
 
 from pitune.backbones import load_backbone
-from pitune.experts import Attached, attached, get_method, initial_tensors, make_config
-from pitune.tasks import Example, Task, load_task
-from pitune.training import Data, Feed, Member, Mixture, read_mixing
+from pitune.experts import KINDS, Attached, attached, initial_tensors, make_settings
+from pitune.tasks import Draw, Example, Task, load_task
+from pitune.training import Feed, Mixture, read_mixing
 from pitune.training.loop import _OneTask
 
 TASKS = ("mnist", "fashion", "emoji-images", "openclipart-images", "tuxpaint-images")
@@ -59,7 +59,7 @@ def main() -> None:
     tasks = [part for name in TASKS for part in parts_of(load_task(f"pocket/{name}"))]
     single = merged(tasks)
     mixture = Mixture(
-        [Member(task, Data(task.examples("train"), ())) for task in tasks],
+        [Member(task, Draw(task, task.examples("train"), ())) for task in tasks],
         read_mixing("balanced"),
         "task",
         arguments.batch,
@@ -69,8 +69,8 @@ def main() -> None:
     found: dict[str, object] = {"tasks": len(tasks), "classes of the one task": len(single.answers or ())}
     an_epoch = len(single.examples("train")) // arguments.batch
     for method in ("lora", "visual_prompt", "text_prompt"):
-        kind = get_method(method)
-        config = make_config(kind, backbone)
+        kind = KINDS.get(method)
+        config = make_settings(kind, backbone)
         with attached(backbone, kind, config) as place:
             start = initial_tensors(kind, place.shapes, 0, config)
             leaves = {name: value.requires_grad_() for name, value in start.items()}

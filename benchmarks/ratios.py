@@ -21,7 +21,7 @@ import torch
 
 from pitune.backbones import load_backbone
 from pitune.backbones.cache import FeatureCache
-from pitune.experts import Card, Expert, attached, get_method, initial_tensors, make_config, merged, read_config
+from pitune.experts import KINDS, Card, Expert, attached, initial_tensors, make_settings, merged, read_settings
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
 from pitune.pocket.backbone import _FEATURES, Pocket
 from pitune.prediction.fisher import squared_gradients
@@ -59,8 +59,8 @@ def paired(
 
 def trained_like(backbone: Pocket, seed: int) -> Expert:
     """Return a LoRA whose ΔW is not zero; what it holds does not matter to a clock."""
-    method = get_method("lora")
-    config = make_config(method, backbone)
+    method = KINDS.get("lora")
+    config = make_settings(method, backbone)
     with attached(backbone, method, config) as place:
         tensors = initial_tensors(method, place.shapes, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -78,10 +78,10 @@ def main() -> None:
     assert isinstance(backbone, Pocket)
     task = load_task(arguments.task)
     batch = backbone.prepare(task.examples("train")[:32], task)
-    method = get_method("lora")
+    method = KINDS.get("lora")
     experts = [trained_like(backbone, seed) for seed in range(NEIGHBOURS + 1)]
     one = experts[0]
-    config = read_config(method, one.config, "bench")
+    config = read_settings(method, one.config, "bench")
     found = {}
 
     with attached(backbone, method, config) as place:
@@ -98,7 +98,7 @@ def main() -> None:
         found["fisher / batch backward"] = paired(fisher, backward, arguments.rounds)
 
     def stepper(chosen: list[Expert]) -> Callable[[], None]:
-        configs = [read_config(method, expert.config, "bench") for expert in chosen]
+        configs = [read_settings(method, expert.config, "bench") for expert in chosen]
         tensors = [expert.tensors for expert in chosen]
         sites = list(dict.fromkeys(method.site(name) for name in one.tensors))
         start = [1.0, *[1 / NEIGHBOURS] * (len(chosen) - 1)]

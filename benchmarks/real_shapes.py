@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pitune.backbones import Backbone
 from pitune.backbones.dual_encoder import DualEncoder
 from pitune.backbones.seq2seq import Seq2Seq
-from pitune.experts import attached, get_method, initial_tensors, make_config
+from pitune.experts import KINDS, attached, initial_tensors, make_settings
 from pitune.tasks import Example, Task
 
 MODELS = ("clip", "t5", "florence")
@@ -125,12 +125,12 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any]:
     examples = task.examples("train")
     base = peak(device)
     row: dict[str, Any] = {"model": model, "method": options.method, "batch": BATCHES[model]}
-    method = get_method(options.method)
+    method = KINDS.get(options.method)
     changes: dict[str, Any] = {}
     if model == "clip" and options.text:
         changes["target_modules"] = [f"text_model.encoder.layers.{i}.self_attn.q_proj" for i in range(12)]
         row["tower"], row["classes"] = "text", options.classes
-    with attached(backbone, method, make_config(method, backbone, **changes)) as place:
+    with attached(backbone, method, make_settings(method, backbone, **changes)) as place:
         tensors = {name: value.to(device) for name, value in initial_tensors(method, place.shapes, 0).items()}
         leaves = {name: value.requires_grad_() for name, value in tensors.items()}
         batch = backbone.prepare(examples, task)

@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
 from pitune.backbones.dual_encoder import DualEncoder
-from pitune.experts import Attached, attached, get_method, initial_tensors, make_config
+from pitune.experts import KINDS, Attached, attached, initial_tensors, make_settings
 from pitune.tasks import Example, Task
 
 BATCH, MOST_IN_PAPERS = 32, 100
@@ -113,8 +113,8 @@ class Flow:
 def flow(kind: type[DualEncoder], clip: CLIPModel, classes: int) -> Iterator[Flow]:
     """Put a text prompt into a backbone; `classes` sets of vectors, or one for all where it is 0."""
     backbone = kind(clip, words(), CLIPImageProcessorPil(), "clip", "clip")
-    method = get_method("text_prompt")
-    config = make_config(method, backbone, classes=classes)
+    method = KINDS.get("text_prompt")
+    config = make_settings(method, backbone, classes=classes)
     with attached(backbone, method, config) as place:
         start = initial_tensors(method, place.shapes, 0, config)
         yield Flow(backbone, place, {name: value.requires_grad_() for name, value in start.items()})

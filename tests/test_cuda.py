@@ -16,7 +16,8 @@ from pitune.pocket.backbone import Pocket
 from pitune.prediction import probe_fisher
 from pitune.studies import trial as trial_module
 from pitune.studies.compare import METHODS, ComparePlan, run_compare
-from pitune.training import TrainingSettings, evaluate_expert, fit_expert, sample
+from pitune.tasks import few_shot
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 GPU = "cuda"
 FAST = TrainingSettings(steps=4, batch_size=8, learning_rate=1e-2, evaluations=4)
@@ -38,10 +39,10 @@ def on_gpu(tmp_path_factory) -> Iterator[Pocket]:
 def test_an_expert_made_on_a_gpu_answers_alike_on_a_cpu(on_gpu, tiny_backbone, tiny_tasks, tmp_path, method):
     pool = ExpertPool(tmp_path / "pool")
     for name in ("taste", "colour"):
-        pool.add(api.fit(on_gpu, tiny_tasks[name], method, shots=2, settings=FAST))
+        pool.add(api.fit(on_gpu, tiny_tasks[name], method=method, shots=2, settings=FAST))
     task = tiny_tasks["mood"]
     settings = TuneSettings(training=FAST)
-    result = api.tune(on_gpu, task, pool, 2, shots=2, method=method, settings=settings)
+    result = api.tune(on_gpu, task, pool, k=2, shots=2, method=method, settings=settings)
     held = [*result.expert.tensors.values(), *(result.expert.fisher or {}).values()]
     assert {value.device.type for value in held} == {"cpu"}
     there, here = (
@@ -54,18 +55,18 @@ def test_an_expert_made_on_a_gpu_answers_alike_on_a_cpu(on_gpu, tiny_backbone, t
 def test_a_task_is_embedded_alike(on_gpu, tiny_backbone, tiny_tasks, name):
     task = tiny_tasks[name]
     examples = task.examples("train")[:8]
-    there, here = (probe_fisher(place, task, examples, "empirical") for place in (on_gpu, tiny_backbone))
+    there, here = (probe_fisher(place, task, examples, labels="empirical") for place in (on_gpu, tiny_backbone))
     for tensor, value in here.items():
         torch.testing.assert_close(there[tensor], value, rtol=1e-2, atol=1e-2 * float(value.max()))
 
 
 def test_an_interrupted_run_goes_on(on_gpu, tiny_tasks, tmp_path):
     task = tiny_tasks["place"]
-    data = sample(task, 4, 0)
-    whole, _ = fit_expert(on_gpu, task, data, "lora", FAST)
+    data = few_shot(task, 4, 0)
+    whole, _ = fit_expert(on_gpu, data, method="lora", settings=FAST)
     with stopped_after(2):
-        fit_expert(on_gpu, task, data, "lora", FAST, run=tmp_path)
-    resumed, trained = fit_expert(on_gpu, task, data, "lora", FAST, run=tmp_path)
+        fit_expert(on_gpu, data, method="lora", settings=FAST, run=tmp_path)
+    resumed, trained = fit_expert(on_gpu, data, method="lora", settings=FAST, run=tmp_path)
     assert trained.steps == FAST.steps
     for name, value in whole.tensors.items():
         torch.testing.assert_close(resumed.tensors[name], value, rtol=1e-3, atol=1e-4)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pitune import training
+from pitune import prediction, training
 from pitune.backbones import Backbone
 from pitune.experts import Expert, ExpertPool
-from pitune.interpolation import TuneResult, TuneSettings, tune_expert
-from pitune.prediction import Embedding, TaskGraph, build_graph, embed, embed_tasks, embedding, find_neighbours
-from pitune.tasks import Split, Task
-from pitune.training import Member, Scope, TrainingSettings, evaluate_expert, fit_expert, sample
+from pitune.interpolation import TuneResult, TuneSettings, tune_nearest
+from pitune.prediction import Embedding, TaskGraph, build_graph, embed, embed_tasks, embedding
+from pitune.tasks import Split, Task, few_shot
+from pitune.training import Scope, TrainingSettings, evaluate_expert, fit_expert
 
 
 def fit(
     backbone: Backbone,
     task: Task,
+    *,
     method: str = "lora",
     shots: int | None = None,
     seed: int = 0,
@@ -35,14 +35,17 @@ def fit(
     starting values, or from the expert `start`, such as one of `fit_multitask` (MVLPT, stage 2); its kind must
     be `method`, and all its tensors must fit.
     """
-    data = sample(task, shots, seed)
-    expert, _ = fit_expert(backbone, task, data, method, settings, start, run, progress, **config)
-    return embed(backbone, task, expert, data.train)
+    draw = few_shot(task, shots, seed)
+    expert, _ = fit_expert(
+        backbone, draw, method=method, settings=settings, start=start, run=run, progress=progress, **config
+    )
+    return embed(backbone, draw, expert)
 
 
 def fit_multitask(
     backbone: Backbone,
     tasks: Sequence[Task],
+    *,
     method: str = "lora",
     shots: int | None = None,
     seed: int = 0,
@@ -61,11 +64,21 @@ def fit_multitask(
     best step is that of the lowest validation loss, averaged over tasks. Raise `InputError` naming the task
     that cannot be part of a mixture, before anything is trained.
     """
-    members = [Member(task, sample(task, shots, seed)) for task in tasks]
+    draws = [few_shot(task, shots, seed) for task in tasks]
     expert, _ = training.fit_multitask(
-        backbone, members, method, mixing, scope, seed, settings, start, run, progress, **config
+        backbone,
+        draws,
+        method=method,
+        mixing=mixing,
+        scope=scope,
+        seed=seed,
+        settings=settings,
+        start=start,
+        run=run,
+        progress=progress,
+        **config,
     )
-    return embed_tasks(backbone, members, expert)
+    return embed_tasks(backbone, draws, expert)
 
 
 def task_graph(pool: ExpertPool, by: Embedding = "probe") -> TaskGraph:
@@ -74,23 +87,32 @@ def task_graph(pool: ExpertPool, by: Embedding = "probe") -> TaskGraph:
 
 
 def neighbours(
-    backbone: Backbone, task: Task, pool: ExpertPool, k: int = 2, shots: int | None = None, seed: int = 0
+    backbone: Backbone,
+    task: Task,
+    pool: ExpertPool,
+    *,
+    k: int = 2,
+    shots: int | None = None,
+    seed: int = 0,
+    by: str = "probe",
 ) -> list[tuple[str, float]]:
-    """Return the k experts whose tasks are most like `task`, with their similarities, best first.
+    """Return the k experts that serve `task` best by a registered score, with their scores, best first.
 
-    Experts of the same task are passed over. Needs no expert of the target: the probe embeds it.
+    By `probe` they are those whose tasks are most like it, and it needs no expert of the target; by `trial` those
+    that answer its labels best as they are. Experts of the same task are passed over.
     """
-    data = sample(task, shots, seed)
-    return find_neighbours(backbone, task, data, pool, k)
+    return prediction.neighbours(backbone, few_shot(task, shots, seed), pool, k=k, by=by).pairs
 
 
 def tune(
     backbone: Backbone,
     task: Task,
     pool: ExpertPool,
+    *,
     k: int = 4,
     shots: int | None = None,
     seed: int = 0,
+    by: str = "probe",
     method: str = "lora",
     settings: TuneSettings | None = None,
     run: Path | None = None,
@@ -98,19 +120,16 @@ def tune(
 ) -> TuneResult:
     """π-Tuning whole: find the k nearest tasks, train their experts' mix with the target's own, fold to one.
 
-    Of the k, `settings.select` leaves out those that do not serve the few labels.
+    `by` names the score that finds them (`neighbours`). Of the k, `settings.select` leaves out those that do not
+    serve the few labels.
     """
-    data = sample(task, shots, seed)
-    near = find_neighbours(backbone, task, data, pool, k, method)
-    experts = [pool.get(name) for name, _ in near]
-    result = tune_expert(backbone, task, data, experts, settings, run, progress)
-    expert = embed(backbone, task, result.expert, data.train)
-    return replace(result, expert=expert, neighbours=tuple(near))
+    near = prediction.neighbours(backbone, few_shot(task, shots, seed), pool, k=k, by=by, method=method)
+    return tune_nearest(near, settings=settings, run=run, progress=progress)
 
 
 def evaluate(
     backbone: Backbone, task: Task, expert: Expert | None = None, split: Split = "test"
 ) -> dict[str, str | float | int]:
     """Return `{"metric", "value", "n"}` of an expert, or of the backbone alone, on one part of a task."""
-    found = evaluate_expert(backbone, task, expert, task.examples(split))
-    return {"metric": found.metric, "value": found.value, "n": len(found.ids)}
+    seen = evaluate_expert(backbone, task, expert, task.examples(split))
+    return {"metric": seen.metric, "value": seen.value, "n": len(seen.ids)}

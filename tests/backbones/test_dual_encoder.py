@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from pitune.backbones import Backbone, load_backbone
 from pitune.backbones.dual_encoder import DualEncoder
 from pitune.errors import InputError
-from pitune.experts import attached, get_method, initial_tensors, make_config
+from pitune.experts import KINDS, attached, initial_tensors, make_settings
 from pitune.tasks import Task, load_task, open_image
 
 TEXT_SITES = tuple(f"text_model.encoder.layers.{i}.self_attn.q_proj" for i in range(2))
@@ -81,8 +81,8 @@ def test_only_the_tower_with_the_expert_is_run_again(
     calls = count_calls(backbone, monkeypatch)
     backbone.scores(backbone.prepare(examples, task))
     assert calls == {"image": 0, "text": 0}
-    method = get_method("lora")
-    with attached(backbone, method, make_config(method, backbone, r=2, target_modules=sites)) as place:
+    method = KINDS.get("lora")
+    with attached(backbone, method, make_settings(method, backbone, r=2, target_modules=sites)) as place:
         tensors = {name: value.requires_grad_() for name, value in initial_tensors(method, place.shapes, 0).items()}
         for _ in range(3):
             place.losses(tensors, backbone.prepare(examples, task)).sum().backward()
@@ -97,8 +97,8 @@ def test_an_expert_on_a_projection_is_seen(site: str, tower: str, checkpoints: d
     """PEFT puts a module of its own in the projection's place, which stands beside the tower."""
     backbone = load_backbone(str(checkpoints["clip"]), "cpu")
     assert isinstance(backbone, DualEncoder)
-    method = get_method("lora")
-    with attached(backbone, method, make_config(method, backbone, r=2, target_modules=(site,))):
+    method = KINDS.get("lora")
+    with attached(backbone, method, make_settings(method, backbone, r=2, target_modules=(site,))):
         assert [kind for kind in ("text", "vision") if backbone.carries_expert(kind)] == [tower]
     assert not any(backbone.carries_expert(kind) for kind in ("text", "vision"))
 
@@ -107,11 +107,11 @@ def test_many_classes_are_encoded_in_chunks_whose_activations_are_not_kept(
     checkpoints: dict[str, Path], task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = load_backbone(str(checkpoints["clip"]), "cpu")
-    method = get_method("lora")
+    method = KINDS.get("lora")
     losses = []
     for size in (2, 64):
         monkeypatch.setattr("pitune.backbones.dual_encoder._TEXTS", size)
-        with attached(backbone, method, make_config(method, backbone, r=2, target_modules=TEXT_SITES)) as place:
+        with attached(backbone, method, make_settings(method, backbone, r=2, target_modules=TEXT_SITES)) as place:
             tensors = {name: value.requires_grad_() for name, value in initial_tensors(method, place.shapes, 0).items()}
             loss = place.losses(tensors, backbone.prepare(task.examples("train")[:4], task)).sum()
             loss.backward()
@@ -126,8 +126,8 @@ def test_classes_keep_vectors_of_their_own_in_every_chunk(
 ) -> None:
     """Even where all begin at the same words, as equal values of different parameters."""
     backbone = load_backbone(str(checkpoints["clip"]), "cpu")
-    method = get_method("text_prompt")
-    config = make_config(method, backbone, length=2, classes=3, words=words)
+    method = KINDS.get("text_prompt")
+    config = make_settings(method, backbone, length=2, classes=3, words=words)
     found = []
     for size in (2, 64):
         monkeypatch.setattr("pitune.backbones.dual_encoder._TEXTS", size)

@@ -13,11 +13,11 @@ from torch import Tensor
 from pitune import TrainingSettings, evaluate, fit
 from pitune.backbones import Backbone, load_backbone
 from pitune.errors import InputError
-from pitune.experts import attached, get_method, initial_tensors, make_config
+from pitune.experts import KINDS, attached, initial_tensors, make_settings
 from pitune.prediction.fisher import expert_fisher, probe_fisher
 from pitune.tasks import Task, load_task
 
-KINDS = ("clip", "siglip", "siglip2", "t5", "florence", "smolvlm")
+FAMILIES = ("clip", "siglip", "siglip2", "t5", "florence", "smolvlm")
 WRITE = ("t5", "florence", "smolvlm")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -31,7 +31,7 @@ def numbers(backbone: Backbone) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in backbone.module.state_dict().items()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAMILIES)
 def test_scores_losses_and_features(kind: str, backbones: dict[str, Backbone], data: dict[str, Path]) -> None:
     backbone, task = backbones[kind], task_for(kind, data)
     examples = task.examples("train")[:5]
@@ -51,7 +51,7 @@ def test_scores_losses_and_features(kind: str, backbones: dict[str, Backbone], d
     assert backbone.scores(backbone.prepare([mixed], task))[0, 2:].isneginf().all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("method", ["lora", "adapter"])
 def test_experts_attach_train_and_leave_no_trace(
     kind: str, method: str, backbones: dict[str, Backbone], data: dict[str, Path]
@@ -60,8 +60,8 @@ def test_experts_attach_train_and_leave_no_trace(
     before = numbers(backbone)
     batch = backbone.prepare(task.examples("train")[:4], task)
     expected = backbone.scores(batch)
-    chosen = get_method(method)
-    with attached(backbone, chosen, make_config(chosen, backbone)) as place:
+    chosen = KINDS.get(method)
+    with attached(backbone, chosen, make_settings(chosen, backbone)) as place:
         start = {name: value.requires_grad_() for name, value in initial_tensors(chosen, place.shapes, 0).items()}
         again = backbone.prepare(task.examples("train")[:4], task)
         torch.testing.assert_close(
@@ -73,7 +73,7 @@ def test_experts_attach_train_and_leave_no_trace(
     torch.testing.assert_close(backbone.scores(batch), expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAMILIES)
 def test_fit_evaluate_and_fisher(kind: str, backbones: dict[str, Backbone], data: dict[str, Path]) -> None:
     backbone, task = backbones[kind], task_for(kind, data)
     expert = fit(backbone, task, shots=2, settings=TrainingSettings(steps=4, learning_rate=1e-2, evaluations=1), r=2)
@@ -110,7 +110,7 @@ def test_questions_about_images(kind: str, backbones: dict[str, Backbone], data:
     assert evaluate(backbones[kind], task)["n"] == len(task.examples("test"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize(("method", "size"), [("lora", {"r": 2}), ("adapter", {"width": 4})])
 def test_number_formats(

@@ -15,18 +15,17 @@ from torch import Tensor
 from pitune.backbones import Backbone, Batch, load_backbone
 from pitune.errors import InputError
 from pitune.experts import (
+    KINDS,
     Expert,
     attached,
-    get_method,
     initial_tensors,
     load_expert,
-    make_config,
+    make_settings,
     method_names,
-    read_config,
-    save_expert,
+    read_settings,
 )
-from pitune.tasks import Task, load_task
-from pitune.training import TrainingSettings, fit_expert, sample
+from pitune.tasks import Task, few_shot, load_task
+from pitune.training import TrainingSettings, fit_expert
 
 ENCODERS = ("lora", "adapter", "ia3", "bitfit", "layernorm", "prefix", "prompt", "deep_prompt")
 CARRIES: Mapping[str, tuple[str, ...]] = {
@@ -44,7 +43,7 @@ SETTINGS = TrainingSettings(steps=2, batch_size=4, learning_rate=3e-2, evaluatio
 def small(method: str) -> dict[str, Any]:
     """Settings that fit the 16 places of the tiny text towers."""
     small = {"length": 3, "text_length": 2, "visual_length": 2, "width": 8, "r": 2}
-    return {name: value for name, value in small.items() if name in get_method(method).config.model_fields}
+    return {name: value for name, value in small.items() if name in KINDS.get(method).settings.model_fields}
 
 
 def task_for(kind: str, data: dict[str, Path]) -> Task:
@@ -60,8 +59,8 @@ def state(backbone: Backbone) -> dict[str, Tensor]:
 def losses_and_scores(
     backbone: Backbone, task: Task, expert: Expert, tensors: Mapping[str, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    method = get_method(expert.method)
-    with attached(backbone, method, read_config(method, expert.config, "test")) as place:
+    method = KINDS.get(expert.method)
+    with attached(backbone, method, read_settings(method, expert.config, "test")) as place:
         batch = backbone.prepare(task.examples("train")[:4], task)
         values = tensors or expert.tensors
         return place.losses(values, batch), place.scores(values, batch)
@@ -73,19 +72,19 @@ def test_trains_comes_back_from_disk_and_leaves_no_trace(
 ) -> None:
     backbone, task = backbones[kind], task_for(kind, data)
     before, modules = state(backbone), [(name, type(layer)) for name, layer in backbone.module.named_modules()]
-    drawn = replace(sample(task, 2, 0), validation=())
-    expert, _ = fit_expert(backbone, task, drawn, method, SETTINGS, **small(method))
+    drawn = replace(few_shot(task, 2, 0), validation=())
+    expert, _ = fit_expert(backbone, drawn, method=method, settings=SETTINGS, **small(method))
 
-    chosen = get_method(method)
+    chosen = KINDS.get(method)
     shapes = {name: value.shape for name, value in expert.tensors.items()}
-    start = initial_tensors(chosen, shapes, 0, read_config(chosen, expert.config, "test"))
+    start = initial_tensors(chosen, shapes, 0, read_settings(chosen, expert.config, "test"))
     losses, scores = losses_and_scores(backbone, task, expert)
     assert bool(losses.isfinite().all())
     assert not torch.allclose(losses_and_scores(backbone, task, expert, start)[0], losses, rtol=1e-5, atol=1e-6)
     moved = [name for name, value in expert.tensors.items() if not torch.equal(value, start[name])]
     assert len(moved) > len(start) // 2
 
-    save_expert(expert, tmp_path / "expert")
+    expert.save(tmp_path / "expert")
     assert torch.equal(losses_and_scores(backbone, task, load_expert(tmp_path / "expert"))[1], scores)
 
     after = state(backbone)
@@ -124,8 +123,8 @@ def test_only_the_tower_with_the_expert_is_run_again(
             return taken(**inputs)
 
         monkeypatch.setattr(model, f"get_{tower}_features", counted)
-    chosen = get_method(method)
-    config = make_config(chosen, backbone, **small(method))
+    chosen = KINDS.get(method)
+    config = make_settings(chosen, backbone, **small(method))
     with attached(backbone, chosen, config) as place:
         start = initial_tensors(chosen, place.shapes, 0, config)
         tensors = {name: value.requires_grad_() for name, value in start.items()}
@@ -145,10 +144,10 @@ def test_answers_scored_from_kept_keys_and_values_are_those_of_one_whole_pass(
     kind: str, method: str, checkpoints: dict[str, Path], data: dict[str, Path]
 ) -> None:
     backbone, task = load_backbone(str(checkpoints[kind]), "cpu"), task_for(kind, data)
-    chosen = get_method(method)
+    chosen = KINDS.get(method)
     examples = task.examples("train")[:4]
     free = backbone.scores(backbone.prepare(examples, task))
-    place = chosen.attach(backbone, make_config(chosen, backbone, **small(method)))
+    place = chosen.attach(backbone, make_settings(chosen, backbone, **small(method)))
     generator = torch.Generator().manual_seed(0)
     for path in place.paths.values():
         value = backbone.module.get_parameter(path)

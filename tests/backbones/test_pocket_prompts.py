@@ -6,19 +6,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pitune.experts import attached, get_method, initial_tensors, make_config
+from pitune.experts import KINDS, attached, initial_tensors, make_settings
 from pitune.experts.kinds.unified_prompt import fold
 from pitune.pocket.model import mean_pool, run_trunk
 from pitune.prediction.fisher import fisher_at
-from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert
+from pitune.tasks import Draw
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 WORDS = "answers.words.text_prompt.vectors"
 
 
 def placed(backbone, method, **settings):
-    kind = get_method(method)
-    config = make_config(kind, backbone, **settings)
+    kind = KINDS.get(method)
+    config = make_settings(kind, backbone, **settings)
     return kind, config, attached(backbone, kind, config)
 
 
@@ -60,12 +61,12 @@ def test_only_what_joins_the_words_has_answers_encoded_again(tiny_backbone, tiny
     tiny_backbone._encoded.cache_clear()
     tiny_backbone._answer.cache_clear()
     monkeypatch.setattr(tiny_backbone.model, "encode_answers", counted)
-    data = Data(task.examples("train")[:8], (), None, 0)
+    data = Draw(task, task.examples("train")[:8], (), None, 0)
     settings = TrainingSettings(steps=4, batch_size=8)
     counts = {}
     for method in ("lora", "visual_prompt", "text_prompt"):
         calls.clear()
-        fit_expert(tiny_backbone, task, data, method, settings)
+        fit_expert(tiny_backbone, data, method=method, settings=settings)
         counts[method] = len(calls)
     assert counts == {"lora": len(task.answers), "visual_prompt": 0, "text_prompt": 4}  # the first keeps each answer
 
@@ -95,9 +96,9 @@ def test_prompts_learn_and_their_fisher_information_is_that_of_a_loop(
     tiny_backbone, tiny_tasks, method, monkeypatch
 ) -> None:
     task = tiny_tasks["colour"]
-    data = Data(task.examples("train"), task.examples("validation"), None, 0)
+    data = Draw(task, task.examples("train"), task.examples("validation"), None, 0)
     settings = TrainingSettings(steps=20, batch_size=16, learning_rate=5e-2, evaluations=4)
-    expert, _ = fit_expert(tiny_backbone, task, data, method, settings)
+    expert, _ = fit_expert(tiny_backbone, data, method=method, settings=settings)
     before, after = (evaluate_expert(tiny_backbone, task, one, task.examples("test")).loss for one in (None, expert))
     assert after < before
     kind, _, place = placed(tiny_backbone, method)
@@ -114,9 +115,11 @@ def test_prompts_learn_and_their_fisher_information_is_that_of_a_loop(
 
 def test_a_folded_unified_prompt_scores_the_same(tiny_backbone, tiny_tasks) -> None:
     task = tiny_tasks["colour"]
-    data = Data(task.examples("train")[:16], (), None, 0)
+    data = Draw(task, task.examples("train")[:16], (), None, 0)
     settings = TrainingSettings(steps=5, batch_size=16, learning_rate=5e-2)
-    expert, _ = fit_expert(tiny_backbone, task, data, "unified_prompt", settings, text_length=2, visual_length=3)
+    expert, _ = fit_expert(
+        tiny_backbone, data, method="unified_prompt", settings=settings, text_length=2, visual_length=3
+    )
     folded = fold(expert)
     assert folded.parameters < expert.parameters
     whole, kept = (evaluate_expert(tiny_backbone, task, one, task.examples("test")).scores for one in (expert, folded))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pitune.backbones import Backbone, load_backbone
-from pitune.experts import attached, get_method, initial_tensors, make_config
+from pitune.experts import KINDS, attached, initial_tensors, make_settings
 from pitune.tasks import Task, load_task
 
 TEXT = "text_model.encoder.layers"
@@ -50,8 +50,8 @@ class Rows(list[tuple[int, int]]):
 
 
 def losses_and_gradients(backbone: Backbone, task: Task, method: str, settings: dict[str, Any]) -> list[Tensor]:
-    chosen = get_method(method)
-    config = make_config(chosen, backbone, **settings)
+    chosen = KINDS.get(method)
+    config = make_settings(chosen, backbone, **settings)
     with attached(backbone, chosen, config) as place:
         generator = torch.Generator().manual_seed(0)
         leaves = {

@@ -11,15 +11,14 @@ from torch import Tensor
 
 from pitune.backbones import Backbone, Batch
 from pitune.experts import (
+    KINDS,
     Card,
     Expert,
-    Method,
     attached,
-    get_method,
     initial_tensors,
-    make_config,
+    make_settings,
     method_names,
-    read_config,
+    read_settings,
 )
 
 STEPS = 3
@@ -44,13 +43,13 @@ class Case:
     def scores(self, expert: Expert) -> Tensor:
         with (
             torch.no_grad(),
-            attached(self.backbone, self.method, read_config(self.method, expert.config, "test")) as place,
+            attached(self.backbone, self.method, read_settings(self.method, expert.config, "test")) as place,
         ):
             return place.scores(expert.tensors, self.batch)
 
     def train(self, seed: int, **settings: object) -> Expert:
         """Train an expert for targets drawn by the seed."""
-        config = make_config(self.method, self.backbone, **settings)
+        config = make_settings(self.method, self.backbone, **settings)
         generator = torch.Generator().manual_seed(seed)
         answers = len(self.batch.answers)
         target = torch.randint(0, answers, self.batch.target.shape, generator=generator)
@@ -96,7 +95,7 @@ def make_case(pair: tuple[str, str], pocket: Backbone, pocket_batch: Batch) -> C
         batch = pocket_batch if family == "pocket" else tiny(family).batch
         if family == "pocket" and name in SPOKEN:
             batch = replace(batch, answers=pocket._answer_tokens(("sea", "hill", "town")))
-        made = Case(family, backbone, batch, get_method(name))
+        made = Case(family, backbone, batch, KINDS.get(name))
         made.experts.extend(made.train(seed, **made.settings(seed)) for seed in range(3))
         _MADE[pair] = made
     return _MADE[pair]

@@ -8,7 +8,7 @@ from cases import CASES, Case, make_case
 from torch.func import functional_call
 
 from pitune.errors import InputError
-from pitune.experts import Expert, attached, get_method, read_config
+from pitune.experts import KINDS, Expert, attached, read_settings
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -37,7 +37,7 @@ def test_permuting_experts_permutes_weights_only(case: Case) -> None:
     torch.testing.assert_close(case.scores(one), case.scores(other), **CLOSE)
 
 
-@pytest.mark.parametrize("case", [pair for pair in CASES if get_method(pair[1]).linear], indirect=True, ids="-".join)
+@pytest.mark.parametrize("case", [pair for pair in CASES if KINDS.get(pair[1]).linear], indirect=True, ids="-".join)
 def test_weights_of_zero_leave_what_adds_to_the_backbone_without_effect(case: Case) -> None:
     none = mix(case.experts, [0.0, 0.0, 0.0])
     torch.testing.assert_close(case.scores(none), case.backbone.scores(case.batch), **CLOSE)
@@ -87,7 +87,7 @@ def test_a_site_is_affine_in_the_weights_exactly_where_the_method_says_so(case: 
 
 
 def test_gradients_reach_every_parameter_of_every_expert_and_no_other(case: Case) -> None:
-    configs = [read_config(case.method, expert.config, "test") for expert in case.experts]
+    configs = [read_settings(case.method, expert.config, "test") for expert in case.experts]
     tensors = [expert.tensors for expert in case.experts]
     learner = MixtureLearner(case.method, configs, tensors, spread_weights(case, "site", "free"), Rates())
     leaves = [leaf.requires_grad_() for leaf, _ in learner.parameters()]
@@ -123,7 +123,7 @@ def spread_weights(case: Case, granularity, kind) -> MixingWeights:
 
 
 def unfolded_scores(case: Case, weights: MixingWeights) -> torch.Tensor:
-    configs = [read_config(case.method, expert.config, "test") for expert in case.experts]
+    configs = [read_settings(case.method, expert.config, "test") for expert in case.experts]
     tensors = [expert.tensors for expert in case.experts]
     learner = MixtureLearner(case.method, configs, tensors, weights, Rates())
     with (
@@ -144,7 +144,7 @@ def site_output(case: Case, expert: Expert) -> torch.Tensor:
     layer = module.get_submodule(site)
     width = getattr(layer, "in_features", None) or layer.weight.shape[-1]
     inputs = torch.randn(2, 3, width, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad(), attached(case.backbone, case.method, read_config(case.method, expert.config, "t")) as place:
+    with torch.no_grad(), attached(case.backbone, case.method, read_settings(case.method, expert.config, "t")) as place:
         paths = {name: path.removeprefix("module.") for name, path in place._paths.items()}
         own = {
             path.removeprefix(f"{site}."): expert.tensors[name]

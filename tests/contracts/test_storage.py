@@ -20,11 +20,10 @@ from pitune.experts import (
     export_peft,
     initial_tensors,
     load_expert,
-    make_config,
+    make_settings,
     merge_into,
     merged,
-    read_config,
-    save_expert,
+    read_settings,
 )
 from pitune.interpolation import mix
 
@@ -40,13 +39,13 @@ DAMAGES = {
 
 def test_save_and_load_are_bit_equal(case: Case, tmp_path: Path) -> None:
     expert = mix(case.experts, [0.7, -0.4, 0.5])
-    save_expert(expert, tmp_path / "one")
+    expert.save(tmp_path / "one")
     again = load_expert(tmp_path / "one")
     assert again.config == expert.config
     assert again.tensors.keys() == expert.tensors.keys()
     assert all(torch.equal(value, again.tensors[name]) for name, value in expert.tensors.items())
     assert torch.equal(case.scores(again), case.scores(expert))
-    save_expert(again, tmp_path / "two")
+    again.save(tmp_path / "two")
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
 
@@ -58,7 +57,7 @@ def test_each_damage_is_one_error_that_names_the_tensor(case: Case, damage: str)
     tensors = {key: value for key, value in case.experts[0].tensors.items() if key != name}
     tensors |= change(name, case.experts[0].tensors[name])
     with (
-        attached(case.backbone, case.method, read_config(case.method, case.experts[0].config, "test")) as place,
+        attached(case.backbone, case.method, read_settings(case.method, case.experts[0].config, "test")) as place,
         pytest.raises(InputError, match=message) as error,
     ):
         check_tensors(place.shapes, tensors, "test")
@@ -87,7 +86,7 @@ def test_attaching_and_detaching_leave_the_backbone_bit_equal(case: Case) -> Non
 
 
 def case_fails_inside(case: Case) -> None:
-    with attached(case.backbone, case.method, read_config(case.method, case.experts[0].config, "test")):
+    with attached(case.backbone, case.method, read_settings(case.method, case.experts[0].config, "test")):
         raise RuntimeError("on purpose")
 
 
@@ -102,7 +101,7 @@ def test_what_cannot_attach_is_refused_and_leaves_nothing(case: Case) -> None:
     before = list(case.backbone.module.state_dict())
     with (
         pytest.raises(InputError),
-        attached(case.backbone, case.method, read_config(case.method, config, "test")),
+        attached(case.backbone, case.method, read_settings(case.method, config, "test")),
     ):
         pass
     assert list(case.backbone.module.state_dict()) == before
@@ -113,7 +112,7 @@ def test_what_cannot_attach_is_refused_and_leaves_nothing(case: Case) -> None:
 def test_starting_values_leave_outputs_as_they_are(case: Case) -> None:
     if case.method.name == "prefix":
         return  # keys and values among the others always weigh something
-    config = make_config(case.method, case.backbone)
+    config = make_settings(case.method, case.backbone)
     with attached(case.backbone, case.method, config) as place:
         found = place.scores(initial_tensors(case.method, place.shapes, 3, config), case.batch)
     torch.testing.assert_close(found, case.backbone.scores(case.batch), rtol=1e-5, atol=1e-5)

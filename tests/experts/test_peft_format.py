@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from pitune.errors import InputError
-from pitune.experts import attached, export_peft, get_method, import_peft, make_config, merge_into, read_config
+from pitune.experts import KINDS, attached, export_peft, import_peft, make_settings, merge_into, read_settings
 from pitune.interpolation import mix
 
 pytestmark = [
@@ -53,8 +53,8 @@ def alter(folder: Path, **fields: object) -> None:
 
 
 def scores_of(backbone: Tiny, expert) -> torch.Tensor:
-    kind = get_method(expert.method)
-    with torch.no_grad(), attached(backbone, kind, read_config(kind, expert.config, "test")) as place:
+    kind = KINDS.get(expert.method)
+    with torch.no_grad(), attached(backbone, kind, read_settings(kind, expert.config, "test")) as place:
         return place.scores(expert.tensors, backbone.batch)
 
 
@@ -169,14 +169,14 @@ def test_hub_ids_are_fetched_file_by_file(bert, tmp_path, monkeypatch) -> None:
 
 
 def test_lora_targets_by_ending_and_by_pattern(bert) -> None:
-    kind = get_method("lora")
+    kind = KINDS.get("lora")
     for targets in (["query", "value"], r"encoder\.layer\.\d+\.attention\.self\.(query|value)"):
-        with attached(bert, kind, make_config(kind, bert, target_modules=targets)) as place:
+        with attached(bert, kind, make_settings(kind, bert, target_modules=targets)) as place:
             assert len(place.shapes) == 8
     for targets in ("no.such", "(", ["query", "nowhere"]):
         with (
             pytest.raises(InputError, match=r"nowhere|cannot attach"),
-            attached(bert, kind, make_config(kind, bert, target_modules=targets)),
+            attached(bert, kind, make_settings(kind, bert, target_modules=targets)),
         ):
             pass
     assert not hasattr(bert.module, "peft_config")

@@ -10,22 +10,22 @@ from transformers import CLIPConfig, CLIPModel, LlamaConfig, LlamaModel
 
 from pitune.backbones import Batch
 from pitune.errors import InputError
-from pitune.experts import Card, Expert, attached, get_method, initial_tensors, make_config, read_config
+from pitune.experts import KINDS, Card, Expert, attached, initial_tensors, make_settings, read_settings
 from pitune.experts.kinds.unified_prompt import fold, split
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def scores_with(backbone, method, tensors, batch=None, **settings):
-    kind = get_method(method)
-    with torch.no_grad(), attached(backbone, kind, make_config(kind, backbone, **settings)) as place:
+    kind = KINDS.get(method)
+    with torch.no_grad(), attached(backbone, kind, make_settings(kind, backbone, **settings)) as place:
         return place.scores(tensors, batch or backbone.batch)
 
 
 def expert_of(backbone, method, seed=0, **settings):
     """Return an expert of random values."""
-    kind = get_method(method)
-    config = make_config(kind, backbone, **settings)
+    kind = KINDS.get(method)
+    config = make_settings(kind, backbone, **settings)
     with attached(backbone, kind, config) as place:
         start = initial_tensors(kind, place.shapes, seed, config)
     generator = torch.Generator().manual_seed(seed)
@@ -35,8 +35,8 @@ def expert_of(backbone, method, seed=0, **settings):
 
 
 def with_expert(backbone, expert):
-    kind = get_method(expert.method)
-    with torch.no_grad(), attached(backbone, kind, read_config(kind, expert.config, "test")) as place:
+    kind = KINDS.get(expert.method)
+    with torch.no_grad(), attached(backbone, kind, read_settings(kind, expert.config, "test")) as place:
         return place.scores(expert.tensors, backbone.batch)
 
 
@@ -49,9 +49,9 @@ def test_prompts_before_an_encoder_are_like_words_before_the_text() -> None:
     seen = torch.cat([torch.ones(len(ids), 3, dtype=torch.long), mask], 1)
     with torch.no_grad():
         expected = encoder(input_ids=longer, attention_mask=seen).last_hidden_state[:, 3:]
-    kind = get_method("prompt")
+    kind = KINDS.get("prompt")
     vectors = encoder.embed_tokens(words)
-    with torch.no_grad(), attached(backbone, kind, make_config(kind, backbone, length=3)) as place:
+    with torch.no_grad(), attached(backbone, kind, make_settings(kind, backbone, length=3)) as place:
         for name, path in place._paths.items():
             assert name == "encoder.block.0.prompt.vectors"
             backbone.module.get_parameter(path.removeprefix("module.")).copy_(vectors)
@@ -79,8 +79,8 @@ def test_prefixes_are_keys_and_values_of_their_own() -> None:
     with torch.no_grad():
         key, value = attention.key(hidden[0, :2]), attention.value(hidden[0, :2])
         expected = attention(hidden[:1])[0][:, 2:]
-        kind = get_method("prefix")
-        config = make_config(kind, backbone, length=2, target_modules=["encoder.layer.0.attention.self"])
+        kind = KINDS.get("prefix")
+        config = make_settings(kind, backbone, length=2, target_modules=["encoder.layer.0.attention.self"])
         with attached(backbone, kind, config):
             attention.pitune_prefix.key.copy_(key)
             attention.pitune_prefix.value.copy_(value)
@@ -110,8 +110,8 @@ def test_decoders_stay_causal(method, padded) -> None:
     mask = torch.ones_like(ids)
     if padded:
         mask[:, 0] = 0
-    kind = get_method(method)
-    with torch.no_grad(), attached(backbone, kind, make_config(kind, backbone, length=3)) as place:
+    kind = KINDS.get(method)
+    with torch.no_grad(), attached(backbone, kind, make_settings(kind, backbone, length=3)) as place:
         for path in place._paths.values():
             backbone.module.get_parameter(path.removeprefix("module.")).normal_()
         found = backbone.module(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
@@ -163,15 +163,15 @@ def test_text_prompts_cut_padding_but_no_words() -> None:
     padded = torch.cat([backbone.batch.answers, torch.zeros(3, 22, dtype=torch.long)], 1)  # 28 places, all there are
     full = Batch(backbone.batch.ids, backbone.batch.inputs, padded, backbone.batch.target)
     expert = expert_of(backbone, "text_prompt", length=16)
-    kind = get_method("text_prompt")
-    with torch.no_grad(), attached(backbone, kind, read_config(kind, expert.config, "test")) as place:
+    kind = KINDS.get("text_prompt")
+    with torch.no_grad(), attached(backbone, kind, read_settings(kind, expert.config, "test")) as place:
         torch.testing.assert_close(place.scores(expert.tensors, full), place.scores(expert.tensors, backbone.batch))
     with pytest.raises(InputError, match="do not fit in the text tower's 28 places"):
         with_expert(backbone, expert_of(backbone, "text_prompt", length=24))
     with pytest.raises(InputError, match="for 5 classes was given 3 answers"):
         with_expert(backbone, expert_of(backbone, "text_prompt", length=4, classes=5))
     with pytest.raises(InputError, match="2 words for 4 vectors"):
-        make_config(kind, backbone, length=4, words=[1, 2])
+        make_settings(kind, backbone, length=4, words=[1, 2])
 
 
 def test_visual_prompts_stand_after_the_class_token_without_positions() -> None:
@@ -194,8 +194,8 @@ def test_visual_prompts_stand_after_the_class_token_without_positions() -> None:
 
 def test_visual_prompts_start_as_patch_embeddings_do() -> None:
     backbone = build("clip")
-    kind = get_method("visual_prompt")
-    config = make_config(kind, backbone, length=200)
+    kind = KINDS.get("visual_prompt")
+    config = make_settings(kind, backbone, length=200)
     assert config.patch == 8
     shape = torch.Size((200, 16))
     found = kind.initial("x.visual_prompt.vectors", shape, torch.Generator().manual_seed(0), config)
@@ -226,9 +226,9 @@ def test_a_folded_unified_prompt_is_plain_prompts_of_the_same_outputs() -> None:
         assert fold(folded) is folded
         torch.testing.assert_close(with_expert(backbone, folded), expected, **CLOSE)
         text, visual = split(expert)
-        kinds = [(get_method(one.method), one) for one in (text, visual)]
+        kinds = [(KINDS.get(one.method), one) for one in (text, visual)]
         (text_kind, _), (visual_kind, _) = kinds
-        outer = visual_kind.attach(backbone, read_config(visual_kind, visual.config, "test"))
+        outer = visual_kind.attach(backbone, read_settings(visual_kind, visual.config, "test"))
         try:
             for name, path in outer.paths.items():
                 backbone.module.get_parameter(path).data.copy_(visual.tensors[name])
@@ -266,6 +266,6 @@ class ClipShapes:
     ],
 )
 def test_trainable_numbers_on_vit_b_16_are_the_published_ones(method, settings, expected) -> None:
-    backbone, kind = ClipShapes(), get_method(method)
-    with attached(backbone, kind, make_config(kind, backbone, **settings)) as place:
+    backbone, kind = ClipShapes(), KINDS.get(method)
+    with attached(backbone, kind, make_settings(kind, backbone, **settings)) as place:
         assert sum(shape.numel() for shape in place.shapes.values()) == expected

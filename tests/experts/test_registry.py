@@ -7,12 +7,13 @@ import torch
 
 import pitune
 from pitune.errors import InputError
-from pitune.experts import Attachment, registry, combine_parameters, load_expert, save_expert
-from pitune.experts.kind import MethodConfig
-from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert
+from pitune.experts import Attachment, combine_parameters, load_expert, registry
+from pitune.experts.kind import KindSettings
+from pitune.tasks import Draw
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 
-class GateSettings(MethodConfig):
+class GateSettings(KindSettings):
     target_modules: tuple[str, ...]
 
 
@@ -63,10 +64,10 @@ def gate(monkeypatch):
 
 def test_a_method_of_ones_own(gate, tiny_backbone, tiny_tasks, tmp_path) -> None:
     task = tiny_tasks["taste"]
-    data = Data(task.examples("train"), (), None, 0)
+    data = Draw(task, task.examples("train"), (), None, 0)
     settings = TrainingSettings(steps=4, learning_rate=0.1)
-    expert, _ = fit_expert(tiny_backbone, task, data, "gate", settings)
-    save_expert(expert, tmp_path / "gate")
+    expert, _ = fit_expert(tiny_backbone, data, method="gate", settings=settings)
+    expert.save(tmp_path / "gate")
     again = load_expert(tmp_path / "gate")
     found = evaluate_expert(tiny_backbone, task, pitune.mix([again, expert], [0.5, 0.5]), task.examples("test"))
     expected = evaluate_expert(tiny_backbone, task, expert, task.examples("test"))

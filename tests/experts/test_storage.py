@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from pitune.errors import InputError
-from pitune.experts import ExpertPool, load_expert, save_expert
+from pitune.experts import ExpertPool, load_expert
 from pitune.files import sha256_bytes
 from pitune.prediction import embed
-from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert
+from pitune.tasks import Draw
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 WEIGHTS, RECORD = "adapter_model.safetensors", "expert.json"
 
@@ -21,14 +22,14 @@ WEIGHTS, RECORD = "adapter_model.safetensors", "expert.json"
 @pytest.fixture(scope="module")
 def expert(tiny_backbone, tiny_tasks):
     task = tiny_tasks["taste"]
-    data = Data(task.examples("train"), task.examples("validation"), None, 0)
+    data = Draw(task, task.examples("train"), task.examples("validation"), None, 0)
     settings = TrainingSettings(steps=6, batch_size=16, learning_rate=2e-2)
-    return embed(tiny_backbone, task, fit_expert(tiny_backbone, task, data, "lora", settings)[0], data.train)
+    return embed(tiny_backbone, task, fit_expert(tiny_backbone, data, method="lora", settings=settings)[0], data.train)
 
 
 @pytest.fixture
 def folder(expert, tmp_path):
-    save_expert(expert, tmp_path / "expert")
+    expert.save(tmp_path / "expert")
     return tmp_path / "expert"
 
 
@@ -50,7 +51,7 @@ def test_what_is_loaded_is_what_was_saved(expert, folder):
 
 
 def test_the_same_expert_is_the_same_bytes(expert, folder, tmp_path):
-    save_expert(expert, tmp_path / "other")
+    expert.save(tmp_path / "other")
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
 
@@ -128,12 +129,12 @@ def test_wrong_tensors_are_each_one_named_error(expert, tiny_backbone, tiny_task
 
 
 def test_saving_replaces_an_expert_but_nothing_else(expert, folder, tmp_path):
-    save_expert(expert, folder)
+    expert.save(folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["expert"]
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("keep")
     with pytest.raises(InputError, match="is not an expert"):
-        save_expert(expert, tmp_path / "notes")
+        expert.save(tmp_path / "notes")
     assert (tmp_path / "notes" / "mine.txt").read_text() == "keep"
 
 
@@ -145,7 +146,7 @@ def test_a_failing_write_leaves_what_was_there(expert, folder, tmp_path, monkeyp
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        save_expert(replace(expert, card=expert.card.model_copy(update={"seed": 9})), folder)
+        replace(expert, card=expert.card.model_copy(update={"seed": 9})).save(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["expert"]
 

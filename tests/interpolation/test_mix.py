@@ -10,19 +10,11 @@ import pytest
 import torch
 
 from pitune.errors import InputError
-from pitune.experts import (
-    Expert,
-    attached,
-    get_method,
-    initial_tensors,
-    load_expert,
-    make_config,
-    read_config,
-    save_expert,
-)
+from pitune.experts import KINDS, Expert, attached, initial_tensors, load_expert, make_settings, read_settings
 from pitune.experts.kinds.lora import LORA, delta
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
-from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert
+from pitune.tasks import Draw
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 SETTINGS = TrainingSettings(steps=12, batch_size=16, learning_rate=2e-2)
 
@@ -31,8 +23,8 @@ SETTINGS = TrainingSettings(steps=12, batch_size=16, learning_rate=2e-2)
 def experts(tiny_backbone, tiny_tasks):
     def fit(task_name, method, **config):
         task = tiny_tasks[task_name]
-        data = Data(task.examples("train"), (), None, 0)
-        return fit_expert(tiny_backbone, task, data, method, SETTINGS, **config)[0]
+        data = Draw(task, task.examples("train"), (), None, 0)
+        return fit_expert(tiny_backbone, data, method=method, settings=SETTINGS, **config)[0]
 
     return {
         "lora": [
@@ -45,7 +37,7 @@ def experts(tiny_backbone, tiny_tasks):
 
 
 def deltas(expert: Expert) -> dict[str, torch.Tensor]:
-    config = read_config(LORA, expert.config, "test")
+    config = read_settings(LORA, expert.config, "test")
     return {site: delta(config, expert.tensors, site) for site in {LORA.site(name) for name in expert.tensors}}
 
 
@@ -89,8 +81,8 @@ def test_permuting_experts_permutes_weights_only(experts, tiny_backbone, tiny_ta
 @pytest.mark.parametrize("granularity", ["site", "layer", "global"])
 @pytest.mark.parametrize("kind", ["softmax", "free"])
 def test_folded_outputs_are_those_of_the_unfolded_mix(experts, tiny_backbone, tiny_tasks, method, granularity, kind):
-    kind_of = get_method(method)
-    configs = [read_config(kind_of, expert.config, "test") for expert in experts[method]]
+    kind_of = KINDS.get(method)
+    configs = [read_settings(kind_of, expert.config, "test") for expert in experts[method]]
     tensors = [expert.tensors for expert in experts[method]]
     sites = list(dict.fromkeys(kind_of.site(name) for name in tensors[0]))
     weights = MixingWeights(sites, [0.5, 0.2, 0.3], granularity, kind)
@@ -102,13 +94,13 @@ def test_folded_outputs_are_those_of_the_unfolded_mix(experts, tiny_backbone, ti
         batch = tiny_backbone.prepare(task.examples("test"), task)
         unfolded = place.scores(learner.tensors(), batch)
     folded = mix(experts[method], {site: value.tolist() for site, value in weights.by_site().items()})
-    kind_config = read_config(kind_of, folded.config, "test")
+    kind_config = read_settings(kind_of, folded.config, "test")
     with attached(tiny_backbone, kind_of, kind_config) as place:
         torch.testing.assert_close(place.scores(folded.tensors, batch), unfolded, rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_reach_every_expert_and_weight_and_nothing_of_the_backbone(experts, tiny_backbone, tiny_tasks):
-    configs = [read_config(LORA, expert.config, "test") for expert in experts["lora"]]
+    configs = [read_settings(LORA, expert.config, "test") for expert in experts["lora"]]
     tensors = [expert.tensors for expert in experts["lora"]]
     sites = list(dict.fromkeys(LORA.site(name) for name in tensors[0]))
     learner = MixtureLearner(LORA, configs, tensors, MixingWeights(sites, [1.0, 0.5, 0.5], "site", "free"), Rates())
@@ -137,8 +129,8 @@ def test_truncation_is_the_best_of_its_rank_and_says_what_it_lost(experts):
 def test_attaching_leaves_the_backbone_as_it_was(experts, tiny_backbone):
     before = {name: value.clone() for name, value in tiny_backbone.module.state_dict().items()}
     for method in ("lora", "adapter"):
-        kind = get_method(method)
-        with attached(tiny_backbone, kind, make_config(kind, tiny_backbone)) as place:
+        kind = KINDS.get(method)
+        with attached(tiny_backbone, kind, make_settings(kind, tiny_backbone)) as place:
             assert initial_tensors(kind, place.shapes, 0).keys() == place.shapes.keys()
     after = tiny_backbone.module.state_dict()
     assert before.keys() == after.keys()
@@ -148,11 +140,11 @@ def test_attaching_leaves_the_backbone_as_it_was(experts, tiny_backbone):
 
 @pytest.mark.parametrize("method", ["lora", "adapter"])
 def test_starting_values_leave_outputs_as_they_are(tiny_backbone, tiny_tasks, method):
-    kind = get_method(method)
+    kind = KINDS.get(method)
     task = tiny_tasks["taste"]
     batch = tiny_backbone.prepare(task.examples("test"), task)
     before = tiny_backbone.scores(batch)
-    with attached(tiny_backbone, kind, make_config(kind, tiny_backbone)) as place:
+    with attached(tiny_backbone, kind, make_settings(kind, tiny_backbone)) as place:
         torch.testing.assert_close(place.scores(initial_tensors(kind, place.shapes, 5), batch), before)
 
 
@@ -190,10 +182,10 @@ def test_a_folded_lora_loads_in_plain_peft(experts, tiny_backbone, tmp_path):
     from safetensors.torch import save_file
 
     folded = mix(experts["lora"], [0.5, 0.8, -0.2])
-    save_expert(folded, tmp_path / "expert")
+    folded.save(tmp_path / "expert")
     tiny_backbone.module.save_pretrained(tmp_path / "trunk")
     embedded = torch.randn(3, 7, tiny_backbone.width, generator=torch.Generator().manual_seed(0))
-    with attached(tiny_backbone, LORA, read_config(LORA, folded.config, "test")) as place:
+    with attached(tiny_backbone, LORA, read_settings(LORA, folded.config, "test")) as place:
         module = tiny_backbone.module
         for name, path in place._paths.items():
             module.get_parameter(path.removeprefix("module.")).data.copy_(folded.tensors[name])

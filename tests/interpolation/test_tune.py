@@ -15,7 +15,8 @@ from pitune.interpolation import Candidate, TuneSettings, mix, tune_expert
 from pitune.interpolation import tune as tune_module
 from pitune.interpolation.choice import choose, select
 from pitune.interpolation.mixing import sites_of
-from pitune.training import Data, TrainingSettings, evaluate_expert, fit_expert, sample, target_training
+from pitune.tasks import Draw, few_shot
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert, target_training
 
 TRAINING = TrainingSettings(steps=16, batch_size=16, learning_rate=2e-2, evaluations=4)
 SETTINGS = TuneSettings(training=TRAINING)
@@ -40,8 +41,10 @@ def test_the_fold_is_what_was_chosen(tiny_backbone, tiny_tasks, pool, tmp_path):
     best = choose(result.candidates)
     assert result.choice == best.name
     assert [candidate.name for candidate in result.candidates] == ["neighbours", "alone", "joint", "soup"]
-    assert [name for name, _ in result.neighbours] == [n for n, _ in api.neighbours(tiny_backbone, task, pool, 2, 4)]
-    found = evaluate_expert(tiny_backbone, task, result.expert, sample(task, 4, 0).validation)
+    assert [name for name, _ in result.neighbours] == [
+        n for n, _ in api.neighbours(tiny_backbone, task, pool, k=2, shots=4)
+    ]
+    found = evaluate_expert(tiny_backbone, task, result.expert, few_shot(task, 4, 0).validation)
     assert float(found.calibrated.mean()) == pytest.approx(best.loss, abs=1e-5)
     assert result.expert.card.validation == pytest.approx(found.value)
     result.expert.save(tmp_path / "out")
@@ -62,7 +65,7 @@ def test_without_settings_training_is_as_long_as_the_labels_ask(tiny_backbone, t
 def test_a_neighbour_that_knows_the_task_wins_untrained(tiny_backbone, tiny_tasks, pool):
     task = replace(tiny_tasks["taste"], name="the same again")
     expert = named(pool, "taste")
-    result = tune_expert(tiny_backbone, task, sample(task, 2, 0), [expert], SETTINGS)
+    result = tune_expert(tiny_backbone, few_shot(task, 2, 0), [expert], settings=SETTINGS)
     alone = next(candidate for candidate in result.candidates if candidate.name == "alone")
     assert result.choice != "alone"
     assert min(candidate.loss for candidate in result.candidates) < alone.loss
@@ -73,10 +76,10 @@ def test_a_neighbour_that_knows_the_task_wins_untrained(tiny_backbone, tiny_task
 def test_alone_is_the_single_expert_to_the_bit(tiny_backbone, tiny_tasks, pool):
     """The fallback harms nobody: it is what one would have trained without neighbours."""
     task = tiny_tasks["mood"]
-    data = sample(task, 4, 0)
+    data = few_shot(task, 4, 0)
     only = SETTINGS.model_copy(update={"candidates": ("alone",)})
-    result = tune_expert(tiny_backbone, task, data, [named(pool, "place")], only)
-    single, _ = fit_expert(tiny_backbone, task, data, "lora", TRAINING)
+    result = tune_expert(tiny_backbone, data, [named(pool, "place")], settings=only)
+    single, _ = fit_expert(tiny_backbone, data, method="lora", settings=TRAINING)
     scores = [evaluate_expert(tiny_backbone, task, e, task.examples("test")).scores for e in (result.expert, single)]
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-5, atol=1e-5)
 
@@ -84,16 +87,16 @@ def test_alone_is_the_single_expert_to_the_bit(tiny_backbone, tiny_tasks, pool):
 def test_neighbours_that_do_not_help_are_left_out(tiny_backbone, tiny_tasks, pool):
     """Beside the nearest, those are taken that lower the loss of equal shares on the few labels."""
     task = replace(tiny_tasks["taste"], name="the same again")
-    data = sample(task, 4, 0)
+    data = few_shot(task, 4, 0)
     knows, not_ = named(pool, "taste"), named(pool, "place")
-    assert select(tiny_backbone, task, data, [knows, not_]) == [knows]
+    assert select(tiny_backbone, data, [knows, not_]) == [knows]
     near = [not_, knows]
     labels = [*data.train, *data.validation]
     mixes = [evaluate_expert(tiny_backbone, task, e, labels).loss for e in (not_, mix(near, [0.5, 0.5]))]
-    assert select(tiny_backbone, task, data, near) == (near if mixes[1] < mixes[0] else near[:1])
+    assert select(tiny_backbone, data, near) == (near if mixes[1] < mixes[0] else near[:1])
     only = SETTINGS.model_copy(update={"candidates": ("neighbours",)})
     results = {
-        chosen: tune_expert(tiny_backbone, task, data, [knows, not_], only.model_copy(update={"select": chosen}))
+        chosen: tune_expert(tiny_backbone, data, [knows, not_], settings=only.model_copy(update={"select": chosen}))
         for chosen in (True, False)
     }
     assert all(weights == {knows.name: 1.0} for weights in results[True].weights.values())
@@ -105,8 +108,8 @@ def test_neighbours_that_do_not_help_are_left_out(tiny_backbone, tiny_tasks, poo
 def test_joint_training_lowers_the_loss_and_moves_the_weights(tiny_backbone, tiny_tasks, pool, granularity, kind):
     task = tiny_tasks["mood"]
     settings = TuneSettings(training=TRAINING, granularity=granularity, kind=kind, candidates=("joint",))
-    data = Data(task.examples("train"), (), None, 0)
-    result = tune_expert(tiny_backbone, task, data, [named(pool, "place")], settings)
+    data = Draw(task, task.examples("train"), (), None, 0)
+    result = tune_expert(tiny_backbone, data, [named(pool, "place")], settings=settings)
     before = evaluate_expert(tiny_backbone, task, None, data.train).loss
     assert evaluate_expert(tiny_backbone, task, result.expert, data.train).loss < before
     weights = torch.tensor([list(values.values()) for values in result.weights.values()])
@@ -122,9 +125,9 @@ def test_a_run_stopped_between_and_within_candidates_ends_at_the_same_bytes(
     tiny_backbone, tiny_tasks, tmp_path, monkeypatch, method
 ):
     task = tiny_tasks["mood"]
-    data = sample(task, 4, 0)
-    near = [fit_expert(tiny_backbone, tiny_tasks["taste"], data_of(tiny_tasks["taste"]), method, TRAINING)[0]]
-    whole = tune_expert(tiny_backbone, task, data, near, SETTINGS)
+    data = few_shot(task, 4, 0)
+    near = [fit_expert(tiny_backbone, data_of(tiny_tasks["taste"]), method=method, settings=TRAINING)[0]]
+    whole = tune_expert(tiny_backbone, data, near, settings=SETTINGS)
     true_train, calls = tune_module.train, []
 
     def stopping(*arguments):
@@ -135,9 +138,9 @@ def test_a_run_stopped_between_and_within_candidates_ends_at_the_same_bytes(
 
     monkeypatch.setattr(tune_module, "train", stopping)
     with pytest.raises(KeyboardInterrupt):
-        tune_expert(tiny_backbone, task, data, near, SETTINGS, run=tmp_path)
+        tune_expert(tiny_backbone, data, near, settings=SETTINGS, run=tmp_path)
     monkeypatch.setattr(tune_module, "train", true_train)
-    resumed = tune_expert(tiny_backbone, task, data, near, SETTINGS, run=tmp_path)
+    resumed = tune_expert(tiny_backbone, data, near, settings=SETTINGS, run=tmp_path)
     assert digest(resumed.expert) == digest(whole.expert)
     assert resumed.candidates == whole.candidates
     assert resumed.weights == whole.weights
@@ -147,16 +150,16 @@ def test_the_soup_is_the_mean_of_the_other_candidates(tiny_backbone, tiny_tasks,
     """The mean of ΔW at every site, never of its factors; and of the weights that are shown."""
     task = tiny_tasks["mood"]
     near = [named(pool, "taste"), named(pool, "place")]
-    data = Data(sample(task, 4, 0).train, (), 4, 0)  # nothing to choose by: the last candidate is taken
+    data = Data(few_shot(task, 4, 0).train, (), 4, 0)  # nothing to choose by: the last candidate is taken
     whole = SETTINGS.model_copy(update={"select": False})
-    result = tune_expert(tiny_backbone, task, data, near, whole)
+    result = tune_expert(tiny_backbone, data, near, settings=whole)
     assert result.choice == "soup"
     *parts, soup = (changes(expert) for expert in result.folded.values())
     for site, change in soup.items():
         assert float(change.abs().max()) > 0
         torch.testing.assert_close(change, sum(part[site] for part in parts) / 3, rtol=1e-5, atol=1e-6)
     only = whole.model_copy(update={"candidates": ("joint",)})
-    joint = tune_expert(tiny_backbone, task, data, near, only).weights
+    joint = tune_expert(tiny_backbone, data, near, settings=only).weights
     for group, of in result.weights.items():
         shares = {near[0].name: 0.5, near[1].name: 0.5, "own": 1.0}
         assert of == pytest.approx({name: (share + joint[group][name]) / 3 for name, share in shares.items()})
@@ -164,10 +167,12 @@ def test_the_soup_is_the_mean_of_the_other_candidates(tiny_backbone, tiny_tasks,
 
 def test_a_rank_makes_the_fold_smaller_and_says_what_it_loses(tiny_backbone, tiny_tasks, pool):
     task = tiny_tasks["mood"]
-    data = sample(task, 4, 0)
+    data = few_shot(task, 4, 0)
     near = [named(pool, "taste")]
     exact, short = (
-        tune_expert(tiny_backbone, task, data, near, SETTINGS.model_copy(update={"candidates": ("joint",), "rank": r}))
+        tune_expert(
+            tiny_backbone, data, near, settings=SETTINGS.model_copy(update={"candidates": ("joint",), "rank": r})
+        )
         for r in (None, 4)
     )
     assert exact.weights == short.weights
@@ -183,8 +188,8 @@ def test_a_rank_makes_the_fold_smaller_and_says_what_it_loses(tiny_backbone, tin
 
 def test_the_soup_counts_as_trained_and_has_the_loss_of_its_expert(tiny_backbone, tiny_tasks, pool):
     task = tiny_tasks["mood"]
-    data = sample(task, 4, 0)
-    result = tune_expert(tiny_backbone, task, data, [named(pool, "taste")], SETTINGS)
+    data = few_shot(task, 4, 0)
+    result = tune_expert(tiny_backbone, data, [named(pool, "taste")], settings=SETTINGS)
     *before, last = result.candidates
     assert last.best_step == max(one.best_step for one in before) > 0
     found = evaluate_expert(tiny_backbone, task, result.folded["soup"], data.validation)
@@ -221,7 +226,7 @@ def test_one_candidate_must_be_worth_a_nat_more_than_the_mean_of_all(examples, c
 
 
 def data_of(task):
-    return Data(task.examples("train"), task.examples("validation"), None, 0)
+    return Draw(task, task.examples("train"), task.examples("validation"), None, 0)
 
 
 def test_bad_input(tiny_backbone, other_backbone, tiny_tasks, pool, tmp_path):
@@ -237,7 +242,7 @@ def test_bad_input(tiny_backbone, other_backbone, tiny_tasks, pool, tmp_path):
         api.tune(tiny_backbone, task, pool, k=1, shots=2, settings=settings)
     adapters = [replace(expert, method="adapter") for expert in pool]
     with pytest.raises(InputError, match="a rank was asked for, but adapter experts have none"):
-        tune_expert(tiny_backbone, task, sample(task, 2, 0), adapters, TuneSettings(rank=2))
+        tune_expert(tiny_backbone, few_shot(task, 2, 0), adapters, settings=TuneSettings(rank=2))
     alone = TuneSettings(candidates=("soup", "alone"))
     with pytest.raises(InputError, match="'soup' comes first"):
         api.tune(tiny_backbone, task, pool, k=1, shots=2, settings=alone)

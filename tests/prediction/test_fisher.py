@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from pitune.backbones import Batch
 from pitune.errors import InputError
-from pitune.experts import attached, get_method, make_config
+from pitune.experts import KINDS, attached, make_settings
 from pitune.prediction.fisher import expert_fisher, fisher_at, probe_fisher
-from pitune.tasks import Example, Task
-from pitune.training import Data, TrainingSettings, fit_expert
+from pitune.tasks import Draw, Example, Task
+from pitune.training import TrainingSettings, fit_expert
 
 WIDTH, CLASSES, RANK = 5, 3, 2
 
@@ -75,11 +75,13 @@ def closed_form(backbone: LinearSoftmax, task: Task, down: Tensor, scale: float)
 
 
 def at_zero(backbone, task, labels, seed, chunk, down):
-    method = get_method("lora")
-    with attached(backbone, method, make_config(method, backbone, r=RANK, lora_alpha=4)) as place:
+    method = KINDS.get("lora")
+    with attached(backbone, method, make_settings(method, backbone, r=RANK, lora_alpha=4)) as place:
         tensors = {"head.lora_A.weight": down, "head.lora_B.weight": torch.zeros(CLASSES, RANK)}
         wanted = ["head.lora_B.weight"]
-        return fisher_at(place, tensors, wanted, task, task.splits["train"], labels, seed, chunk)[wanted[0]]
+        return fisher_at(place, tensors, wanted, task, task.splits["train"], labels=labels, seed=seed, chunk=chunk)[
+            wanted[0]
+        ]
 
 
 def test_empirical_fisher_is_the_closed_form(backbone, task):
@@ -118,10 +120,10 @@ def test_padding_of_other_examples_does_not_matter(tiny_backbone, tiny_tasks):
 
 def test_per_example_gradients_are_those_of_a_loop(tiny_backbone, tiny_tasks):
     task = tiny_tasks["taste"]
-    data = Data(task.examples("train")[:12], (), None, 0)
-    expert, _ = fit_expert(tiny_backbone, task, data, settings=TrainingSettings(steps=5, learning_rate=1e-2))
+    data = Draw(task, task.examples("train")[:12], (), None, 0)
+    expert, _ = fit_expert(tiny_backbone, data, settings=TrainingSettings(steps=5, learning_rate=1e-2))
     found = expert_fisher(tiny_backbone, task, expert, data.train, labels="empirical", chunk=5)
-    method = get_method("lora")
+    method = KINDS.get("lora")
     expected = {name: torch.zeros_like(value) for name, value in expert.tensors.items()}
     with attached(tiny_backbone, method, method.config.model_validate(dict(expert.config))) as place:
         for example in data.train:

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from pitune.errors import InputError
-from pitune.experts import attached, get_method, initial_tensors, make_config
-from pitune.tasks import Example, Task
-from pitune.training import Data, Member, Mixture, read_mixing
+from pitune.experts import KINDS, attached, initial_tensors, make_settings
+from pitune.tasks import Draw, Example, Task
+from pitune.training import Mixture, read_mixing
 
 
 def member(task, examples=None, validation=()) -> Member:
-    return Member(task, Data(task.examples("train") if examples is None else examples, validation))
+    return Member(task, Draw(task, task.examples("train") if examples is None else examples, validation))
 
 
 def mixture(members, mixing="balanced", scope="task", size=12, seed=0) -> Mixture:
@@ -23,14 +23,14 @@ def mixture(members, mixing="balanced", scope="task", size=12, seed=0) -> Mixtur
 
 @pytest.fixture
 def place(tiny_backbone):
-    kind = get_method("lora")
-    with attached(tiny_backbone, kind, make_config(kind, tiny_backbone)) as inside:
+    kind = KINDS.get("lora")
+    with attached(tiny_backbone, kind, make_settings(kind, tiny_backbone)) as inside:
         yield inside
 
 
 @pytest.fixture
 def tensors(place):
-    return initial_tensors(get_method("lora"), place.shapes, 0)
+    return initial_tensors(KINDS.get("lora"), place.shapes, 0)
 
 
 def batches(mixed, place, number):

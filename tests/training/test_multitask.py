@@ -14,7 +14,8 @@ from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest
 from pitune.interpolation import TuneSettings
 from pitune.prediction import embed
-from pitune.training import Data, Member, TrainingSettings, evaluate_expert, fit_expert, fit_multitask, sample
+from pitune.tasks import few_shot
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert, fit_multitask
 from pitune.training import loop as loop
 
 SETTINGS = TrainingSettings(steps=24, batch_size=16, learning_rate=2e-2, evaluations=4)
@@ -34,7 +35,7 @@ def test_one_expert_learns_several_tasks(tiny_backbone, members, method) -> None
     settings = SETTINGS.model_copy(
         update={"steps": 60, "learning_rate": 2e-2 if method in ("lora", "unified_prompt") else 5e-2}
     )
-    expert, trained = fit_multitask(tiny_backbone, members, method, settings=settings)
+    expert, trained = fit_multitask(tiny_backbone, members, method=method, settings=settings)
     gains = []
     for member in members:
         test = member.task.examples("test")
@@ -70,10 +71,10 @@ def test_adapting_begins_at_the_source(tiny_backbone, members, tiny_tasks, metho
     """Whatever the kind: in the released code the start is dropped for one of them."""
     own = {"r": 4} if method == "lora" else {} if method == "unified_prompt" else {"length": 3}
     settings = SETTINGS.model_copy(update={"steps": 3})
-    source, _ = fit_multitask(tiny_backbone, members, method, settings=settings, **own)
-    data = sample(tiny_tasks["mood"], 4, 0)
+    source, _ = fit_multitask(tiny_backbone, members, method=method, settings=settings, **own)
+    data = few_shot(tiny_tasks["mood"], 4, 0)
     barely = TrainingSettings(steps=1, learning_rate=1e-9)
-    adapted, _ = fit_expert(tiny_backbone, tiny_tasks["mood"], data, method, barely, start=source)
+    adapted, _ = fit_expert(tiny_backbone, data, method=method, settings=barely, start=source)
     assert adapted.config == source.config
     for name, value in source.tensors.items():
         torch.testing.assert_close(adapted.tensors[name], value, rtol=0, atol=1e-6)
@@ -91,7 +92,7 @@ def test_a_start_whose_keys_do_not_all_fit_is_refused_by_name(tiny_backbone, mem
     """The released code loads with `strict=False`: a renamed key trains from scratch in silence."""
     data = members[0].data
     source, _ = fit_expert(
-        tiny_backbone, members[0].task, data, "text_prompt", SETTINGS.model_copy(update={"steps": 1}), length=3
+        tiny_backbone, data, method="text_prompt", settings=SETTINGS.model_copy(update={"steps": 1}), length=3
     )
     (name, value), *_ = source.tensors.items()
     tensors = {
@@ -100,25 +101,27 @@ def test_a_start_whose_keys_do_not_all_fit_is_refused_by_name(tiny_backbone, mem
         "shape": {name: value[:2]},
     }[damage]
     with pytest.raises(InputError, match=message):
-        fit_multitask(tiny_backbone, members, "text_prompt", settings=SETTINGS, start=replace(source, tensors=tensors))
+        fit_multitask(
+            tiny_backbone, members, method="text_prompt", settings=SETTINGS, start=replace(source, tensors=tensors)
+        )
 
 
 def test_a_start_of_another_kind_backbone_or_setting_is_refused(tiny_backbone, other_backbone, members) -> None:
     settings = SETTINGS.model_copy(update={"steps": 1})
-    source, _ = fit_expert(tiny_backbone, members[0].task, members[0].data, "lora", settings, r=4)
+    source, _ = fit_expert(tiny_backbone, members[0].data, method="lora", settings=settings, r=4)
     given = {"settings": settings, "start": source}
     with pytest.raises(InputError, match="cannot start from"):
-        fit_multitask(tiny_backbone, members, "adapter", **given)
+        fit_multitask(tiny_backbone, members, method="adapter", **given)
     with pytest.raises(InputError, match="another backbone"):
-        fit_multitask(other_backbone, members, "lora", **given)
+        fit_multitask(other_backbone, members, method="lora", **given)
     with pytest.raises(InputError, match="r is 8, but"):
-        fit_multitask(tiny_backbone, members, "lora", **given, r=8)
+        fit_multitask(tiny_backbone, members, method="lora", **given, r=8)
 
 
 def test_a_pool_finds_a_source_by_the_mean_of_its_tasks_and_mixes_it(tiny_backbone, tiny_tasks, tmp_path) -> None:
     tasks = [tiny_tasks[name] for name in NAMES]
     source = pitune.fit_multitask(tiny_backbone, tasks, settings=SETTINGS, shots=4)
-    each = [embed(tiny_backbone, task, source, sample(task, 4, 0).train).fisher for task in tasks]
+    each = [embed(tiny_backbone, task, source, few_shot(task, 4, 0).train).fisher for task in tasks]
     for name, value in source.fisher.items():
         torch.testing.assert_close(value, torch.stack([one[name] for one in each]).mean(0))
     pool = ExpertPool(tmp_path)
@@ -127,10 +130,10 @@ def test_a_pool_finds_a_source_by_the_mean_of_its_tasks_and_mixes_it(tiny_backbo
         tiny_backbone,
         tiny_tasks["mood"],
         pool,
-        1,
-        4,
+        k=1,
+        shots=4,
         settings=TuneSettings(training=SETTINGS.model_copy(update={"steps": 4})),
     )
     assert [name for name, _ in result.neighbours] == [source.name]
     with pytest.raises(InputError, match="no expert of another task"):  # it has seen this one
-        api.neighbours(tiny_backbone, tiny_tasks["place"], pool, 1, 4)
+        api.neighbours(tiny_backbone, tiny_tasks["place"], pool, k=1, shots=4)

@@ -68,8 +68,15 @@ class Backbone(Protocol):
     def generate(self, batch: Batch) -> list[str]:
         """Return an answer in free text for each example; `InputError` where the family cannot."""
 
-    def attachment(self, method: str) -> tuple[str, ...]:
-        """Return the names of the submodules of `module` to which a kind of expert attaches."""
+    def sites(self, role: str) -> tuple[str, ...]:
+        """Return the names of the submodules of `module` that have a role; none where the model has no such part.
+
+        Roles are facts of the model: `linear`, all linear layers of its blocks; `attention`, those of attention;
+        `keys_values` among them; `outputs`, the last of attention and of the feed-forward; `feedforward_output`;
+        `attention_modules`; `norms`; `biased`, linear layers and LayerNorms with a bias; `layers`, the whole layers
+        of its encoders, in order; `picture_layers`, those that read pictures; `words`, the module called with token
+        ids of answers and the one that looks them up.
+        """
 
 
 @runtime_checkable

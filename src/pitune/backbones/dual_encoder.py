@@ -18,7 +18,7 @@ from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, targ
 from pitune.backbones.cache import FeatureCache, Features
 from pitune.backbones.checkpoint import Checkpoint
 from pitune.backbones.shared_start import shared_start
-from pitune.backbones.sites import Places, find_places, sites_of
+from pitune.backbones.sites import find_sites
 from pitune.errors import InputError
 from pitune.files import home, sha256_bytes
 from pitune.tasks import Example, Task, image_hash, open_image
@@ -53,22 +53,21 @@ class DualEncoder:
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
-    def attachment(self, method: str) -> tuple[str, ...]:
+    def sites(self, role: str) -> tuple[str, ...]:
         """Return the sites of the image tower, and of the text tower for prompts that join its words.
 
         Name sites of the text tower in an expert's settings to train the other kinds there.
         """
-        places = find_places(self.module, "vision_model.")
-        return sites_of({**places, **self._prompt_places(places["prompt"])}, method, self.name)
+        if role == "words":
+            return self._words()
+        return find_sites(self.module, "vision_model.").get("layers" if role == "picture_layers" else role, ())
 
-    def _prompt_places(self, layers: tuple[str, ...]) -> Places:
-        """Return where prompts of words and pictures go; words need a text that is read at the place of its [EOS]."""
+    def _words(self) -> tuple[str, ...]:
+        """Return where prompts of words go; they need a text that is read at the place of its [EOS]."""
         tower, embedding = "text_model", "text_model.embeddings.token_embedding"
         known = dict(self.module.named_modules())
         marked = not self._sigmoid and hasattr(getattr(known.get(tower), "config", None), "eos_token_id")
-        words = (tower, embedding) if marked and isinstance(known.get(embedding), nn.Embedding) else ()
-        both = (*words, *layers) if words and layers else ()
-        return {"text_prompt": words, "visual_prompt": layers, "unified_prompt": both}
+        return (tower, embedding) if marked and isinstance(known.get(embedding), nn.Embedding) else ()
 
     def carries_expert(self, kind: str) -> bool:
         """Return whether the `text` or the `vision` tower holds anything but its own frozen parameters."""

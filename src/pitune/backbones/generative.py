@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pitune.backbones.base import Answers, Batch, batch_answers, masked_log_softmax
 from pitune.backbones.likelihood import Prefix, answer_scores, log_likelihood, padded
-from pitune.backbones.sites import find_places, sites_of
+from pitune.backbones.sites import find_sites
 from pitune.errors import InputError
 from pitune.tasks import Example, Task
 
@@ -37,9 +37,9 @@ class Generative(ABC):
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
-    def attachment(self, method: str) -> tuple[str, ...]:
+    def sites(self, role: str) -> tuple[str, ...]:
         """Return the sites of the part that reads text, where images have become tokens too."""
-        return sites_of(find_places(self.module, self._where()), method, self.name)
+        return find_sites(self.module, self._where()).get(role, ())
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
         kinds = {(example.image is not None, example.text is not None) for example in examples}

@@ -7,26 +7,26 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from pitune.errors import InputError
-
-Places = Mapping[str, tuple[str, ...]]
+Sites = Mapping[str, tuple[str, ...]]
 
 _ATTENTION = r"(self_attn|encoder_attn|SelfAttention|EncDecAttention)"
 _BELOW = r"((mlp|DenseReluDense)\.)?(fc2|down_proj|wo)"
 _LINEAR = {
-    "lora": rf"{_ATTENTION}\.(q|k|v|o|q_proj|k_proj|v_proj|o_proj|out_proj)",
-    "adapter": rf"{_ATTENTION}\.(o|o_proj|out_proj)|{_BELOW}",
-    "ia3": rf"{_ATTENTION}\.(k|v|k_proj|v_proj)|{_BELOW}",
-    "ia3_feedforward": _BELOW,
+    "attention": rf"{_ATTENTION}\.(q|k|v|o|q_proj|k_proj|v_proj|o_proj|out_proj)",
+    "keys_values": rf"{_ATTENTION}\.(k|v|k_proj|v_proj)",
+    "outputs": rf"{_ATTENTION}\.(o|o_proj|out_proj)|{_BELOW}",
+    "feedforward_output": _BELOW,
+    "linear": r".*",
 }
 _OWN_ATTENTION = re.compile(r".*\.\d+\.(.*\.)?(self_attn|SelfAttention)")
 _ENCODER_LAYER = re.compile(r"(.*\.)?encoder\.(layers|layer|block)\.\d+")
 
 
-def find_places(module: nn.Module, where: str = "") -> Places:
-    """Return where each kind of expert attaches in a model's blocks, under names that begin with `where`.
+def find_sites(module: nn.Module, where: str = "") -> Sites:
+    """Return a model's submodules by role, those whose names begin with `where`; see `Backbone.sites`.
 
-    Prompts join encoders alone: a decoder that keeps keys and values would have to read them again at every token.
+    Layers are those of encoders alone: a decoder that keeps keys and values would have to read vectors that join
+    its input again at every token.
     """
     named = {path: layer for path, layer in module.named_modules() if path.startswith(where)}
     inside = _inside_attention(named)
@@ -34,23 +34,15 @@ def find_places(module: nn.Module, where: str = "") -> Places:
     def chosen(keep: Callable[[str, nn.Module], bool]) -> tuple[str, ...]:
         return tuple(path for path, layer in named.items() if path not in inside and keep(path, layer))
 
-    places = {}
-    for kind, names in _LINEAR.items():
+    sites = {}
+    for role, names in _LINEAR.items():
         pattern = re.compile(rf".*\.\d+\.(.*\.)?({names})")
-        places[kind] = chosen(lambda path, layer, of=pattern: isinstance(layer, nn.Linear) and _is(of, path))  # type: ignore[misc]
-    places["bitfit"] = chosen(lambda _, layer: isinstance(layer, nn.Linear | nn.LayerNorm) and layer.bias is not None)
-    places["layernorm"] = chosen(lambda _, layer: _is_norm(layer))
-    places["prefix"] = chosen(lambda path, layer: _is(_OWN_ATTENTION, path) and hasattr(layer, "config"))
-    places["prompt"] = places["deep_prompt"] = chosen(lambda path, _: _is(_ENCODER_LAYER, path))
-    return places
-
-
-def sites_of(places: Places, method: str, name: str) -> tuple[str, ...]:
-    """Return the sites of a kind of expert; raise `InputError` that names the kinds which have any."""
-    if not places.get(method):
-        known = ", ".join(kind for kind, sites in places.items() if sites and kind != "ia3_feedforward")
-        raise InputError(f"{name} has no place for experts of kind {method!r}; expected one of: {known or 'none'}")
-    return places[method]
+        sites[role] = chosen(lambda path, layer, of=pattern: isinstance(layer, nn.Linear) and _is(of, path))  # type: ignore[misc]
+    sites["biased"] = chosen(lambda _, layer: isinstance(layer, nn.Linear | nn.LayerNorm) and layer.bias is not None)
+    sites["norms"] = chosen(lambda _, layer: _is_norm(layer))
+    sites["attention_modules"] = chosen(lambda path, layer: _is(_OWN_ATTENTION, path) and hasattr(layer, "config"))
+    sites["layers"] = chosen(lambda path, _: _is(_ENCODER_LAYER, path))
+    return sites
 
 
 def _is(pattern: re.Pattern[str], path: str) -> bool:

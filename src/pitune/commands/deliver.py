@@ -33,7 +33,7 @@ def check_delivery(name: str, out: Path | None, pool: Path | None, run: Run) -> 
 
 def deliver(expert: Expert, name: str, out: Path | None, pool: Path | None, run: Run) -> list[Path]:
     """Save an expert under a name wherever it was asked for; return the folders that hold it."""
-    from pitune.experts import ExpertPool, digest, save_expert
+    from pitune.experts import ExpertPool, digest
 
     named = replace(expert, card=expert.card.model_copy(update={"name": name}))
     folders = []
@@ -43,6 +43,6 @@ def deliver(expert: Expert, name: str, out: Path | None, pool: Path | None, run:
             kept.add(named)
         folders.append(kept.path(name))
     if out is not None:
-        save_expert(named, out)
+        named.save(out)
         folders.append(out)
     return folders or [run.expert]

@@ -49,13 +49,14 @@ def fit(
     quieten()
     from pitune import api
     from pitune.experts import digest
-    from pitune.training import TrainingSettings, continued, expert_name, sample
+    from pitune.tasks import few_shot
+    from pitune.training import TrainingSettings, continued
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     settings = make_settings(TrainingSettings, given)
     own = method_config(method, rank, own_settings)
     known = open_task(task, columns)
-    sample(known, shots, seed)
+    draw = few_shot(known, shots, seed)
     model = open_backbone(backbone, device, dtype)
     begun = find_start(start, pool)
     check_settings(model, method, continued(begun, model, method, own))
@@ -70,12 +71,23 @@ def fit(
         **({"start": digest(begun)} if begun else {}),
     }
     planned = plan_run("fit", inputs, run)
-    called = name or expert_name(known, method, shots, seed)
+    called = name or draw.expert_name(method)
     check_delivery(called, out, pool, planned)
     if not planned.ended:
         begin(planned)
         note(f"training a {method} expert for {known.name}; its run is kept in {planned.folder}")
-        made = api.fit(model, known, method, shots, seed, settings, planned.state, watched(), begun, **own)
+        made = api.fit(
+            model,
+            known,
+            method=method,
+            shots=shots,
+            seed=seed,
+            settings=settings,
+            run=planned.state,
+            progress=watched(),
+            start=begun,
+            **own,
+        )
         card = made.card
         result = {
             "task": known.name,

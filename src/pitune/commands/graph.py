@@ -63,6 +63,7 @@ def neighbours(
     task: options.TaskName,
     pool: options.PoolFolder,
     k: options.Neighbours = 2,
+    by: options.By = "probe",
     shots: options.Shots = None,
     columns: options.Columns = None,
     backbone: options.BackboneName = options.BACKBONE,
@@ -72,18 +73,18 @@ def neighbours(
     as_json: options.Json = False,
     config: options.Config = None,
 ) -> None:
-    """Show the experts of a pool whose tasks are most like TASK."""
+    """Show the experts of a pool that serve TASK best, by how like its task theirs are unless told otherwise."""
     from pitune.commands.set_up import open_backbone, open_pool, open_task, quieten
 
     quieten()
     from pitune import api
-    from pitune.training import sample
+    from pitune.tasks import few_shot
 
     experts = open_pool(pool)
     known = open_task(task, columns)
-    sample(known, shots, seed)
+    few_shot(known, shots, seed)
     model = open_backbone(backbone, device, dtype)
-    near = api.neighbours(model, known, experts, k, shots, seed)
+    near = api.neighbours(model, known, experts, k=k, shots=shots, seed=seed, by=by)
     report(
         as_json,
         {"task": known.name, "neighbours": [{"name": name, "similarity": value} for name, value in near]},

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pitune.backbones import Backbone
     from pitune.prediction import Grouping
     from pitune.prediction.groups import How
-    from pitune.training import Member
+    from pitune.tasks import Draw
 
 
 def multitask(
@@ -79,7 +79,8 @@ def multitask(
     quieten()
     from pitune import api
     from pitune.experts import digest
-    from pitune.training import Member, TrainingSettings, continued, multitask_name, read_mixing, sample
+    from pitune.tasks import few_shot
+    from pitune.training import TrainingSettings, continued, multitask_name, read_mixing
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     settings = make_settings(TrainingSettings, given)
@@ -91,14 +92,14 @@ def multitask(
         raise InputError("--group-size makes several experts; leave out --name and --out, and give --pool DIR")
     if transfer is not None and group_size is None:
         raise InputError("--transfer says how to group; give --group-size too")
-    members = [Member(task, sample(task, shots, seed)) for task in (open_task(one, columns) for one in tasks)]
+    draws = [few_shot(open_task(one, columns), shots, seed) for one in tasks]
     model = open_backbone(backbone, device, dtype)
     begun = find_start(start, pool)
     check_settings(model, method, continued(begun, model, method, own))
-    groups, reasons = [members], tuple[str, ...]()
+    groups, reasons = [draws], tuple[str, ...]()
     if group_size is not None:
-        found = _grouped(model, members, group_size, grouping, transfer)
-        groups = [[one for one in members if one.task.name in group] for group in found.groups]
+        found = _grouped(model, draws, group_size, grouping, transfer)
+        groups = [[one for one in draws if one.task.name in group] for group in found.groups]
         reasons = found.reasons
         for reason in reasons:
             note(f"group {reason}")
@@ -124,20 +125,20 @@ def multitask(
     for group, called, one in planned:
         if not one.ended:
             begin(one)
-            over = ", ".join(member.task.name for member in group)
+            over = ", ".join(draw.task.name for draw in group)
             note(f"training a {method} expert over {over}; its run is kept in {one.folder}")
             made = api.fit_multitask(
                 model,
-                [member.task for member in group],
-                method,
-                shots,
-                seed,
-                mixing,
-                scope,
-                settings,
-                one.state,
-                watched(),
-                begun,
+                [draw.task for draw in group],
+                method=method,
+                shots=shots,
+                seed=seed,
+                mixing=mixing,
+                scope=scope,
+                settings=settings,
+                run=one.state,
+                progress=watched(),
+                start=begun,
                 **own,
             )
             card = made.card
@@ -165,18 +166,20 @@ def _best(curve: Sequence[Sequence[float]], card: Any) -> int:
     return next(i for i, point in enumerate(curve) if point[0] == _step(card))
 
 
-def _grouped(model: Backbone, members: Sequence[Member], most: int, how: How, transfer: Path | None) -> Grouping:
+def _grouped(model: Backbone, draws: Sequence[Draw], most: int, how: How, transfer: Path | None) -> Grouping:
     """Return groups by measured transfer, or by the similarity of the tasks' probe embeddings."""
-    from pitune.prediction import build_graph, group_tasks, probe_fisher, spread
+    from pitune.prediction import build_graph, group_tasks, probe_fisher
+    from pitune.prediction.embedding import EMBEDDED
     from pitune.studies.transfer import read_transfer
+    from pitune.tasks import spread
 
-    names = [member.task.name for member in members]
+    names = [draw.task.name for draw in draws]
     if transfer is not None:
         return group_tasks(names, read_transfer(transfer, names), most, how)
     if len(names) == 1:
         raise InputError("--group-size divides several tasks; found one")
-    examples = [spread([*member.data.train, *member.data.validation]) for member in members]
-    found = {one.task.name: probe_fisher(model, one.task, some) for one, some in zip(members, examples, strict=True)}
+    examples = [spread(draw.labels, EMBEDDED) for draw in draws]
+    found = {one.task.name: probe_fisher(model, one.task, some) for one, some in zip(draws, examples, strict=True)}
     return group_tasks(names, build_graph(found).similarity, most, how)
 
 

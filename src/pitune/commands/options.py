@@ -100,6 +100,7 @@ Start = Annotated[
     ),
 ]
 Shots = Annotated[int | None, typer.Option(help="Examples a class; all of them unless given.", show_default=False)]
+By = Annotated[str, typer.Option(help="The score that finds neighbours, such as probe or trial.")]
 Neighbours = Annotated[int, typer.Option("-k", "--k", min=1, help="How many neighbours.")]
 RunFolder = Annotated[
     Path | None,

@@ -68,9 +68,7 @@ def begin(run: Run) -> None:
 
 def finish(run: Run, expert: Expert, result: Mapping[str, Any]) -> None:
     """Keep what the run made; from here on the same command only delivers it."""
-    from pitune.experts import save_expert
-
-    save_expert(expert, run.expert)
+    expert.save(run.expert)
     write_atomic(run.folder / _RESULT, json_bytes(result))
 
 

@@ -102,9 +102,9 @@ def make_settings(kind: type[Settings], given: Mapping[str, Any], base: Settings
 
 def method_config(method: str, rank: int | None, given: Sequence[str] | None = None) -> dict[str, Any]:
     """Return the settings of a kind of expert that the flags give; raise `InputError` if it has none of a name."""
-    from pitune.experts import get_method
+    from pitune.experts import KINDS
 
-    fields = get_method(method).config.model_fields
+    fields = KINDS.get(method).settings.model_fields
     found = _read_settings(method, given or (), sorted(fields))
     if rank is None:
         return found
@@ -141,10 +141,10 @@ def _read_settings(method: str, given: Sequence[str], known: Sequence[str]) -> d
 
 def check_settings(model: Backbone, method: str, own: Mapping[str, Any]) -> None:
     """Raise `InputError` before anything is trained if a backbone cannot carry an expert of these settings."""
-    from pitune.experts import attached, get_method, make_config
+    from pitune.experts import KINDS, attached, make_settings
 
-    kind = get_method(method)
-    with attached(model, kind, make_config(kind, model, **own)):
+    kind = KINDS.get(method)
+    with attached(model, kind, make_settings(kind, model, **own)):
         pass  # modules that are not there, or are of another kind, are found on the way in
 
 

@@ -22,6 +22,7 @@ def tune(
     task: options.TaskName,
     pool: options.PoolFolder,
     k: options.Neighbours = 4,
+    by: options.By = "probe",
     method: options.Method = "lora",
     shots: options.Shots = None,
     steps: options.Steps = None,
@@ -63,9 +64,10 @@ def tune(
     quieten()
     from pitune import api
     from pitune.experts import check_name
-    from pitune.interpolation import TuneSettings
-    from pitune.prediction import find_neighbours
-    from pitune.training import TrainingSettings, sample, target_training
+    from pitune.interpolation import TuneSettings, tune_nearest
+    from pitune.prediction import neighbours
+    from pitune.tasks import few_shot
+    from pitune.training import TrainingSettings, target_training
 
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     if name is not None:
@@ -73,8 +75,8 @@ def tune(
     method_config(method, rank)
     experts = open_pool(pool)
     known = open_task(task, columns)
-    data = sample(known, shots, seed)
-    training = make_settings(TrainingSettings, given, target_training(len(data.train)))
+    draw = few_shot(known, shots, seed)
+    training = make_settings(TrainingSettings, given, target_training(len(draw.train)))
     settings = TuneSettings(training=training, granularity=granularity, kind=kind, rank=rank)
     model = open_backbone(backbone, device, dtype)
     inputs = {
@@ -83,6 +85,7 @@ def tune(
         "pool": _contents(experts),
         "k": k,
         "method": method,
+        **({"by": by} if by != "probe" else {}),
         "shots": shots,
         "seed": seed,
         "settings": settings.model_dump(mode="json"),
@@ -91,11 +94,11 @@ def tune(
     if out is not None:
         check_out(out)
     if not planned.ended:
-        near = find_neighbours(model, known, data, experts, k, method)  # before anything is written
+        near = neighbours(model, draw, experts, k=k, by=by, method=method)  # before anything is written
         begin(planned)
-        helpers = ", ".join(helper for helper, _ in near)
+        helpers = ", ".join(expert.name for expert in near.experts)
         note(f"tuning {known.name} with {helpers}; its run is kept in {planned.folder}")
-        made = api.tune(model, known, experts, k, shots, seed, method, settings, planned.state, watched())
+        made = tune_nearest(near, settings=settings, run=planned.state, progress=watched())
         test = api.evaluate(model, known, made.expert) if known.splits.get("test") else None
         finish(planned, made.expert, {"task": known.name, **_described(made), "test": test})
     expert, result = outcome(planned)

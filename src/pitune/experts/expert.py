@@ -1,4 +1,4 @@
-"""An expert: a flat, named set of tensors, the configuration of its method, and a card."""
+"""An expert: a flat, named set of tensors, the settings of its kind, and a card."""
 
 from __future__ import annotations
 
@@ -7,45 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from pitune.errors import InputError
+from pitune.experts.card import Card, readme
+from pitune.experts.kind import Kind, KindSettings, read_settings
+from pitune.experts.registry import KINDS
+from pitune.files import atomic_folder, json_bytes, sha256_bytes
 
-
-class Parent(BaseModel):
-    """An expert that was mixed into another, and with which weight at each site."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    digest: str
-    weights: dict[str, float]
-
-
-class Card(BaseModel):
-    """Where an expert comes from and how good it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    backbone: str = Field(description="fingerprint of the backbone's weights")
-    base_model: str = Field(description="name, folder or hub id under which the backbone was loaded")
-    task: str = ""
-    data_hash: str = ""
-    shots: int | None = None
-    seed: int = 0
-    metric: str = ""
-    validation: float | None = None
-    hyperparameters: dict[str, Any] = Field(default_factory=dict)
-    parents: tuple[Parent, ...] = ()
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The names of all tasks that it was trained on: one, or those of a mixture."""
-        named = self.hyperparameters.get("tasks")
-        return tuple(map(str, named)) if isinstance(named, list | tuple) else (self.task,)
+RECORD = "expert.json"
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+FISHER = "fisher.safetensors"
+README = "README.md"
+PREFIX = "base_model.model."  # of a tensor's name, as PEFT writes it
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +30,13 @@ class Expert:
     """Light parameters for a frozen backbone.
 
     `tensors` are named by the module they attach to and the parameter, such as
-    `encoder.layer.0.attention.self.query.lora_A.weight`; `config` is the method's own.
+    `encoder.layer.0.attention.self.query.lora_A.weight`; `settings` are those of its kind.
     `fisher` holds the diagonal Fisher information with the tensors' names and shapes, where it is known.
     Both are on the CPU, wherever the expert was trained; calls of a backbone take them to its device.
     """
 
-    method: str
-    config: Mapping[str, Any]
+    kind: Kind
+    settings: KindSettings
     tensors: Mapping[str, Tensor]
     card: Card
     fisher: Mapping[str, Tensor] | None = None
@@ -70,15 +47,43 @@ class Expert:
         return self.card.name
 
     @property
+    def method(self) -> str:
+        """The name of its kind, such as `lora`."""
+        return self.kind.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its settings as JSON holds them."""
+        return self.settings.model_dump(mode="json")
+
+    @property
     def parameters(self) -> int:
         """How many numbers it has."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
-    def save(self, folder: str | Path) -> None:
-        """Write the expert as one folder in PEFT's layout, whole or not at all; see `save_expert`."""
-        from pitune.experts.storage import save_expert
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The submodules that it attaches to, in order."""
+        return tuple(dict.fromkeys(self.kind.site(name) for name in self.tensors))
 
-        save_expert(self, Path(folder))
+    def save(self, folder: str | Path) -> None:
+        """Write the expert as one folder in PEFT's layout, whole or not at all; an expert that was there is replaced.
+
+        Raise `InputError` if `folder` exists and is something else.
+        """
+        folder = Path(folder)
+        if folder.exists() and not (folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir()))):
+            raise InputError(f"{folder}: exists and is not an expert; choose another folder")
+        files = _encode(self)
+        with atomic_folder(folder) as beside:
+            for name, data in files.items():
+                (beside / name).write_bytes(data)
+
+
+def expert_of(method: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], card: Card) -> Expert:
+    """Return an expert by its kind's name and its settings as JSON holds them; raise `InputError` if they are wrong."""
+    kind = KINDS.get(method)
+    return Expert(kind, read_settings(kind, config, f"expert {card.name!r}"), tensors, card)
 
 
 def check_tensors(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor], where: str) -> None:
@@ -93,3 +98,41 @@ def check_tensors(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor
             raise InputError(f"{where}: tensor {name!r} has the wrong shape: {shapes}")
         if not torch.isfinite(found[name]).all():
             raise InputError(f"{where}: tensor {name!r} holds values that are not finite; train the expert again")
+
+
+def digest(expert: Expert) -> str:
+    """Return the SHA-256 of an expert's weights as they are stored."""
+    return sha256_bytes(weights_bytes(expert.tensors))
+
+
+def weights_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return tensors as safetensors, under the names that PEFT gives them."""
+    named = {f"{PREFIX}{name}": value.detach().cpu().contiguous() for name, value in sorted(tensors.items())}
+    return safetensors.torch.save(named, metadata={"format": "pt"})
+
+
+def _encode(expert: Expert) -> dict[str, bytes]:
+    peft = expert.kind.peft(expert.settings)
+    base = {"base_model_name_or_path": expert.card.base_model}
+    if peft is None:
+        config = {"peft_type": f"PITUNE_{expert.method.upper().replace('-', '_')}", **base, **expert.config}
+    else:
+        config = {**peft, **base, "inference_mode": True}
+    library = "pitune" if peft is None else "peft"
+    files = {
+        CONFIG: json_bytes(config),
+        WEIGHTS: weights_bytes(expert.tensors),
+        README: readme(expert.card, method=expert.method, parameters=expert.parameters, library=library),
+    }
+    if expert.fisher is not None:
+        files[FISHER] = safetensors.torch.save({name: value.contiguous() for name, value in expert.fisher.items()})
+    package = KINDS.package(expert.method)
+    record = {
+        "schema_version": 1,
+        "method": expert.method,
+        "config": expert.config,
+        "card": expert.card.model_dump(mode="json"),
+        "files": {name: sha256_bytes(data) for name, data in files.items()},
+        **({"package": package} if package else {}),
+    }
+    return {**files, RECORD: json_bytes(record)}

@@ -1,26 +1,28 @@
-"""What a kind of expert must offer, and how one is put into a backbone and taken out again."""
+"""What a kind of expert is: where it attaches, how it starts, mixes, merges and shrinks, and what PEFT calls it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from pitune.backbones import Backbone, Batch
+from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.files import sha256_bytes
+
+if TYPE_CHECKING:
+    from pitune.experts.expert import Expert
 
 Tensors = Mapping[str, Tensor]
+Changes = dict[str, Tensor]  # by name of a layer's parameter, in its shape
 
 
-class MethodConfig(BaseModel):
+class KindSettings(BaseModel):
     """The settings of one kind of expert, checked when read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,26 +36,38 @@ class Attachment:
     detach: Callable[[], None]
 
 
-class Method(Protocol):
-    """A kind of expert. Tensors are named `<submodule of the backbone>.<parameter>`.
+class Kind(ABC):
+    """A kind of expert: everything that is particular to it, so that no other code asks for a kind by its name.
 
-    `linear` says whether what a site computes from its input is affine in the mixing weights.
+    Tensors are named `<submodule of the backbone>.<parameter>`. What is given here as a default suits kinds whose
+    parameters are mixed one by one and which nothing but their own modules can express.
     """
 
-    name: str
-    linear: bool
-
-    @property
-    def config(self) -> type[MethodConfig]:
-        """The class of the method's settings."""
+    name: ClassVar[str]
+    settings: ClassVar[type[KindSettings]]
+    roles: ClassVar[tuple[str, ...]]
+    """Roles of a backbone's submodules (`Backbone.sites`) without which the kind has no place there."""
+    linear: ClassVar[bool] = False
+    """Whether what a site computes from its input is affine in the mixing weights."""
+    neutral: ClassVar[float] = 0.0
+    """The value of a parameter that leaves the backbone as it is; what is mixed is the distance from it."""
+    merges: ClassVar[bool] = False
+    """Whether a change of the backbone's own weights can express it."""
+    ranked: ClassVar[bool] = False
+    """Whether an expert has a rank, so that `truncate` can make it smaller."""
+    peft_type: ClassVar[str] = ""
+    """What PEFT calls it, where `from_peft` can read it."""
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
         """Return the settings that depend on the backbone, such as where to attach."""
+        return {"target_modules": tuple(site for role in self.roles for site in backbone.sites(role))}
 
-    def attach(self, backbone: Backbone, config: Any) -> Attachment:
+    @abstractmethod
+    def attach(self, backbone: Backbone, settings: Any) -> Attachment:
         """Put the expert's modules into `backbone.module`."""
 
-    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
+    @abstractmethod
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
         """Return the starting value of one tensor.
 
         Together they leave the backbone's outputs as they are, unless the expert adds to what is read
@@ -62,107 +76,57 @@ class Method(Protocol):
 
     def site(self, tensor: str) -> str:
         """Return the submodule that a tensor belongs to, the smallest unit that a mixing weight covers."""
+        return tensor.rsplit(f".{self.name}.", 1)[0]
 
-    def combined(self, configs: Sequence[Any], tensors: Sequence[Tensors]) -> MethodConfig:
-        """Return the configuration of a mix."""
+    def combined(self, settings: Sequence[Any], tensors: Sequence[Tensors]) -> KindSettings:
+        """Return the settings of a mix; raise `InputError` naming the first setting that must agree and does not."""
+        return same_settings(self.name, settings)
 
-    def combine(self, configs: Sequence[Any], tensors: Sequence[Tensors], weights: Tensors) -> dict[str, Tensor]:
+    def combine(self, settings: Sequence[Any], tensors: Sequence[Tensors], weights: Tensors) -> dict[str, Tensor]:
         """Mix K experts with weights (K,) per site, differentiably, to the tensors of one."""
+        return combine_parameters(self, tensors, weights)
 
-    def peft(self, config: Any) -> dict[str, Any] | None:
-        """Return PEFT's `adapter_config.json` of the same expert, or None where PEFT has no such kind."""
+    def beside(self, backbone: Backbone, neighbour: KindSettings) -> KindSettings:
+        """Return the settings of a new expert that is to be mixed with one of these: its own, unless any will do."""
+        return neighbour
+
+    def changes(self, layer: nn.Module, settings: Any, tensors: Tensors, site: str) -> Changes:
+        """Return what the expert adds to the parameters of the layer at a site, where the kind `merges`.
+
+        Raise `InputError` if the layer has no place for the change.
+        """
+        raise InputError(f"experts of kind {self.name!r} cannot merge into a backbone's weights")
+
+    def truncate(self, settings: Any, tensors: Tensors, rank: int) -> tuple[KindSettings, dict[str, Tensor], float]:
+        """Return the nearest expert of a rank and its error relative to ΔW (Frobenius), where the kind is `ranked`."""
+        raise InputError(f"a rank was asked for, but {self.name!r} experts have none; leave it out")
+
+    def peft(self, settings: Any) -> dict[str, Any] | None:
+        """Return PEFT's `adapter_config.json` of the same expert, or None where plain PEFT cannot load its tensors."""
+        return None
+
+    def to_peft(self, expert: Expert, backbone: Backbone | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return PEFT's configuration and tensors of an expert; raise `InputError` where PEFT has no such kind."""
+        settings = self.peft(expert.settings)
+        if settings is None:
+            raise InputError(f"PEFT has no experts like {self.name!r}; load it with pitune.load_expert instead")
+        return settings, dict(expert.tensors)
+
+    def from_peft(
+        self, config: Mapping[str, Any], stored: Tensors, backbone: Backbone, where: str
+    ) -> tuple[KindSettings, dict[str, Tensor]]:
+        """Return settings and tensors of PEFT's `adapter_config.json` and weights; `InputError` if not supported."""
+        raise InputError(f"{where}: is of PEFT type {config.get('peft_type')!r}, which is not read")
 
 
-def make_config(method: Method, backbone: Backbone, **changes: Any) -> MethodConfig:
-    """Return a method's configuration for a backbone; raise `InputError` naming the field that is wrong."""
-    return read_config(method, {**method.default(backbone), **changes}, f"method {method.name!r}")
-
-
-def read_config(method: Method, values: Mapping[str, Any], where: str) -> MethodConfig:
-    """Check the settings of a method; raise `InputError` naming the field that is wrong."""
+def read_settings(kind: Kind, values: Mapping[str, Any], where: str) -> KindSettings:
+    """Check the settings of a kind; raise `InputError` naming the field that is wrong."""
     try:
-        return method.config.model_validate(dict(values))
+        return kind.settings.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "configuration"
         raise InputError(f"{where}: {field}: {first['msg'].lower()} (found {first['input']!r})") from error
-
-
-class _Called(nn.Module):
-    """A backbone's calls as one module, so that `functional_call` can put tensors in."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.module = backbone.module
-        self._backbone = backbone
-
-    def forward(self, call: str, *arguments: Any) -> Any:
-        return getattr(self._backbone, call)(*arguments)
-
-
-class Attached:
-    """A backbone with an expert's modules in place; each call says with which tensors.
-
-    Where a tensor's place is `tied`, it takes the place of every parameter that is the same in the backbone.
-    """
-
-    def __init__(self, backbone: Backbone, attachment: Attachment, tied: bool = True) -> None:
-        self.backbone = backbone
-        self._tied = tied
-        self._called = _Called(backbone)
-        self._paths = {name: f"module.{path}" for name, path in attachment.paths.items()}
-        parameters = dict(backbone.module.named_parameters(remove_duplicate=tied))
-        self.shapes = {name: parameters[path].shape for name, path in attachment.paths.items()}
-
-    def losses(self, tensors: Tensors, batch: Batch) -> Tensor:
-        """Return −log p(target | input) per example (B,) under the expert `tensors`."""
-        result: Tensor = self._call("losses", tensors, batch)
-        return result
-
-    def scores(self, tensors: Tensors, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
-        """Return log-scores (B, C) of the batch's answers, or of other answer texts, under the expert `tensors`."""
-        result: Tensor = self._call("scores", tensors, batch, *([] if candidates is None else [candidates]))
-        return result
-
-    def features(self, tensors: Tensors, batch: Batch) -> Tensor:
-        """Return one vector (B, D) for each input under the expert `tensors`."""
-        result: Tensor = self._call("features", tensors, batch)
-        return result
-
-    def generate(self, tensors: Tensors, batch: Batch) -> list[str]:
-        """Return an answer in free text for each example under the expert `tensors`."""
-        written: list[str] = self._call("generate", tensors, batch)
-        return written
-
-    def _call(self, call: str, tensors: Tensors, *arguments: Any) -> Any:
-        device = self.backbone.device
-        placed = {path: tensors[name].to(device) for name, path in self._paths.items()}
-        return functional_call(self._called, placed, (call, *arguments), tie_weights=self._tied)
-
-
-@contextmanager
-def attached(backbone: Backbone, method: Method, config: MethodConfig) -> Iterator[Attached]:
-    """Put a method's modules into a backbone; on leaving, the backbone is as it was, to the bit."""
-    attachment = method.attach(backbone, config)
-    try:
-        yield Attached(backbone, attachment)
-    finally:
-        attachment.detach()
-
-
-def initial_tensors(
-    method: Method, shapes: Mapping[str, torch.Size], seed: int, config: MethodConfig | None = None
-) -> dict[str, Tensor]:
-    """Return starting values that depend on the seed, the configuration and each tensor's name alone.
-
-    All experts of a pool start from the same values, whatever task they are for: that keeps them in one
-    basin, where a mix of them still works (π-Tuning, step 1).
-    """
-    values = {}
-    for name, shape in shapes.items():
-        generator = torch.Generator().manual_seed(int(sha256_bytes(f"{seed}/{name}".encode())[:15], 16))
-        values[name] = method.initial(name, shape, generator, config)
-    return values
 
 
 def kaiming(shape: torch.Size, generator: torch.Generator) -> Tensor:
@@ -176,29 +140,34 @@ def normal(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return torch.empty(shape).normal_(std=0.02, generator=generator)
 
 
-def same_config(method: str, configs: Sequence[MethodConfig]) -> MethodConfig:
-    """Return the configuration that all experts share; raise `InputError` naming the first setting that differs."""
-    for other in configs[1:]:
-        for field, value in configs[0]:
-            if getattr(other, field) != value:
+def same_settings(kind: str, settings: Sequence[KindSettings]) -> KindSettings:
+    """Return the settings that all experts share, whatever the order in which they name their modules.
+
+    Raise `InputError` naming the first setting that differs.
+    """
+    for other in settings[1:]:
+        for field, value in settings[0]:
+            if _plain(getattr(other, field)) != _plain(value):
                 raise InputError(
-                    f"cannot mix {method} experts that differ in {field}: "
+                    f"cannot mix {kind} experts that differ in {field}: "
                     f"found {value!r} and {getattr(other, field)!r}; expected one setting"
                 )
-    return configs[0]
+    return settings[0]
 
 
-def combine_parameters(
-    method: Method, tensors: Sequence[Tensors], weights: Tensors, around: float = 0.0
-) -> dict[str, Tensor]:
+def _plain(value: object) -> object:
+    return frozenset(value) if isinstance(value, tuple) and all(isinstance(one, str) for one in value) else value
+
+
+def combine_parameters(kind: Kind, tensors: Sequence[Tensors], weights: Tensors) -> dict[str, Tensor]:
     """Mix parameters name by name: `φ̄ = Σ_j α_j φ_j` with one weight vector α per site (π-Tuning, step 3).
 
-    `around` is the value that leaves the backbone as it is; what is mixed is the distance from it, so that
-    weights of sum 0 are no expert at all: `φ̄ = φ₀ + Σ_j α_j (φ_j − φ₀)`.
+    What is mixed is the distance from the kind's neutral value φ₀, so that weights of sum 0 are no expert at all:
+    `φ̄ = φ₀ + Σ_j α_j (φ_j − φ₀)`.
     """
     mixed = {}
     for name in tensors[0]:
-        weight = weights[method.site(name)]
-        stacked = torch.stack([one[name] for one in tensors]) - around
-        mixed[name] = torch.einsum("k,k...->...", weight, stacked) + around
+        weight = weights[kind.site(name)]
+        stacked = torch.stack([one[name] for one in tensors]) - kind.neutral
+        mixed[name] = torch.einsum("k,k...->...", weight, stacked) + kind.neutral
     return mixed

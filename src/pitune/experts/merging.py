@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,29 +11,33 @@ from transformers import PreTrainedModel
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
+from pitune.experts.attached import Attached
 from pitune.experts.expert import Expert
-from pitune.experts.kind import Attached, Attachment, read_config
-from pitune.experts.kinds.bitfit import BITFIT
-from pitune.experts.kinds.ia3 import IA3
-from pitune.experts.kinds.layernorm import LAYERNORM
-from pitune.experts.kinds.lora import DOWN, LORA, bias_change, delta
-from pitune.experts.registry import get_method
-
-Changes = dict[str, Tensor]  # by name of a layer's parameter, in its shape
+from pitune.experts.kind import Attachment
+from pitune.experts.registry import KINDS
+from pitune.files import atomic_folder
 
 
 def merge_into(backbone: Backbone, expert: Expert) -> nn.Module:
     """Return a copy of the backbone's module with a LoRA, (IA)³, bias or norm expert in its weights.
 
-    The backbone stays as it is. Raise `InputError` for kinds that no change of weights can express.
+    A parameter that another layer shares, such as an output layer's with the embeddings, is no longer shared: the
+    expert changes one of them. The backbone stays as it is. Raise `InputError` for kinds that no change of weights
+    can express.
     """
     if expert.card.backbone != backbone.fingerprint:
         raise InputError(f"expert {expert.name!r} belongs to another backbone ({expert.card.base_model})")
-    if expert.method not in _CHANGES:
-        raise InputError(f"experts of kind {expert.method!r} cannot merge; expected one of: {', '.join(_CHANGES)}")
+    if not expert.kind.merges:
+        merging = ", ".join(kind.name for kind in KINDS.all() if kind.merges)
+        raise InputError(f"experts of kind {expert.method!r} cannot merge; expected one of: {merging}")
+    changed = _changed(backbone.module, expert)
     module = copy.deepcopy(backbone.module)
-    with torch.no_grad():
-        for path, value in _changed(module, expert).items():
+    shared = _shared(module)
+    for path, value in changed.items():
+        parameter = module.get_parameter(path)
+        if path in shared:
+            _untie(module, path, parameter)
+        with torch.no_grad():
             module.get_parameter(path).copy_(value)
     return module
 
@@ -49,73 +49,53 @@ def merged(backbone: Backbone, expert: Expert) -> tuple[Attached, dict[str, Tens
     backbone's. None where the outputs would not be the same to float32's precision: kinds that no change of weights
     can express, and half formats.
     """
-    if expert.method not in _CHANGES:
+    if not expert.kind.merges:
         return None
     try:
-        found = _changed(backbone.module, expert)
+        changed = _changed(backbone.module, expert)
     except InputError:  # a layer that has no place for the change
         return None
-    if any(value.dtype != torch.float32 for value in found.values()):
+    if any(value.dtype != torch.float32 for value in changed.values()):
         return None
-    return Attached(backbone, Attachment({path: path for path in found}, lambda: None), tied=False), found
+    return Attached(backbone, Attachment({path: path for path in changed}, lambda: None), tied=False), changed
 
 
 def save_merged(module: nn.Module, folder: Path) -> None:
     """Write a merged model as transformers would, so that `from_pretrained` loads it; whole or not at all."""
     if not isinstance(module, PreTrainedModel):
         raise InputError(f"a {type(module).__name__} is no model of transformers; use merge_into from Python instead")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with atomic_folder(folder) as beside:
         module.save_pretrained(beside)
-        beside.chmod(0o755)
-        os.replace(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 @torch.no_grad()
 def _changed(module: nn.Module, expert: Expert) -> dict[str, Tensor]:
     """Return the parameters that an expert changes, by path, with the change in them."""
-    method = get_method(expert.method)
-    config = read_config(method, expert.config, f"expert {expert.name!r}")
-    found = {}
-    for site in dict.fromkeys(method.site(name) for name in expert.tensors):
+    changed = {}
+    for site in expert.sites:
         layer = module.get_submodule(site)
-        for name, change in _CHANGES[expert.method](layer, config, expert, site).items():
+        for name, change in expert.kind.changes(layer, expert.settings, expert.tensors, site).items():
             value = layer.get_parameter(name)
-            found[f"{site}.{name}"] = (value.float() + change.to(value.device).float()).to(value.dtype)
-    return found
+            changed[f"{site}.{name}"] = (value.float() + change.to(value.device).float()).to(value.dtype)
+    return changed
 
 
-def _lora(layer: nn.Module, config: Any, expert: Expert, site: str) -> Changes:
-    if not isinstance(layer, nn.Linear):
-        raise InputError(f"{site!r} is a {type(layer).__name__}; expected a linear layer for ΔW to merge into")
-    changes = {"weight": delta(config, expert.tensors, site)}
-    if config.lora_bias and f"{site}{DOWN}" in expert.tensors:
-        if getattr(layer, "bias", None) is None:
-            raise InputError(f"{site!r} has no bias for the expert's to merge into")
-        changes["bias"] = bias_change(config, expert.tensors, site)
-    return changes
+def _shared(module: nn.Module) -> set[str]:
+    """Return the paths of parameters that a model has under several names."""
+    paths: dict[int, list[str]] = {}
+    for path, value in module.named_parameters(remove_duplicate=False):
+        paths.setdefault(id(value), []).append(path)
+    return {path for several in paths.values() if len(several) > 1 for path in several}
 
 
-def _ia3(layer: nn.Module, config: Any, expert: Expert, site: str) -> Changes:
-    factor = expert.tensors[f"{site}.ia3_l"]  # (out, 1), or (1, in) of a feed-forward module
-    weight = layer.get_parameter("weight")
-    changes = {"weight": weight.float() * (factor.to(weight.device) - 1)}
-    if factor.shape[1] == 1 and getattr(layer, "bias", None) is not None:
-        bias = layer.get_parameter("bias")
-        changes["bias"] = bias.float() * (factor.to(bias.device)[:, 0] - 1)
-    return changes
-
-
-def _bitfit(layer: nn.Module, config: Any, expert: Expert, site: str) -> Changes:
-    return {"bias": expert.tensors[f"{site}.bitfit.bias"]}
-
-
-def _layernorm(layer: nn.Module, config: Any, expert: Expert, site: str) -> Changes:
-    kinds = [kind for kind in ("weight", "bias") if f"{site}.layernorm.{kind}" in expert.tensors]
-    return {kind: expert.tensors[f"{site}.layernorm.{kind}"] for kind in kinds}
-
-
-_CHANGES = {LORA.name: _lora, IA3.name: _ia3, BITFIT.name: _bitfit, LAYERNORM.name: _layernorm}
+def _untie(module: nn.Module, path: str, parameter: nn.Parameter) -> None:
+    """Give one place of a shared parameter a parameter of its own, and have the model saved and loaded so."""
+    site, _, name = path.rpartition(".")
+    own = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+    setattr(module.get_submodule(site), name, own)
+    config = getattr(module, "config", None)
+    while config is not None:
+        if getattr(config, "tie_word_embeddings", False):
+            config.tie_word_embeddings = False
+        inner = config.get_text_config() if hasattr(config, "get_text_config") else config
+        config = inner if inner is not config else None

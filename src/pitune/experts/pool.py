@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.experts.expert import Expert
-from pitune.experts.storage import RECORD, check_name, load_expert, save_expert
+from pitune.experts.expert import RECORD, Expert
+from pitune.experts.storage import check_name, load_expert
 
 
 class ExpertPool:
@@ -55,7 +55,7 @@ class ExpertPool:
         path = self.path(expert.name)
         if path.exists() and not replace:
             raise InputError(f"{path}: the pool has an expert of this name; remove it first or choose another name")
-        save_expert(expert, path)
+        expert.save(path)
         return path
 
     def remove(self, name: str) -> None:

@@ -7,4 +7,5 @@ from pitune.interpolation.mixing import mix as mix
 from pitune.interpolation.tune import TuneResult as TuneResult
 from pitune.interpolation.tune import TuneSettings as TuneSettings
 from pitune.interpolation.tune import tune_expert as tune_expert
+from pitune.interpolation.tune import tune_nearest as tune_nearest
 from pitune.interpolation.weights import MixingWeights as MixingWeights

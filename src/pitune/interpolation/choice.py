@@ -9,9 +9,9 @@ from typing import Any
 from pitune.backbones import Backbone
 from pitune.experts import Expert
 from pitune.interpolation.mixing import mix
-from pitune.prediction import spread
-from pitune.tasks import Task
-from pitune.training import Data, evaluate_expert
+from pitune.prediction.embedding import EMBEDDED
+from pitune.tasks import Draw, spread
+from pitune.training import evaluate_expert
 
 SOUP = "soup"
 _EARNED = 1.0  # nats over all validation examples by which one candidate must beat the mean of all
@@ -38,18 +38,18 @@ class Candidate:
         return {**shown, "steps": self.steps, "best_step": self.best_step}
 
 
-def select(backbone: Backbone, task: Task, data: Data, neighbours: Sequence[Expert]) -> list[Expert]:
+def select(backbone: Backbone, draw: Draw, neighbours: Sequence[Expert]) -> list[Expert]:
     """Return the nearest neighbour, and of the others those that lower the loss of equal shares on the few labels.
 
     A greedy soup (Wortsman et al., 2022), nearest first. No neighbour has learned from any of the labels, so that
     those to train on count as much as those to validate by, and none is too sure of itself for having seen them.
     """
-    labels = spread([*data.train, *data.validation])
+    labels = spread(draw.labels, EMBEDDED)
     kept: list[Expert] = []
     lowest = float("inf")
     for neighbour in neighbours:
         together = [*kept, neighbour]
-        loss = evaluate_expert(backbone, task, mix(together, equal_shares(together)), labels).loss
+        loss = evaluate_expert(backbone, draw.task, mix(together, equal_shares(together)), labels).loss
         if loss < lowest:
             kept, lowest = together, loss
     return kept

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
-from pitune.experts import Method, Tensors
+from pitune.experts import Kind, KindSettings, Tensors
 from pitune.interpolation.weights import MixingWeights
 
 
@@ -25,10 +24,16 @@ class MixtureLearner:
     """`φ̄ = Σ_j α_j φ_j`, trained in α and the φ_j at once (π-Tuning, step 3). The target's own expert is first."""
 
     def __init__(
-        self, method: Method, configs: Sequence[Any], experts: Sequence[Tensors], weights: MixingWeights, rates: Rates
+        self,
+        kind: Kind,
+        settings: Sequence[KindSettings],
+        tensors: Sequence[Tensors],
+        *,
+        weights: MixingWeights,
+        rates: Rates,
     ) -> None:
-        self._method, self._configs, self.weights, self._rates = method, configs, weights, rates
-        self.experts = [{name: value.clone() for name, value in one.items()} for one in experts]
+        self._kind, self._settings, self.weights = kind, settings, weights
+        self.experts = [{name: value.clone() for name, value in one.items()} for one in tensors]
         self._leaves = [(value, rates.own) for value in self.experts[0].values()]
         self._leaves += [(value, rates.neighbours) for one in self.experts[1:] for value in one.values()]
         self._leaves += [(value, rates.weights) for value in weights.alpha.values()]
@@ -38,4 +43,4 @@ class MixtureLearner:
         return self._leaves
 
     def tensors(self) -> Tensors:
-        return self._method.combine(self._configs, self.experts, self.weights.by_site())
+        return self._kind.combine(self._settings, self.experts, self.weights.by_site())

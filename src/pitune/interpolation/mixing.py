@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from pitune.errors import InputError
-from pitune.experts import Card, Expert, Parent, digest, get_method, read_config
-from pitune.experts.kinds.lora import LoraSettings, truncate
+from pitune.experts import Card, Expert, Parent, digest
 
 
 def check_mixable(experts: Sequence[Expert]) -> None:
@@ -29,13 +28,13 @@ def check_mixable(experts: Sequence[Expert]) -> None:
 
 def sites_of(experts: Sequence[Expert]) -> list[str]:
     """Return the sites of all experts, in order."""
-    method = get_method(experts[0].method)
-    return list(dict.fromkeys(method.site(name) for expert in experts for name in expert.tensors))
+    return list(dict.fromkeys(site for expert in experts for site in expert.sites))
 
 
 def mix(
     experts: Sequence[Expert],
     weights: Sequence[float] | Mapping[str, Sequence[float]],
+    *,
     rank: int | None = None,
     name: str = "mix",
 ) -> Expert:
@@ -46,22 +45,20 @@ def mix(
     `InputError` if the experts differ in kind or backbone, or the weights in number.
     """
     check_mixable(experts)
-    method = get_method(experts[0].method)
+    kind = experts[0].kind
     sites = sites_of(experts)
     by_site = {site: list(weights[site] if isinstance(weights, Mapping) else weights) for site in sites}
     for site, values in by_site.items():
         if len(values) != len(experts):
             raise InputError(f"{len(experts)} experts need as many weights; found {len(values)} at {site!r}")
-    configs = [read_config(method, expert.config, f"expert {expert.name!r}") for expert in experts]
+    settings = [expert.settings for expert in experts]
     tensors = [expert.tensors for expert in experts]
     numbers = {site: torch.tensor(values, dtype=torch.float32) for site, values in by_site.items()}
-    config = method.combined(configs, tensors)
-    mixed: Mapping[str, Tensor] = method.combine(configs, tensors, numbers)
+    own = kind.combined(settings, tensors)
+    mixed: Mapping[str, Tensor] = kind.combine(settings, tensors, numbers)
     error: dict[str, float] = {}
     if rank is not None:
-        if not isinstance(config, LoraSettings):
-            raise InputError(f"a rank was asked for, but {method.name!r} experts have none; leave it out")
-        config, mixed, lost = truncate(config, mixed, rank)
+        own, mixed, lost = kind.truncate(own, mixed, rank)
         error = {"rank": rank, "truncation_error": lost}
     first = experts[0].card
     parents = tuple(
@@ -69,4 +66,4 @@ def mix(
         for j, expert in enumerate(experts)
     )
     card = Card(name=name, backbone=first.backbone, base_model=first.base_model, parents=parents, hyperparameters=error)
-    return Expert(method.name, config.model_dump(mode="json"), mixed, card)
+    return Expert(kind, own, mixed, card)

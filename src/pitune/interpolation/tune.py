@@ -11,29 +11,22 @@ from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts import (
-    Card,
-    Expert,
-    Method,
-    attached,
-    get_method,
-    make_config,
-    read_config,
-)
+from pitune.experts import Card, Expert, attached
 from pitune.interpolation.choice import SOUP, Candidate, choose, equal_shares, select
 from pitune.interpolation.learner import MixtureLearner, Rates
 from pitune.interpolation.mixing import check_mixable, mix, sites_of
-from pitune.interpolation.weights import Granularity, Kind, MixingWeights, group_of
-from pitune.tasks import Task
+from pitune.interpolation.weights import Granularity, MixingWeights, Weighting, group_of
+from pitune.prediction import Neighbours, embed
+from pitune.registry import unknown
+from pitune.tasks import Draw
 from pitune.training import (
-    Data,
     Evaluation,
+    OneTask,
     Trained,
     TrainingSettings,
     check_backbone,
     evaluate_expert,
     evaluate_tensors,
-    expert_name,
     target_training,
     train,
     untrained,
@@ -43,13 +36,13 @@ OWN = "own"
 
 
 class TuneSettings(BaseModel):
-    """How a mix is trained; the defaults are what won on validation data, `training` that for the fewest labels."""
+    """How a mix is trained; the defaults are what won on validation data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    training: TrainingSettings = Field(default_factory=lambda: target_training(0))
+    training: TrainingSettings | None = Field(default=None, description="as long as the number of labels asks for")
     granularity: Granularity = "layer"
-    kind: Kind = "free"
+    kind: Weighting = "free"
     select: bool = Field(default=True, description="use those neighbours alone that serve the few labels")
     neighbour_rate: float = Field(default=1.0, ge=0, description="share of the learning rate for neighbours' experts")
     weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
@@ -91,52 +84,78 @@ class _Finished:
     weights: Mapping[str, Sequence[float]]
 
 
+@dataclass(frozen=True)
+class _Case:
+    """What every candidate of one run has in common."""
+
+    backbone: Backbone
+    draw: Draw
+    settings: TuneSettings
+    training: TrainingSettings
+    run: Path | None
+    progress: bool
+
+
+def tune_nearest(
+    near: Neighbours, *, settings: TuneSettings | None = None, run: Path | None = None, progress: bool = False
+) -> TuneResult:
+    """Tune with the neighbours that were found for a target, and embed its task by the probe that found them."""
+    backbone, draw = near.target.backbone, near.target.draw
+    result = tune_expert(backbone, draw, near.experts, settings=settings, run=run, progress=progress)
+    expert = embed(backbone, draw, result.expert, probe=near.target.probe)
+    return replace(result, expert=expert, neighbours=tuple(near.pairs))
+
+
 def tune_expert(
     backbone: Backbone,
-    task: Task,
-    data: Data,
+    draw: Draw,
     neighbours: Sequence[Expert],
+    *,
     settings: TuneSettings | None = None,
     run: Path | None = None,
     progress: bool = False,
 ) -> TuneResult:
-    """Train every candidate on `data` and fold one of them to a single expert.
+    """Train every candidate on a draw and fold one of them to a single expert.
 
     With `select`, of the neighbours those are used that serve the few labels. From the simplest on, the candidates
     are: `neighbours`, these in equal shares, as they are; `alone`, the target's own expert as without neighbours;
     `joint`, own and neighbours trained at once, beginning at these shares beside the whole of the target's own
     (π-Tuning, step 3, where all begin equal); `soup`, the mean of the candidates before it (Wortsman et al., 2022).
     One of them is chosen by its calibrated validation losses (`choose`); without validation examples the last one is.
-    Without settings, training is as long as `target_training` says for so many labels.
+    Unless the settings say so, training is as long as `target_training` says for so many labels.
     """
-    settings = settings or TuneSettings(training=target_training(len(data.train)))
-    unknown = set(settings.candidates) - {*_PLANS, SOUP}
-    if unknown:
-        expected = ", ".join((*_PLANS, SOUP))
-        raise InputError(f"unknown candidate {sorted(unknown)[0]!r}; expected some of: {expected}")
+    settings = settings or TuneSettings()
+    training = settings.training or target_training(len(draw.train))
+    settings = settings.model_copy(update={"training": training})
+    _check(backbone, neighbours, settings)
+    case = _Case(backbone, draw, settings, training, run, progress)
+    own = _fresh(case, neighbours[0])
+    used = select(backbone, draw, neighbours) if settings.select else list(neighbours)
+    finished: dict[str, _Finished] = {}
+    for name in settings.candidates:
+        if name == SOUP:
+            finished[name] = _soup(case, list(finished.values()))
+        else:
+            finished[name] = _train(case, name, _PLANS[name](own, used, settings))
+    candidates = tuple(one.candidate for one in finished.values())
+    folded = {name: _fold(case, one) for name, one in finished.items()}
+    best = choose(candidates).name
+    return TuneResult(folded[best], best, candidates, _shown(finished[best], settings.granularity), folded)
+
+
+def _check(backbone: Backbone, neighbours: Sequence[Expert], settings: TuneSettings) -> None:
+    """Raise `InputError` before anything is trained if these cannot be tuned with."""
+    lacking = set(settings.candidates) - {*_PLANS, SOUP}
+    if lacking:
+        raise unknown("candidate", sorted(lacking)[0], (*_PLANS, SOUP))
     if settings.candidates[0] == SOUP:
         raise InputError(f"candidate {SOUP!r} comes first; expected after those that it is the mean of")
     for expert in neighbours:
         check_backbone(expert, backbone)
     check_mixable(neighbours)
-    method = get_method(neighbours[0].method)
-    if settings.rank is not None and method.name != "lora":
-        raise InputError(f"a rank was asked for, but {method.name} experts have none; leave it out")
-    own = _fresh(backbone, task, data, method, neighbours[0])
-    used = select(backbone, task, data, neighbours) if settings.select else list(neighbours)
-    finished: dict[str, _Finished] = {}
-    for name in settings.candidates:
-        if name == SOUP:
-            finished[name] = _soup(backbone, task, data, list(finished.values()))
-            continue
-        folder = run / name if run else None
-        title = f"{task.name} {name}" if progress else ""
-        start = _PLANS[name](own, used, settings)
-        finished[name] = _train(backbone, task, data, method, start, settings, name, folder, title)
-    candidates = tuple(found.candidate for found in finished.values())
-    folded = {name: _fold(backbone, task, data, found, settings) for name, found in finished.items()}
-    best = choose(candidates).name
-    return TuneResult(folded[best], best, candidates, _shown(finished[best], settings.granularity), folded)
+    kind = neighbours[0].kind
+    if settings.rank is not None and not kind.ranked:
+        raise InputError(f"a rank was asked for, but {kind.name} experts have none; leave it out")
 
 
 def _neighbours(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
@@ -155,45 +174,33 @@ def _joint(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Star
 _PLANS = {"neighbours": _neighbours, "alone": _alone, "joint": _joint}
 
 
-def _fresh(backbone: Backbone, task: Task, data: Data, method: Method, like: Expert) -> Expert:
-    """Return the target's own expert before training.
-
-    Its settings are those of its neighbours; LoRAs mix whatever theirs are, so there they are the usual ones.
-    """
-    if method.name == "lora":
-        own = make_config(method, backbone)
-    else:
-        own = read_config(method, like.config, f"expert {like.name!r}")
-    card = Card(name=OWN, backbone=backbone.fingerprint, base_model=backbone.name, task=task.name, seed=data.seed)
-    return untrained(backbone, method, own, card)
+def _fresh(case: _Case, like: Expert) -> Expert:
+    """Return the target's own expert before training, of settings that mix with its neighbours'."""
+    backbone, draw = case.backbone, case.draw
+    own = like.kind.beside(backbone, like.settings)
+    card = Card(name=OWN, backbone=backbone.fingerprint, base_model=backbone.name, task=draw.task.name, seed=draw.seed)
+    return untrained(backbone, like.kind, own, card)
 
 
-def _train(
-    backbone: Backbone,
-    task: Task,
-    data: Data,
-    method: Method,
-    start: _Start,
-    settings: TuneSettings,
-    name: str,
-    run: Path | None,
-    title: str,
-) -> _Finished:
-    configs = [read_config(method, expert.config, f"expert {expert.name!r}") for expert in start.experts]
+def _train(case: _Case, name: str, start: _Start) -> _Finished:
+    backbone, draw, kind = case.backbone, case.draw, start.experts[0].kind
+    settings = [expert.settings for expert in start.experts]
     tensors: list[Mapping[str, Tensor]] = [
         {key: value.to(backbone.device) for key, value in expert.tensors.items()} for expert in start.experts
     ]
-    sites = list(dict.fromkeys(method.site(tensor) for one in tensors for tensor in one))
-    weights = MixingWeights(sites, start.weights, settings.granularity, settings.kind).to(backbone.device)
-    learner = MixtureLearner(method, configs, tensors, weights, start.rates)
-    with attached(backbone, method, method.combined(configs, tensors)) as place:
+    weights = MixingWeights(sites_of(start.experts), start.weights, case.settings.granularity, case.settings.kind).to(
+        backbone.device
+    )
+    learner = MixtureLearner(kind, settings, tensors, weights=weights, rates=start.rates)
+    with attached(backbone, kind, kind.combined(settings, tensors)) as place:
         if learner.parameters():
-            candidate = _trained(
-                name, train(place, learner, task, data.train, data.validation, settings.training, data.seed, run, title)
-            )
+            feed = OneTask(draw, case.training.batch_size)
+            title = f"{draw.task.name} {name}" if case.progress else ""
+            run = case.run / name if case.run else None
+            candidate = _trained(name, train(place, learner, feed, case.training, run=run, title=title))
         else:
-            found = evaluate_tensors(place, learner.tensors(), task, data.validation) if data.validation else None
-            candidate = _untrained(name, found)
+            seen = evaluate_tensors(place, learner.tensors(), draw.task, draw.validation) if draw.validation else None
+            candidate = _untrained(name, seen)
     moved = [
         replace(expert, tensors={key: value.detach().cpu() for key, value in values.items()})
         for expert, values in zip(start.experts, learner.experts, strict=True)
@@ -201,59 +208,66 @@ def _train(
     return _Finished(candidate, moved, {site: value.tolist() for site, value in weights.by_site().items()})
 
 
-def _soup(backbone: Backbone, task: Task, data: Data, parts: Sequence[_Finished]) -> _Finished:
+def _soup(case: _Case, parts: Sequence[_Finished]) -> _Finished:
     """Return the mean of candidates; it has learned from the labels if one of them has."""
     experts = [expert for part in parts for expert in part.experts]
     weights = {
         site: [value / len(parts) for part in parts for value in part.weights.get(site, [0.0] * len(part.experts))]
         for site in sites_of(experts)
     }
-    found = evaluate_expert(backbone, task, mix(experts, weights), data.validation) if data.validation else None
+    seen = _validated(case, mix(experts, weights))
     best_step = max(part.candidate.best_step for part in parts)
-    return _Finished(replace(_untrained(SOUP, found), best_step=best_step), experts, weights)
+    return _Finished(replace(_untrained(SOUP, seen), best_step=best_step), experts, weights)
+
+
+def _validated(case: _Case, expert: Expert) -> Evaluation | None:
+    """Return how an expert does on the validation labels; None where there are none."""
+    draw = case.draw
+    return evaluate_expert(case.backbone, draw.task, expert, draw.validation) if draw.validation else None
 
 
 def _trained(name: str, trained: Trained) -> Candidate:
     return Candidate(name, trained.validation, trained.validation_losses, trained.steps, trained.best_step)
 
 
-def _untrained(name: str, found: Evaluation | None) -> Candidate:
-    if found is None:
+def _untrained(name: str, seen: Evaluation | None) -> Candidate:
+    if seen is None:
         return Candidate(name, 0.0, (), 0, 0)
-    return Candidate(name, found.value, tuple(found.calibrated.tolist()), 0, 0)
+    return Candidate(name, seen.value, tuple(seen.calibrated.tolist()), 0, 0)
 
 
-def _fold(backbone: Backbone, task: Task, data: Data, found: _Finished, settings: TuneSettings) -> Expert:
+def _fold(case: _Case, finished: _Finished) -> Expert:
     """Return a candidate as one expert of the ordinary kind."""
-    folded = mix(found.experts, found.weights, settings.rank)
-    validation = found.candidate.validation
-    if settings.rank is not None and data.validation:
-        validation = evaluate_expert(backbone, task, folded, data.validation).value
+    draw, settings = case.draw, case.settings
+    folded = mix(finished.experts, finished.weights, rank=settings.rank)
+    validation = finished.candidate.validation
+    if settings.rank is not None and (seen := _validated(case, folded)) is not None:
+        validation = seen.value
     card = folded.card.model_copy(
         update={
-            "name": f"pi-{expert_name(task, folded.method, data.shots, data.seed)}",
-            "task": task.name,
-            "data_hash": task.data_hash,
-            "shots": data.shots,
-            "seed": data.seed,
-            "metric": task.metric,
+            "name": f"pi-{draw.expert_name(folded.method)}",
+            "task": draw.task.name,
+            "data_hash": draw.task.data_hash,
+            "shots": draw.shots,
+            "seed": draw.seed,
+            "metric": draw.task.metric,
             "validation": validation,
             "hyperparameters": {
                 **folded.card.hyperparameters,
                 **settings.model_dump(mode="json"),
-                "choice": found.candidate.name,
+                "choice": finished.candidate.name,
             },
         }
     )
     return replace(folded, card=card)
 
 
-def _shown(found: _Finished, granularity: Granularity) -> dict[str, dict[str, float]]:
+def _shown(finished: _Finished, granularity: Granularity) -> dict[str, dict[str, float]]:
     """Return a candidate's weights by group of sites and expert's name, those of one name together."""
     shown: dict[str, dict[str, float]] = {}
-    for site, values in found.weights.items():
-        of = dict.fromkeys((expert.name for expert in found.experts), 0.0)
-        for expert, value in zip(found.experts, values, strict=True):
+    for site, values in finished.weights.items():
+        of = dict.fromkeys((expert.name for expert in finished.experts), 0.0)
+        for expert, value in zip(finished.experts, values, strict=True):
             of[expert.name] += value
         shown[group_of(site, granularity)] = of
     return shown

@@ -12,7 +12,7 @@ from torch import Tensor
 from pitune.errors import InputError
 
 Granularity = Literal["site", "layer", "global"]
-Kind = Literal["softmax", "free"]
+Weighting = Literal["softmax", "free"]
 
 
 def group_of(site: str, granularity: Granularity) -> str:
@@ -28,7 +28,7 @@ def group_of(site: str, granularity: Granularity) -> str:
 class MixingWeights:
     """Weights (K,) for each group of sites: softmax(α) as in the paper, or α itself, free and signed."""
 
-    def __init__(self, sites: Sequence[str], start: Sequence[float], granularity: Granularity, kind: Kind) -> None:
+    def __init__(self, sites: Sequence[str], start: Sequence[float], granularity: Granularity, kind: Weighting) -> None:
         """Start every group at the weights `start` (K,); softmax needs them positive, and scales them to sum 1."""
         values = torch.tensor(list(start), dtype=torch.float32)
         if kind == "softmax":

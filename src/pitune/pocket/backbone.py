@@ -52,12 +52,8 @@ class Pocket:
     def device(self) -> torch.device:
         return self.model.projection.residual.device
 
-    def attachment(self, method: str) -> tuple[str, ...]:
-        places = _places(self.module)
-        if method not in places:
-            expected = ", ".join(name for name in places if name != "ia3_feedforward")
-            raise InputError(f"pocket has no place for experts of kind {method!r}; expected one of: {expected}")
-        return places[method]
+    def sites(self, role: str) -> tuple[str, ...]:
+        return _sites(self.module).get(role, ())
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
         kinds = {(example.image is not None, example.text is not None) for example in examples}
@@ -174,26 +170,27 @@ def _contents(trunk: nn.Module) -> tuple[frozenset[int], int]:
     return own, hooks
 
 
-def _places(trunk: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Return where each kind of expert attaches in the trunk."""
-    layers = [f"encoder.layer.{i}" for i in range(len(list(trunk.get_submodule("encoder.layer").children())))]
+def _sites(trunk: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return the trunk's submodules by role."""
+    layers = tuple(f"encoder.layer.{i}" for i in range(len(list(trunk.get_submodule("encoder.layer").children()))))
     named = list(trunk.named_modules())
-    attention = ("self.query", "self.key", "self.value", "output.dense")
-    below = tuple(f"{layer}.output.dense" for layer in layers)
-    words = ("answers", "answers.words")
+
+    def inside(*parts: str) -> tuple[str, ...]:
+        return tuple(f"{layer}.{part}" for layer in layers for part in parts)
+
+    attention = tuple(f"attention.{part}" for part in ("self.query", "self.key", "self.value", "output.dense"))
     return {
-        "lora": tuple(f"{layer}.attention.{part}" for layer in layers for part in attention),
-        "adapter": tuple(f"{layer}.{part}.dense" for layer in layers for part in ("attention.output", "output")),
-        "bitfit": tuple(name for name, module in named if isinstance(module, nn.Linear | nn.LayerNorm)),
-        "layernorm": tuple(name for name, module in named if isinstance(module, nn.LayerNorm)),
-        "ia3": (*(f"{layer}.attention.self.{part}" for layer in layers for part in ("key", "value")), *below),
-        "ia3_feedforward": below,
-        "prefix": tuple(f"{layer}.attention.self" for layer in layers),
-        "prompt": tuple(layers),
-        "deep_prompt": tuple(layers),
-        "text_prompt": words,
-        "visual_prompt": tuple(layers),
-        "unified_prompt": (*words, *layers),
+        "linear": inside(*attention, "intermediate.dense", "output.dense"),
+        "attention": inside(*attention),
+        "keys_values": inside("attention.self.key", "attention.self.value"),
+        "outputs": inside("attention.output.dense", "output.dense"),
+        "feedforward_output": inside("output.dense"),
+        "attention_modules": inside("attention.self"),
+        "norms": tuple(name for name, module in named if isinstance(module, nn.LayerNorm)),
+        "biased": tuple(name for name, module in named if isinstance(module, nn.Linear | nn.LayerNorm)),
+        "layers": layers,
+        "picture_layers": layers,
+        "words": ("answers", "answers.words"),
     }
 
 

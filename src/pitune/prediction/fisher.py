@@ -13,7 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pitune.backbones import Backbone, Batch
 from pitune.errors import InputError
-from pitune.experts import Attached, Expert, Tensors, attached, get_method, initial_tensors, make_config, read_config
+from pitune.experts import Attached, Expert, Tensors, attached, initial_tensors, make_settings
+from pitune.experts.kinds.lora import LORA, UP
 from pitune.tasks import Example, Task
 from pitune.training import INITIAL_SEED, by_length, check_backbone
 
@@ -28,21 +29,23 @@ def expert_fisher(
     task: Task,
     expert: Expert,
     examples: Sequence[Example],
+    *,
     labels: Labels = "sampled",
     seed: int = 0,
     chunk: int = _CHUNK,
 ) -> Fisher:
     """Return `F = E_x E_{y∼p(y|x)} [(∇_φ log p(y|x))²]` at a trained expert, by tensor (π-Tuning, step 2)."""
     check_backbone(expert, backbone)
-    method = get_method(expert.method)
-    with attached(backbone, method, read_config(method, expert.config, f"expert {expert.name!r}")) as place:
-        return fisher_at(place, expert.tensors, list(expert.tensors), task, examples, labels, seed, chunk)
+    with attached(backbone, expert.kind, expert.settings) as place:
+        wanted = list(expert.tensors)
+        return fisher_at(place, expert.tensors, wanted, task, examples, labels=labels, seed=seed, chunk=chunk)
 
 
 def probe_fisher(
     backbone: Backbone,
     task: Task,
     examples: Sequence[Example],
+    *,
     labels: Labels = "sampled",
     seed: int = 0,
     chunk: int = _CHUNK,
@@ -51,11 +54,10 @@ def probe_fisher(
 
     It needs no trained expert, and compares a task of few labels with one of many on one scale.
     """
-    method = get_method("lora")
-    with attached(backbone, method, make_config(method, backbone, r=PROBE_RANK)) as place:
-        start = initial_tensors(method, place.shapes, INITIAL_SEED)
-        wanted = [name for name in start if name.endswith(".lora_B.weight")]
-        return fisher_at(place, start, wanted, task, examples, labels, seed, chunk)
+    with attached(backbone, LORA, make_settings(LORA, backbone, r=PROBE_RANK)) as place:
+        start = initial_tensors(LORA, place.shapes, INITIAL_SEED)
+        wanted = [name for name in start if name.endswith(UP)]
+        return fisher_at(place, start, wanted, task, examples, labels=labels, seed=seed, chunk=chunk)
 
 
 def fisher_at(
@@ -64,6 +66,7 @@ def fisher_at(
     wanted: Sequence[str],
     task: Task,
     examples: Sequence[Example],
+    *,
     labels: Labels,
     seed: int,
     chunk: int,

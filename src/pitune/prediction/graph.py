@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import networkx as nx
@@ -67,13 +67,3 @@ def graph_correlation(first: TaskGraph, second: TaskGraph) -> float:
     if any(np.ptp(values) == 0 for values in pairs):
         raise InputError("all pairs of tasks of a graph are equally alike; there are no ranks to compare")
     return float(spearmanr(*pairs).statistic)
-
-
-def rank_neighbours(
-    target: Mapping[str, Tensor], embeddings: Mapping[str, Mapping[str, Tensor]], k: int
-) -> Sequence[tuple[str, float]]:
-    """Return the k embeddings most similar to the target's, best first; ties go by name."""
-    if k < 1:
-        raise InputError(f"k is {k}; expected 1 or more neighbours")
-    scored = [(name, fisher_similarity(target, value)) for name, value in embeddings.items()]
-    return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]

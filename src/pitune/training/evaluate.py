@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pitune.backbones import Backbone, Batch, target_losses
 from pitune.errors import InputError
-from pitune.experts import Attached, Expert, Tensors, attached, check_tensors, get_method, merged, read_config
+from pitune.experts import Attached, Expert, Tensors, attached, check_tensors, merged
 from pitune.tasks import Example, Task
 from pitune.tasks.metrics import compute_metric, compute_text_metric, reads_text
 from pitune.training.batching import by_length
@@ -147,12 +147,10 @@ def evaluate_expert(backbone: Backbone, task: Task, expert: Expert | None, examp
     if expert is None:
         return evaluate_examples(task, examples, _Calls(backbone.prepare, backbone.scores, backbone.generate))
     check_backbone(expert, backbone)
-    method = get_method(expert.method)
-    config = read_config(method, expert.config, f"expert {expert.name!r}")
-    with attached(backbone, method, config) as place:
+    with attached(backbone, expert.kind, expert.settings) as place:
         check_tensors(place.shapes, expert.tensors, f"expert {expert.name!r}")
     inside = merged(backbone, expert)
     if inside is not None:
         return evaluate_tensors(*inside, task, examples)
-    with attached(backbone, method, config) as place:
+    with attached(backbone, expert.kind, expert.settings) as place:
         return evaluate_tensors(place, expert.tensors, task, examples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,21 @@ from torch import Tensor
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import (
+    KINDS,
     Attached,
     Card,
     Expert,
-    Method,
-    MethodConfig,
+    Kind,
+    KindSettings,
     Tensors,
     attached,
     check_tensors,
-    get_method,
     initial_tensors,
-    make_config,
+    make_settings,
 )
-from pitune.tasks import Example, Task, few_shot, short_name
+from pitune.tasks import Draw
 from pitune.training.evaluate import check_backbone
-from pitune.training.loop import Trained, train
+from pitune.training.loop import OneTask, Trained, train
 from pitune.training.settings import TrainingSettings
 
 INITIAL_SEED = 0  # of every expert, whatever its task, so that experts stay mixable
@@ -67,51 +67,27 @@ def continued(start: Expert | None, backbone: Backbone, method: str, config: Map
     return dict(start.config)
 
 
-def start_learner(place: Attached, kind: Method, config: MethodConfig, start: Tensors | None) -> SingleLearner:
+def start_learner(place: Attached, kind: Kind, settings: KindSettings, start: Tensors | None) -> SingleLearner:
     """Return an expert about to train, from the common starting values or from `start`, all of whose keys must fit."""
     if start is not None:
         check_tensors(place.shapes, start, f"the {kind.name} expert to start from")
-    first = initial_tensors(kind, place.shapes, INITIAL_SEED, config) if start is None else start
+    first = initial_tensors(kind, place.shapes, INITIAL_SEED, settings) if start is None else start
     return SingleLearner({name: value.clone().to(place.backbone.device) for name, value in first.items()})
 
 
-def untrained(backbone: Backbone, method: Method, config: MethodConfig, card: Card, seed: int = INITIAL_SEED) -> Expert:
+def untrained(
+    backbone: Backbone, kind: Kind, settings: KindSettings, card: Card, *, seed: int = INITIAL_SEED
+) -> Expert:
     """Return an expert before training; without a seed, of the values that all experts of a pool start from."""
-    with attached(backbone, method, config) as place:
-        tensors = initial_tensors(method, place.shapes, seed, config)
-    return Expert(method.name, config.model_dump(mode="json"), tensors, card)
-
-
-@dataclass(frozen=True)
-class Data:
-    """The examples a run may use, and how they were drawn."""
-
-    train: Sequence[Example]
-    validation: Sequence[Example]
-    shots: int | None = None
-    seed: int = 0
-
-
-def sample(task: Task, shots: int | None, seed: int) -> Data:
-    """Draw the examples that a few-shot run may use; all of them where `shots` is None."""
-    drawn = few_shot(task, shots, seed)
-    return Data(drawn.train, drawn.validation, shots, seed)
-
-
-def expert_name(task: Task, method: str, shots: int | None, seed: int) -> str:
-    """Return the name of an expert after what it was trained on."""
-    return f"{expert_stem(task.name)}-{method}-{'all' if shots is None else shots}-{seed}"
-
-
-def expert_stem(task: str) -> str:
-    """Return the part of an expert's name that says which task it is for."""
-    return short_name(task).lower().replace("/", "-").replace(" ", "-")
+    with attached(backbone, kind, settings) as place:
+        tensors = initial_tensors(kind, place.shapes, seed, settings)
+    return Expert(kind, settings, tensors, card)
 
 
 def fit_expert(
     backbone: Backbone,
-    task: Task,
-    data: Data,
+    draw: Draw,
+    *,
     method: str = "lora",
     settings: TrainingSettings | None = None,
     start: Expert | None = None,
@@ -119,32 +95,32 @@ def fit_expert(
     progress: bool = False,
     **config: Any,
 ) -> tuple[Expert, Trained]:
-    """Train an expert of a kind on `data`, from the common starting values or from the expert `start`.
+    """Train an expert of a kind on a draw, from the common starting values or from the expert `start`.
 
-    Raise `InputError` naming the first tensor of `start` that is missing, extra or of another shape: nothing of
-    it is passed over.
+    `config` holds the kind's own settings. Raise `InputError` naming the first tensor of `start` that is missing,
+    extra or of another shape: nothing of it is passed over.
     """
-    settings = settings or TrainingSettings()
-    kind = get_method(method)
-    chosen = make_config(kind, backbone, **continued(start, backbone, method, config))
-    with attached(backbone, kind, chosen) as place:
-        learner = start_learner(place, kind, chosen, start.tensors if start else None)
-        title = task.name if progress else ""
-        trained = train(place, learner, task, data.train, data.validation, settings, data.seed, run, title)
+    settings, task = settings or TrainingSettings(), draw.task
+    kind = KINDS.get(method)
+    own = make_settings(kind, backbone, **continued(start, backbone, method, config))
+    with attached(backbone, kind, own) as place:
+        learner = start_learner(place, kind, own, start.tensors if start else None)
+        feed = OneTask(draw, settings.batch_size)
+        trained = train(place, learner, feed, settings, run=run, title=task.name if progress else "")
     card = Card(
-        name=expert_name(task, method, data.shots, data.seed),
+        name=draw.expert_name(method),
         backbone=backbone.fingerprint,
         base_model=backbone.name,
         task=task.name,
         data_hash=task.data_hash,
-        shots=data.shots,
-        seed=data.seed,
+        shots=draw.shots,
+        seed=draw.seed,
         metric=task.metric,
-        validation=trained.validation if data.validation else None,
+        validation=trained.validation if draw.validation else None,
         hyperparameters={
             **settings.model_dump(),
             "best_step": trained.best_step,
             **({"start": start.name} if start else {}),
         },
     )
-    return Expert(method, chosen.model_dump(mode="json"), learner.finished(), card), trained
+    return Expert(kind, own, learner.finished(), card), trained

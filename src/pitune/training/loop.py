@@ -18,7 +18,7 @@ from pitune.backbones import Batch, target_losses
 from pitune.errors import InputError
 from pitune.experts import Attached, Tensors
 from pitune.files import json_bytes, sha256_bytes, write_atomic
-from pitune.tasks import Example, Task
+from pitune.tasks import Draw, Example
 from pitune.training.batching import epoch_batches
 from pitune.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pitune.training.evaluate import evaluate_tensors
@@ -79,24 +79,9 @@ class Trained:
 def train(
     place: Attached,
     learner: Learner,
-    task: Task,
-    train_examples: Sequence[Example],
-    validation_examples: Sequence[Example],
-    settings: TrainingSettings,
-    seed: int = 0,
-    run: Path | None = None,
-    title: str = "",
-) -> Trained:
-    """Train on one task; see `train_on`. What is read when follows from `seed`."""
-    feed = _OneTask(task, train_examples, validation_examples, settings.batch_size, seed)
-    return train_on(place, learner, feed, settings, run, title)
-
-
-def train_on(
-    place: Attached,
-    learner: Learner,
     feed: Feed,
     settings: TrainingSettings,
+    *,
     run: Path | None = None,
     title: str = "",
 ) -> Trained:
@@ -193,15 +178,13 @@ def smoothed_losses(place: Attached, tensors: Tensors, batch: Batch, smoothing: 
     return (1 - smoothing) * target_losses(scores, batch.target, batch.relevant) - smoothing * others
 
 
-class _OneTask:
-    """One task's examples by step; a set that fits one batch is prepared once."""
+class OneTask:
+    """A draw's examples by step, in an order that follows from its seed; a set that fits one batch is read once."""
 
-    def __init__(
-        self, task: Task, examples: Sequence[Example], validation: Sequence[Example], size: int, seed: int
-    ) -> None:
-        self.name = task.name
-        self._task, self._examples, self._validation = task, examples, validation
-        self._size, self._seed = size, seed
+    def __init__(self, draw: Draw, size: int) -> None:
+        self.name = draw.task.name
+        self._task, self._examples, self._validation = draw.task, draw.train, draw.validation
+        self._size, self._seed = size, draw.seed
         self._whole: Batch | None = None
         self._epoch, self._order = -1, list[list[Example]]()
 

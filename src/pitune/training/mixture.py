@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,30 +12,16 @@ import numpy as np
 from pitune.backbones import Batch, has_several_labels
 from pitune.errors import InputError
 from pitune.experts import Attached, Tensors
-from pitune.tasks import Example, Task, open_image
+from pitune.tasks import Draw, Example, Task, open_image
 from pitune.training.batching import epoch_batches
 from pitune.training.evaluate import evaluate_tensors
-from pitune.training.fit import Data
 from pitune.training.loop import Look
-from pitune.training.proportions import Mixing, draw, quotas
+from pitune.training.proportions import Mixing, quotas, turn
 
 Scope = Literal["task", "union"]
 SCOPES: tuple[Scope, ...] = ("task", "union")
 MOST_VALIDATION = 64  # examples of each task that are looked at, so that many tasks cost no more than one large one
 _SOME = 32
-
-
-@dataclass(frozen=True)
-class Member:
-    """A task of a mixture and the examples that may be used of it."""
-
-    task: Task
-    data: Data
-
-    @property
-    def validation(self) -> Sequence[Example]:
-        """The examples to stop by."""
-        return self.data.validation[:MOST_VALIDATION]
 
 
 class _Kind(NamedTuple):
@@ -56,20 +42,20 @@ class Mixture:
     text, both) go to different batches.
     """
 
-    def __init__(self, members: Sequence[Member], mixing: Mixing, scope: Scope, size: int, seed: int) -> None:
+    def __init__(self, draws: Sequence[Draw], mixing: Mixing, scope: Scope, size: int, seed: int) -> None:
         """Read the tasks' examples; raise `InputError` naming the task that cannot be part of a mixture."""
-        _check(members)
-        self.name = " + ".join(member.task.name for member in members)
-        self._members, self._mixing, self._scope = members, mixing, scope
+        _check(draws)
+        self.name = " + ".join(draw.task.name for draw in draws)
+        self._draws, self._mixing, self._scope = draws, mixing, scope
         self._size, self._seed = size, seed
-        labels = _labels(members) if scope == "union" else None
-        self._examples = [[_merged(member.task, one, labels) for one in member.data.train] for member in members]
-        self._kinds = [_kind(member) for member in members]
-        self._quotas = quotas([len(member.data.train) for member in members], mixing)
+        labels = _labels(draws) if scope == "union" else None
+        self._examples = [[_merged(draw.task, one, labels) for one in draw.train] for draw in draws]
+        self._kinds = [_kind(draw) for draw in draws]
+        self._quotas = quotas([len(draw.train) for draw in draws], mixing)
         self._tasks: dict[_Kind, Task] = {}
         of_kind: Counter[_Kind] = Counter()
-        for kind, member, quota in zip(self._kinds, members, self._quotas, strict=True):
-            self._tasks[kind] = _merged_task(self.name, kind, member.task, labels)
+        for kind, draw, quota in zip(self._kinds, draws, self._quotas, strict=True):
+            self._tasks[kind] = _merged_task(self.name, kind, draw.task, labels)
             of_kind[kind] += quota
         self._an_epoch = sum(-(-number // size) for number in of_kind.values())
         self._epoch, self._order = -1, list[tuple[Task, list[Example]]]()
@@ -79,15 +65,15 @@ class Mixture:
 
         Every image is opened, and the backbone is given some examples of each task.
         """
-        for member in self._members:
-            examples = [*member.data.train, *member.validation]
+        for draw in self._draws:
+            examples = [*draw.train, *_validation(draw)]
             try:
                 for example in examples:
                     if example.image is not None:
                         open_image(example)
-                place.backbone.prepare(examples[:_SOME], member.task)
+                place.backbone.prepare(examples[:_SOME], draw.task)
             except InputError as error:
-                raise InputError(f"{_refused(member.task)}: {error}") from error
+                raise InputError(f"{_refused(draw.task)}: {error}") from error
 
     def batch(self, place: Attached, index: int) -> Batch:
         epoch = index // self._an_epoch
@@ -100,11 +86,11 @@ class Mixture:
         """Return the means over tasks, each by its own metric and over its own answers."""
         parts: dict[str, dict[str, float]] = {}
         losses: list[float] = []
-        for member in self._members:
-            if member.validation:
-                found = evaluate_tensors(place, tensors, member.task, member.validation)
+        for draw in self._draws:
+            if _validation(draw):
+                found = evaluate_tensors(place, tensors, draw.task, _validation(draw))
                 calibrated = found.calibrated
-                parts[member.task.name] = {"validation": found.value, "validation_loss": float(calibrated.mean())}
+                parts[draw.task.name] = {"validation": found.value, "validation_loss": float(calibrated.mean())}
                 losses += calibrated.tolist()
         if not parts:
             return None
@@ -118,9 +104,9 @@ class Mixture:
             "tasks": [
                 {
                     "task": [one.task.name, one.task.data_hash, one.task.template, one.task.answer_template],
-                    "examples": [[example.id for example in part] for part in (one.data.train, one.validation)],
+                    "examples": [[example.id for example in part] for part in (one.train, _validation(one))],
                 }
-                for one in self._members
+                for one in self._draws
             ],
             "mixing": str(self._mixing),
             "scope": self._scope,
@@ -131,7 +117,7 @@ class Mixture:
         """Return an epoch's batches, each with the task to read it as."""
         drawn: dict[_Kind, list[Example]] = {kind: [] for kind in self._tasks}
         for i, (kind, examples) in enumerate(zip(self._kinds, self._examples, strict=True)):
-            drawn[kind] += draw(examples, self._quotas[i], self._seed, i, epoch)
+            drawn[kind] += turn(examples, self._quotas[i], self._seed, i, epoch)
         batches = [
             (self._tasks[kind], batch)
             for kind, found in drawn.items()
@@ -141,19 +127,24 @@ class Mixture:
         return [batches[i] for i in order]
 
 
-def _check(members: Sequence[Member]) -> None:
+def _validation(draw: Draw) -> Sequence[Example]:
+    """Return the examples of a task to stop by."""
+    return draw.validation[:MOST_VALIDATION]
+
+
+def _check(draws: Sequence[Draw]) -> None:
     """Raise `InputError` naming the first task without examples, with a wrong target, or with unlike inputs."""
-    if not members:
+    if not draws:
         raise InputError("a mixture of no tasks; expected one or more")
     seen: set[str] = set()
-    for member in members:
-        task, train = member.task, member.data.train
+    for draw in draws:
+        task, train = draw.task, draw.train
         if task.name in seen:
             raise InputError(f"{_refused(task)}: it is there twice; name every task once")
         seen.add(task.name)
         if not train:
             raise InputError(f"{_refused(task)}: it has no examples to train on")
-        for example in (*train, *member.validation):
+        for example in (*train, *_validation(draw)):
             if _listed(task, example) and example.target not in task.candidates(example):
                 raise InputError(f"{_refused(task)}: the target {example.target!r} of {example.id!r} is not an answer")
             if _inputs(task, example) != _inputs(task, train[0]):
@@ -175,17 +166,17 @@ def _inputs(task: Task, example: Example) -> tuple[bool, bool, bool]:
     return example.image is not None, example.text is not None, _listed(task, example)
 
 
-def _kind(member: Member) -> _Kind:
-    alone = member.task.name if has_several_labels(member.task) else ""
-    return _Kind(*_inputs(member.task, member.data.train[0]), alone)
+def _kind(draw: Draw) -> _Kind:
+    alone = draw.task.name if has_several_labels(draw.task) else ""
+    return _Kind(*_inputs(draw.task, draw.train[0]), alone)
 
 
-def _labels(members: Sequence[Member]) -> Mapping[str, str]:
+def _labels(draws: Sequence[Draw]) -> Mapping[str, str]:
     """Return every answer of all tasks with its text, as the first task that has it writes it."""
     labels: dict[str, str] = {}
-    for member in members:
-        for answer in member.task.answers or ():
-            labels.setdefault(answer, member.task.answer_text(answer))
+    for draw in draws:
+        for answer in draw.task.answers or ():
+            labels.setdefault(answer, draw.task.answer_text(answer))
     return labels
 
 

@@ -55,7 +55,7 @@ def quotas(sizes: Sequence[int], mixing: Mixing) -> list[int]:
     return [max(1, number) for number in found]
 
 
-def draw(items: Sequence[Item], quota: int, seed: int, task: int, epoch: int) -> list[Item]:
+def turn(items: Sequence[Item], quota: int, seed: int, task: int, epoch: int) -> list[Item]:
     """Return an epoch's `quota` items of one task.
 
     Epochs go on where the last one ended: every item is drawn once before any is drawn again, in an order that

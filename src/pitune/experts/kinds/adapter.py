@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -12,13 +12,18 @@ from torch.nn import functional as F
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts.insertion import Insertion, site_before
-from pitune.experts.kind import Attachment, MethodConfig, Tensors, combine_parameters, kaiming, same_config
+from pitune.experts.insertion import Insertion
+from pitune.experts.kind import (
+    Attachment,
+    Kind,
+    KindSettings,
+    kaiming,
+)
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
 
 
-class AdapterSettings(MethodConfig):
+class AdapterSettings(KindSettings):
     """`y ← y + scale · up(activation(down(z)))` at every target module: z = y behind it, or its input beside it."""
 
     width: int = Field(default=32, ge=1, description="width of the bottleneck")
@@ -29,13 +34,13 @@ class AdapterSettings(MethodConfig):
 
 
 class _Bottleneck(nn.Module):
-    def __init__(self, inputs: int, outputs: int, config: AdapterSettings) -> None:
+    def __init__(self, inputs: int, outputs: int, settings: AdapterSettings) -> None:
         super().__init__()
-        self.down = nn.Linear(inputs, config.width)
-        self.up = nn.Linear(config.width, outputs)
-        self._activation = _ACTIVATIONS[config.activation]
-        self._scale = config.scale
-        self._parallel = config.placement == "parallel"
+        self.down = nn.Linear(inputs, settings.width)
+        self.up = nn.Linear(settings.width, outputs)
+        self._activation = _ACTIVATIONS[settings.activation]
+        self._scale = settings.scale
+        self._parallel = settings.placement == "parallel"
 
     def through(self, given: Tensor, output: Tensor) -> Tensor:
         read = (given if self._parallel else output).to(self.down.weight.dtype)
@@ -43,45 +48,28 @@ class _Bottleneck(nn.Module):
         return output + (self._scale * update).to(output.dtype)
 
 
-class Adapter:
+class Adapter(Kind):
     """Small bottleneck networks in the residual branches."""
 
     name = "adapter"
-    linear = False
-    config = AdapterSettings
+    settings = AdapterSettings
+    roles = ("outputs",)
 
-    def default(self, backbone: Backbone) -> dict[str, Any]:
-        return {"target_modules": backbone.attachment(self.name)}
-
-    def attach(self, backbone: Backbone, config: AdapterSettings) -> Attachment:
+    def attach(self, backbone: Backbone, settings: AdapterSettings) -> Attachment:
         with Insertion(backbone.module) as insertion:
-            for target in config.target_modules:
+            for target in settings.target_modules:
                 layer = insertion.find(target)
                 if not isinstance(layer, nn.Linear):
                     raise InputError(f"{target!r} is a {type(layer).__name__}; adapters attach to linear layers")
-                inputs = layer.in_features if config.placement == "parallel" else layer.out_features
+                inputs = layer.in_features if settings.placement == "parallel" else layer.out_features
                 with torch.random.fork_rng(devices=[]):
-                    bottleneck = _Bottleneck(inputs, layer.out_features, config)
+                    bottleneck = _Bottleneck(inputs, layer.out_features, settings)
                 insertion.add(target, self.name, bottleneck, layer.weight)
                 insertion.after(layer, bottleneck.through)
             return insertion.finish()
 
-    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
         return kaiming(shape, generator) if tensor.endswith(".down.weight") else torch.zeros(shape)
-
-    def site(self, tensor: str) -> str:
-        return site_before(tensor, self.name)
-
-    def combined(self, configs: Sequence[AdapterSettings], tensors: Sequence[Tensors]) -> MethodConfig:
-        return same_config(self.name, configs)
-
-    def combine(
-        self, configs: Sequence[AdapterSettings], tensors: Sequence[Tensors], weights: Tensors
-    ) -> dict[str, Tensor]:
-        return combine_parameters(self, tensors, weights)
-
-    def peft(self, config: AdapterSettings) -> None:
-        return None
 
 
 ADAPTER = Adapter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,29 +11,34 @@ from torch import Tensor, nn
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts.insertion import Insertion, Values, site_before
-from pitune.experts.kind import Attachment, MethodConfig, Tensors, combine_parameters, same_config
+from pitune.experts.insertion import Insertion, Values
+from pitune.experts.kind import (
+    Attachment,
+    Changes,
+    Kind,
+    KindSettings,
+    Tensors,
+)
 
 
-class BitfitSettings(MethodConfig):
+class BitfitSettings(KindSettings):
     """`y ← y + Δb` behind every target module, a linear layer or LayerNorm that has a bias."""
 
     target_modules: tuple[str, ...] = Field(min_length=1)
 
 
-class Bitfit:
+class Bitfit(Kind):
     """Changes Δb of biases."""
 
     name = "bitfit"
+    settings = BitfitSettings
+    roles = ("biased",)
     linear = True
-    config = BitfitSettings
+    merges = True
 
-    def default(self, backbone: Backbone) -> dict[str, Any]:
-        return {"target_modules": backbone.attachment(self.name)}
-
-    def attach(self, backbone: Backbone, config: BitfitSettings) -> Attachment:
+    def attach(self, backbone: Backbone, settings: BitfitSettings) -> Attachment:
         with Insertion(backbone.module) as insertion:
-            for target in config.target_modules:
+            for target in settings.target_modules:
                 layer = insertion.find(target)
                 if not isinstance(layer, nn.Linear | nn.LayerNorm) or layer.bias is None:
                     raise InputError(f"{target!r} has no bias to tune; expected a linear layer or LayerNorm with one")
@@ -42,22 +47,11 @@ class Bitfit:
                 insertion.after(layer, _adds(change))
             return insertion.finish()
 
-    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
         return torch.zeros(shape)
 
-    def site(self, tensor: str) -> str:
-        return site_before(tensor, self.name)
-
-    def combined(self, configs: Sequence[BitfitSettings], tensors: Sequence[Tensors]) -> MethodConfig:
-        return same_config(self.name, configs)
-
-    def combine(
-        self, configs: Sequence[BitfitSettings], tensors: Sequence[Tensors], weights: Tensors
-    ) -> dict[str, Tensor]:
-        return combine_parameters(self, tensors, weights)
-
-    def peft(self, config: BitfitSettings) -> None:
-        return None
+    def changes(self, layer: nn.Module, settings: BitfitSettings, tensors: Tensors, site: str) -> Changes:
+        return {"bias": tensors[f"{site}.{self.name}.bias"]}
 
 
 def _adds(change: Values) -> Callable[[Tensor, Tensor], Tensor]:

@@ -4,4 +4,12 @@ from __future__ import annotations
 
 from pitune.experts.kinds.prompt import Prompt
 
-DEEP_PROMPT = Prompt("deep_prompt", deep=True)
+
+class DeepPrompt(Prompt):
+    """Vectors (length, width) in front of every layer of each stack."""
+
+    name = "deep_prompt"
+    deep = True
+
+
+DEEP_PROMPT = DeepPrompt()

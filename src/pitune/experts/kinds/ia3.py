@@ -2,68 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from peft import IA3Config
 from peft.tuners.ia3 import IA3Layer
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from pitune.backbones import Backbone
-from pitune.experts.kind import Attachment, MethodConfig, Tensors, combine_parameters, same_config
+from pitune.experts.kind import (
+    Attachment,
+    Changes,
+    Kind,
+    KindSettings,
+    Tensors,
+)
 from pitune.experts.peft_layers import inject, peft_json, restore
 
 _SUFFIX = ".ia3_l"
 
 
-class Ia3Settings(MethodConfig):
+class Ia3Settings(KindSettings):
     """PEFT's own field names. Feed-forward modules are scaled at their input, the others at their output."""
 
     target_modules: tuple[str, ...] = Field(min_length=1)
     feedforward_modules: tuple[str, ...] = ()
 
 
-class Ia3:
+class Ia3(Kind):
     """Learned factors; what is mixed is their distance from 1, where they change nothing."""
 
     name = "ia3"
+    settings = Ia3Settings
+    roles = ("keys_values",)
     linear = True
-    config = Ia3Settings
+    neutral = 1.0
+    merges = True
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
-        return {
-            "target_modules": backbone.attachment(self.name),
-            "feedforward_modules": backbone.attachment("ia3_feedforward"),
-        }
+        below = backbone.sites("feedforward_output")
+        return {"target_modules": (*backbone.sites("keys_values"), *below), "feedforward_modules": below}
 
-    def attach(self, backbone: Backbone, config: Ia3Settings) -> Attachment:
+    def attach(self, backbone: Backbone, settings: Ia3Settings) -> Attachment:
         module = backbone.module
-        layers = inject(module, _peft_config(config), IA3Layer, config.target_modules)
+        layers = inject(module, _peft_config(settings), IA3Layer, settings.target_modules)
         paths = {f"{name}{_SUFFIX}": f"{name}{_SUFFIX}.default" for name in layers}
         return Attachment(paths, lambda: restore(module, layers))
 
-    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
         return torch.ones(shape)
 
     def site(self, tensor: str) -> str:
         return tensor.removesuffix(_SUFFIX)
 
-    def combined(self, configs: Sequence[Ia3Settings], tensors: Sequence[Tensors]) -> MethodConfig:
-        return same_config(self.name, configs)
+    def changes(self, layer: nn.Module, settings: Ia3Settings, tensors: Tensors, site: str) -> Changes:
+        factor = tensors[f"{site}{_SUFFIX}"]  # (out, 1), or (1, in) of a feed-forward module
+        weight = layer.get_parameter("weight")
+        changes = {"weight": weight.float() * (factor.to(weight.device) - 1)}
+        if factor.shape[1] == 1 and getattr(layer, "bias", None) is not None:
+            bias = layer.get_parameter("bias")
+            changes["bias"] = bias.float() * (factor.to(bias.device)[:, 0] - 1)
+        return changes
 
-    def combine(
-        self, configs: Sequence[Ia3Settings], tensors: Sequence[Tensors], weights: Tensors
-    ) -> dict[str, Tensor]:
-        return combine_parameters(self, tensors, weights, around=1.0)
-
-    def peft(self, config: Ia3Settings) -> dict[str, Any]:
-        return peft_json(_peft_config(config))
+    def peft(self, settings: Ia3Settings) -> dict[str, Any]:
+        return peft_json(_peft_config(settings))
 
 
-def _peft_config(config: Ia3Settings) -> IA3Config:
-    return IA3Config(target_modules=list(config.target_modules), feedforward_modules=list(config.feedforward_modules))
+def _peft_config(settings: Ia3Settings) -> IA3Config:
+    return IA3Config(
+        target_modules=list(settings.target_modules), feedforward_modules=list(settings.feedforward_modules)
+    )
 
 
 IA3 = Ia3()

@@ -6,7 +6,6 @@ the backbone itself, so the distance from the backbone's values is kept here; `e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,11 +15,18 @@ from torch.func import functional_call
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts.insertion import Insertion, site_before
-from pitune.experts.kind import Attachment, MethodConfig, Tensors, combine_parameters, same_config
+from pitune.experts.expert import Expert
+from pitune.experts.insertion import Insertion
+from pitune.experts.kind import (
+    Attachment,
+    Changes,
+    Kind,
+    KindSettings,
+    Tensors,
+)
 
 
-class LayernormSettings(MethodConfig):
+class LayernormSettings(KindSettings):
     """Target modules are norms of any kind that have a `weight`, and a `bias` or not."""
 
     target_modules: tuple[str, ...] = Field(min_length=1)
@@ -41,41 +47,41 @@ class _TunedNorm(nn.Module):
         return output
 
 
-class Layernorm:
+class Layernorm(Kind):
     """Changes of the norms' scales and shifts."""
 
     name = "layernorm"
+    settings = LayernormSettings
+    roles = ("norms",)
     linear = True
-    config = LayernormSettings
+    merges = True
 
-    def default(self, backbone: Backbone) -> dict[str, Any]:
-        return {"target_modules": backbone.attachment(self.name)}
-
-    def attach(self, backbone: Backbone, config: LayernormSettings) -> Attachment:
+    def attach(self, backbone: Backbone, settings: LayernormSettings) -> Attachment:
         with Insertion(backbone.module) as insertion:
-            for target in config.target_modules:
+            for target in settings.target_modules:
                 base = insertion.find(target)
                 if {name for name, _ in base.named_parameters()} - {"weight", "bias"} or not hasattr(base, "weight"):
                     raise InputError(f"{target!r} is a {type(base).__name__}; expected a norm with a weight")
                 insertion.replace(target, self.name, _TunedNorm(base))
             return insertion.finish()
 
-    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
         return torch.zeros(shape)
 
-    def site(self, tensor: str) -> str:
-        return site_before(tensor, self.name)
+    def changes(self, layer: nn.Module, settings: LayernormSettings, tensors: Tensors, site: str) -> Changes:
+        kinds = [kind for kind in ("weight", "bias") if f"{site}.{self.name}.{kind}" in tensors]
+        return {kind: tensors[f"{site}.{self.name}.{kind}"] for kind in kinds}
 
-    def combined(self, configs: Sequence[LayernormSettings], tensors: Sequence[Tensors]) -> MethodConfig:
-        return same_config(self.name, configs)
-
-    def combine(
-        self, configs: Sequence[LayernormSettings], tensors: Sequence[Tensors], weights: Tensors
-    ) -> dict[str, Tensor]:
-        return combine_parameters(self, tensors, weights)
-
-    def peft(self, config: LayernormSettings) -> None:
-        return None
+    def to_peft(self, expert: Expert, backbone: Backbone | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return PEFT's LN_TUNING, which keeps whole norms."""
+        if backbone is None:
+            raise InputError("layernorm experts hold changes, PEFT whole norms; name the backbone to export them")
+        tensors = {}
+        for name, change in expert.tensors.items():
+            site, kind = self.site(name), name.rsplit(".", 1)[1]
+            base = backbone.module.get_submodule(site).get_parameter(kind).detach().cpu()
+            tensors[f"{site}.ln_tuning_layers.{kind}"] = (base + change.detach().cpu()).contiguous()
+        return {"peft_type": "LN_TUNING", "target_modules": list(expert.config["target_modules"])}, tensors
 
 
 LAYERNORM = Layernorm()

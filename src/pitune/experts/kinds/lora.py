@@ -11,16 +11,25 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from peft.utils.other import get_pattern_key
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from pitune.backbones import Backbone
-from pitune.experts.kind import Attachment, MethodConfig, Tensors, kaiming
+from pitune.errors import InputError
+from pitune.experts.kind import (
+    Attachment,
+    Changes,
+    Kind,
+    KindSettings,
+    Tensors,
+    kaiming,
+    read_settings,
+)
 from pitune.experts.peft_layers import inject, peft_json, restore
 
 DOWN, UP, BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"
 
 
-class LoraSettings(MethodConfig):
+class LoraSettings(KindSettings):
     """PEFT's own field names, so that a configuration reads the same there."""
 
     r: int = Field(default=8, ge=1, description="rank")
@@ -34,29 +43,30 @@ class LoraSettings(MethodConfig):
     lora_bias: bool = Field(default=False, description="train a bias with each update, scaled as it is")
 
 
-class Lora:
+class Lora(Kind):
     """Low-rank updates of linear layers."""
 
     name = "lora"
+    settings = LoraSettings
+    roles = ("attention",)
     linear = True
-    config = LoraSettings
+    merges = True
+    ranked = True
+    peft_type = "LORA"
 
-    def default(self, backbone: Backbone) -> dict[str, Any]:
-        return {"target_modules": backbone.attachment(self.name)}
-
-    def attach(self, backbone: Backbone, config: LoraSettings) -> Attachment:
+    def attach(self, backbone: Backbone, settings: LoraSettings) -> Attachment:
         module = backbone.module
-        layers = inject(module, peft_config(config), LoraLayer, config.target_modules)
-        return Attachment(_paths(layers, config), lambda: restore(module, layers))
+        layers = inject(module, peft_config(settings), LoraLayer, settings.target_modules)
+        return Attachment(_paths(layers, settings), lambda: restore(module, layers))
 
-    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
         return kaiming(shape, generator) if tensor.endswith(DOWN) else torch.zeros(shape)
 
     def site(self, tensor: str) -> str:
         return tensor.removesuffix(DOWN).removesuffix(UP).removesuffix(BIAS)
 
-    def combined(self, configs: Sequence[LoraSettings], tensors: Sequence[Tensors]) -> LoraSettings:
-        ranks = {site: sum(_rank(one, site) for one in tensors) for site in _sites(self, tensors)}
+    def combined(self, settings: Sequence[LoraSettings], tensors: Sequence[Tensors]) -> LoraSettings:
+        ranks = {site: sum(_rank(one, site) for one in tensors) for site in self._sites(tensors)}
         common = max(ranks.values(), key=list(ranks.values()).count)
         other = {site: rank for site, rank in ranks.items() if rank != common}
         return LoraSettings(
@@ -65,18 +75,18 @@ class Lora:
             target_modules=tuple(ranks),
             rank_pattern=other,
             alpha_pattern=dict(other),
-            lora_bias=any(config.lora_bias for config in configs),
+            lora_bias=any(one.lora_bias for one in settings),
         )
 
     def combine(
-        self, configs: Sequence[LoraSettings], tensors: Sequence[Tensors], weights: Tensors
+        self, settings: Sequence[LoraSettings], tensors: Sequence[Tensors], weights: Tensors
     ) -> dict[str, Tensor]:
         """Sum the products exactly by laying the factors side by side: ΔW = Σ w_j s_j B_j A_j."""
         mixed = {}
-        biased = any(config.lora_bias for config in configs)
-        for site in _sites(self, tensors):
+        biased = any(one.lora_bias for one in settings)
+        for site in self._sites(tensors):
             have = [j for j, one in enumerate(tensors) if f"{site}{DOWN}" in one]
-            factors = {j: weights[site][j] * scaling(configs[j], site, _rank(tensors[j], site)) for j in have}
+            factors = {j: weights[site][j] * scaling(settings[j], site, _rank(tensors[j], site)) for j in have}
             mixed[f"{site}{DOWN}"] = torch.cat([tensors[j][f"{site}{DOWN}"] for j in have], 0)
             mixed[f"{site}{UP}"] = torch.cat([factor * tensors[j][f"{site}{UP}"] for j, factor in factors.items()], 1)
             if biased:
@@ -86,58 +96,80 @@ class Lora:
                 mixed[f"{site}{BIAS}"] = bias
         return mixed
 
-    def peft(self, config: LoraSettings) -> dict[str, Any]:
-        return {**peft_json(peft_config(config)), "init_lora_weights": True}
+    def beside(self, backbone: Backbone, neighbour: KindSettings) -> KindSettings:
+        """Return the usual settings: LoRAs mix whatever the ranks and places of the others are."""
+        return read_settings(self, self.default(backbone), f"method {self.name!r}")
+
+    def changes(self, layer: nn.Module, settings: LoraSettings, tensors: Tensors, site: str) -> Changes:
+        if not isinstance(layer, nn.Linear):
+            raise InputError(f"{site!r} is a {type(layer).__name__}; expected a linear layer for ΔW to merge into")
+        changes = {"weight": delta(settings, tensors, site)}
+        if settings.lora_bias and f"{site}{DOWN}" in tensors:
+            if getattr(layer, "bias", None) is None:
+                raise InputError(f"{site!r} has no bias for the expert's to merge into")
+            changes["bias"] = bias_change(settings, tensors, site)
+        return changes
+
+    def truncate(
+        self, settings: LoraSettings, tensors: Tensors, rank: int
+    ) -> tuple[LoraSettings, dict[str, Tensor], float]:
+        """Return the best approximation of every ΔW by `rank` (Eckart–Young), and its relative Frobenius error."""
+        kept: dict[str, Tensor] = {}
+        lost = whole = 0.0
+        sites = tuple(self._sites([tensors]))
+        for site in sites:
+            u, values, v = torch.linalg.svd(delta(settings, tensors, site).double(), full_matrices=False)
+            root = values[:rank].sqrt()
+            kept[f"{site}{DOWN}"] = (root[:, None] * v[:rank]).float().contiguous()
+            kept[f"{site}{UP}"] = (u[:, :rank] * root).float().contiguous()
+            if settings.lora_bias:
+                kept[f"{site}{BIAS}"] = bias_change(settings, tensors, site)
+            lost += float(values[rank:].square().sum())
+            whole += float(values.square().sum())
+        made = LoraSettings(r=rank, lora_alpha=rank, target_modules=sites, lora_bias=settings.lora_bias)
+        return made, kept, math.sqrt(lost / whole) if whole else 0.0
+
+    def peft(self, settings: LoraSettings) -> dict[str, Any]:
+        return {**peft_json(peft_config(settings)), "init_lora_weights": True}
+
+    def from_peft(
+        self, config: Mapping[str, Any], stored: Tensors, backbone: Backbone, where: str
+    ) -> tuple[LoraSettings, dict[str, Tensor]]:
+        from pitune.experts.kinds.lora_import import check_supported, translate
+
+        check_supported(config, where)
+        return translate(config, stored, backbone, where)
+
+    def _sites(self, tensors: Sequence[Tensors]) -> list[str]:
+        return list(dict.fromkeys(self.site(name) for one in tensors for name in one))
 
 
-def peft_config(config: LoraSettings) -> LoraConfig:
+def peft_config(settings: LoraSettings) -> LoraConfig:
     """Return PEFT's configuration of the same expert."""
-    targets = config.target_modules if isinstance(config.target_modules, str) else list(config.target_modules)
-    return LoraConfig(**{**config.model_dump(), "target_modules": targets}, init_lora_weights=False)
+    targets = settings.target_modules if isinstance(settings.target_modules, str) else list(settings.target_modules)
+    return LoraConfig(**{**settings.model_dump(), "target_modules": targets}, init_lora_weights=False)
 
 
-def scaling(config: LoraSettings, site: str, rank: int) -> float:
+def scaling(settings: LoraSettings, site: str, rank: int) -> float:
     """Return the factor s of ΔW = s·B·A at one site."""
-    alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), site), config.lora_alpha)
-    return alpha / math.sqrt(rank) if config.use_rslora else alpha / rank
+    alpha = settings.alpha_pattern.get(get_pattern_key(settings.alpha_pattern.keys(), site), settings.lora_alpha)
+    return alpha / math.sqrt(rank) if settings.use_rslora else alpha / rank
 
 
-def delta(config: LoraSettings, tensors: Tensors, site: str) -> Tensor:
+def delta(settings: LoraSettings, tensors: Tensors, site: str) -> Tensor:
     """Return ΔW (out, in) at one site."""
     down, up = tensors[f"{site}{DOWN}"], tensors[f"{site}{UP}"]
-    return scaling(config, site, down.shape[0]) * up @ down
+    return scaling(settings, site, down.shape[0]) * up @ down
 
 
-def truncate(config: LoraSettings, tensors: Tensors, rank: int) -> tuple[LoraSettings, dict[str, Tensor], float]:
-    """Return the best approximation of every ΔW by `rank` (Eckart–Young), and its relative Frobenius error."""
-    kept: dict[str, Tensor] = {}
-    lost = whole = 0.0
-    sites = tuple(_sites(LORA, [tensors]))
-    for site in sites:
-        u, values, v = torch.linalg.svd(delta(config, tensors, site).double(), full_matrices=False)
-        root = values[:rank].sqrt()
-        kept[f"{site}{DOWN}"] = (root[:, None] * v[:rank]).float().contiguous()
-        kept[f"{site}{UP}"] = (u[:, :rank] * root).float().contiguous()
-        if config.lora_bias:
-            kept[f"{site}{BIAS}"] = bias_change(config, tensors, site)
-        lost += float(values[rank:].square().sum())
-        whole += float(values.square().sum())
-    settings = LoraSettings(r=rank, lora_alpha=rank, target_modules=sites, lora_bias=config.lora_bias)
-    return settings, kept, math.sqrt(lost / whole) if whole else 0.0
-
-
-def bias_change(config: LoraSettings, tensors: Tensors, site: str) -> Tensor:
+def bias_change(settings: LoraSettings, tensors: Tensors, site: str) -> Tensor:
     """Return Δb (out,) at one site of a LoRA that has biases."""
-    return scaling(config, site, _rank(tensors, site)) * tensors[f"{site}{BIAS}"]
+    return scaling(settings, site, _rank(tensors, site)) * tensors[f"{site}{BIAS}"]
 
 
-def _paths(layers: Mapping[str, LoraLayer], config: LoraSettings) -> dict[str, str]:
-    parts = [("lora_A", "weight"), ("lora_B", "weight"), *([("lora_B", "bias")] if config.lora_bias else [])]
+def _paths(layers: Mapping[str, LoraLayer], settings: LoraSettings) -> dict[str, str]:
+    parts = [("lora_A", "weight"), ("lora_B", "weight"), *([("lora_B", "bias")] if settings.lora_bias else [])]
     return {f"{name}.{part}.{kind}": f"{name}.{part}.default.{kind}" for name in layers for part, kind in parts}
-
-
-def _sites(method: Lora, tensors: Sequence[Tensors]) -> list[str]:
-    return list(dict.fromkeys(method.site(name) for one in tensors for name in one))
 
 
 def _rank(tensors: Tensors, site: str) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,39 +17,41 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts.insertion import Insertion, Values, site_before
-from pitune.experts.kind import Attachment, MethodConfig, Tensors, combine_parameters, normal, same_config
+from pitune.experts.insertion import Insertion, Values
+from pitune.experts.kind import (
+    Attachment,
+    Kind,
+    KindSettings,
+    normal,
+)
 
 _WITH_PREFIX = "pitune_prefix"
 _KEY_LAYERS = ("key", "k_proj", "k")
 
 
-class PrefixSettings(MethodConfig):
+class PrefixSettings(KindSettings):
     """Target modules are the attention modules of transformers' models, run by `sdpa` or `eager`."""
 
     length: int = Field(default=16, ge=1, description="keys and values at every layer")
     target_modules: tuple[str, ...] = Field(min_length=1)
 
 
-class Prefix:
+class Prefix(Kind):
     """Keys and values (length, width) for each attention layer."""
 
     name = "prefix"
-    linear = False
-    config = PrefixSettings
+    settings = PrefixSettings
+    roles = ("attention_modules",)
 
-    def default(self, backbone: Backbone) -> dict[str, Any]:
-        return {"target_modules": backbone.attachment(self.name)}
-
-    def attach(self, backbone: Backbone, config: PrefixSettings) -> Attachment:
+    def attach(self, backbone: Backbone, settings: PrefixSettings) -> Attachment:
         ALL_ATTENTION_FUNCTIONS.register(_WITH_PREFIX, _attend)
         with Insertion(backbone.module) as insertion:
-            for target in config.target_modules:
+            for target in settings.target_modules:
                 attention = insertion.find(target)
                 keys = next((getattr(attention, name) for name in _KEY_LAYERS if hasattr(attention, name)), None)
                 if keys is None or not hasattr(attention, "config"):
                     raise InputError(f"{target!r} is a {type(attention).__name__}; expected an attention module")
-                shape = (config.length, keys.out_features)
+                shape = (settings.length, keys.out_features)
                 insertion.add(target, self.name, Values(key=shape, value=shape), keys.weight)
                 changed: Any = copy.copy(attention.config)
                 found = changed._attn_implementation or "eager"
@@ -61,22 +62,8 @@ class Prefix:
                 insertion.set(attention, "config", changed)
             return insertion.finish()
 
-    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
         return normal(shape, generator)
-
-    def site(self, tensor: str) -> str:
-        return site_before(tensor, self.name)
-
-    def combined(self, configs: Sequence[PrefixSettings], tensors: Sequence[Tensors]) -> MethodConfig:
-        return same_config(self.name, configs)
-
-    def combine(
-        self, configs: Sequence[PrefixSettings], tensors: Sequence[Tensors], weights: Tensors
-    ) -> dict[str, Tensor]:
-        return combine_parameters(self, tensors, weights)
-
-    def peft(self, config: PrefixSettings) -> None:
-        return None
 
 
 def _attend(

@@ -10,12 +10,17 @@ from pydantic import Field
 from torch import Tensor
 
 from pitune.backbones import Backbone
-from pitune.experts.insertion import Insertion, Values, site_before, width_of
-from pitune.experts.kind import Attachment, MethodConfig, Tensors, combine_parameters, normal, same_config
+from pitune.experts.insertion import Insertion, Values, width_of
+from pitune.experts.kind import (
+    Attachment,
+    Kind,
+    KindSettings,
+    normal,
+)
 from pitune.experts.stacks import route, stacks_of
 
 
-class PromptSettings(MethodConfig):
+class PromptSettings(KindSettings):
     """Layers are the names of all layers of a stack, or of several stacks, in order.
 
     The vectors leave the sequence after the last layer, so that what pools or reads it sees tokens alone.
@@ -25,41 +30,25 @@ class PromptSettings(MethodConfig):
     layers: tuple[str, ...] = Field(min_length=1)
 
 
-class Prompt:
+class Prompt(Kind):
     """Vectors (length, width) in front of each stack; with `deep`, new ones before every layer."""
 
-    linear = False
-    config = PromptSettings
-
-    def __init__(self, name: str, deep: bool) -> None:
-        self.name = name
-        self._deep = deep
+    name = "prompt"
+    settings = PromptSettings
+    roles = ("layers",)
+    deep = False
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
-        return {"layers": backbone.attachment(self.name)}
+        return {"layers": backbone.sites("layers")}
 
-    def attach(self, backbone: Backbone, config: PromptSettings) -> Attachment:
+    def attach(self, backbone: Backbone, settings: PromptSettings) -> Attachment:
         with Insertion(backbone.module) as insertion:
-            for stack in stacks_of(config.layers):
-                put_prompts(insertion, stack, self.name, config.length, 0, self._deep)
+            for stack in stacks_of(settings.layers):
+                put_prompts(insertion, stack, self.name, settings.length, 0, self.deep)
             return insertion.finish()
 
-    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> Tensor:
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
         return normal(shape, generator)
-
-    def site(self, tensor: str) -> str:
-        return site_before(tensor, self.name)
-
-    def combined(self, configs: Sequence[PromptSettings], tensors: Sequence[Tensors]) -> MethodConfig:
-        return same_config(self.name, configs)
-
-    def combine(
-        self, configs: Sequence[PromptSettings], tensors: Sequence[Tensors], weights: Tensors
-    ) -> dict[str, Tensor]:
-        return combine_parameters(self, tensors, weights)
-
-    def peft(self, config: PromptSettings) -> None:
-        return None
 
 
 def put_prompts(insertion: Insertion, stack: Sequence[str], label: str, length: int, position: int, deep: bool) -> None:
@@ -76,4 +65,4 @@ def put_prompts(insertion: Insertion, stack: Sequence[str], label: str, length: 
     route(insertion, stack, vectors, length, position)
 
 
-PROMPT = Prompt("prompt", deep=False)
+PROMPT = Prompt()

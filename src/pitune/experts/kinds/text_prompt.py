@@ -6,7 +6,7 @@ were words, so that positions, the causal mask and the place of [EOS] follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -15,13 +15,18 @@ from torch import Tensor, nn
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts.insertion import Arguments, Insertion, Values, site_before
-from pitune.experts.kind import Attachment, MethodConfig, Tensors, combine_parameters, normal, same_config
+from pitune.experts.insertion import Arguments, Insertion, Values
+from pitune.experts.kind import (
+    Attachment,
+    Kind,
+    KindSettings,
+    normal,
+)
 
 Placement = Literal["end", "middle", "front"]
 
 
-class TextPromptSettings(MethodConfig):
+class TextPromptSettings(KindSettings):
     """`tower` is the module called with token ids, `embedding` the one that looks them up."""
 
     length: int = Field(default=16, ge=1, description="vectors with every class name")
@@ -40,63 +45,49 @@ class TextPromptSettings(MethodConfig):
         return self
 
 
-class TextPrompt:
+class TextPrompt(Kind):
     """Vectors (length, width), or (classes, length, width), among the words."""
 
     name = "text_prompt"
-    linear = False
-    config = TextPromptSettings
+    settings = TextPromptSettings
+    roles = ("words",)
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
-        tower, embedding = backbone.attachment(self.name)
+        tower, embedding = backbone.sites("words")
         return {"tower": tower, "embedding": embedding}
 
-    def attach(self, backbone: Backbone, config: TextPromptSettings) -> Attachment:
+    def attach(self, backbone: Backbone, settings: TextPromptSettings) -> Attachment:
         with Insertion(backbone.module) as insertion:
-            embedding = embedding_of(insertion, config.embedding)
-            shape = (config.length, embedding.embedding_dim)
-            own = Values(vectors=(config.classes, *shape) if config.classes else shape)
-            insertion.add(config.embedding, self.name, own, embedding.weight)
+            embedding = embedding_of(insertion, settings.embedding)
+            shape = (settings.length, embedding.embedding_dim)
+            own = Values(vectors=(settings.classes, *shape) if settings.classes else shape)
+            insertion.add(settings.embedding, self.name, own, embedding.weight)
 
             part = slice(None)
 
             def vectors() -> Tensor:
                 value: Tensor = own.get("vectors")
-                if config.classes:
+                if settings.classes:
                     value = value[part]
-                if config.words:
-                    value = value + embedding.weight[torch.tensor(config.words, device=value.device)]
+                if settings.words:
+                    value = value + embedding.weight[torch.tensor(settings.words, device=value.device)]
                 return value
 
             def choose(texts: range, total: int) -> None:
                 nonlocal part
-                if total != config.classes:
-                    raise InputError(f"a text prompt for {config.classes} classes was given {total} answers")
+                if total != settings.classes:
+                    raise InputError(f"a text prompt for {settings.classes} classes was given {total} answers")
                 part = slice(texts.start, texts.stop)
 
-            if config.classes and hasattr(backbone, "before_texts"):
+            if settings.classes and hasattr(backbone, "before_texts"):
                 insertion.set(backbone, "before_texts", choose)
-            put_words(insertion, config.tower, config.embedding, vectors, config.length, config.name_at)
+            put_words(insertion, settings.tower, settings.embedding, vectors, settings.length, settings.name_at)
             return insertion.finish()
 
     def initial(
-        self, tensor: str, shape: torch.Size, generator: torch.Generator, config: TextPromptSettings | None
+        self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: TextPromptSettings | None
     ) -> Tensor:
-        return torch.zeros(shape) if config and config.words else normal(shape, generator)
-
-    def site(self, tensor: str) -> str:
-        return site_before(tensor, self.name)
-
-    def combined(self, configs: Sequence[TextPromptSettings], tensors: Sequence[Tensors]) -> MethodConfig:
-        return same_config(self.name, configs)
-
-    def combine(
-        self, configs: Sequence[TextPromptSettings], tensors: Sequence[Tensors], weights: Tensors
-    ) -> dict[str, Tensor]:
-        return combine_parameters(self, tensors, weights)
-
-    def peft(self, config: TextPromptSettings) -> None:
-        return None
+        return torch.zeros(shape) if settings and settings.words else normal(shape, generator)
 
 
 def put_words(

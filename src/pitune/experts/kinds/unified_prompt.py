@@ -6,7 +6,6 @@ trained they are constants: `fold` keeps them and drops the transformer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +20,10 @@ from pitune.experts.expert import Expert
 from pitune.experts.insertion import Insertion, Values, width_of
 from pitune.experts.kind import (
     Attachment,
-    MethodConfig,
-    Tensors,
-    combine_parameters,
+    Kind,
+    KindSettings,
     kaiming,
     normal,
-    read_config,
-    same_config,
 )
 from pitune.experts.kinds.text_prompt import TEXT_PROMPT, TextPromptSettings, embedding_of, put_words
 from pitune.experts.kinds.visual_prompt import VISUAL_PROMPT, VisualPromptSettings, patch_of, visual_start
@@ -36,7 +32,7 @@ from pitune.experts.stacks import route
 _LABEL = "unified_prompt"
 
 
-class UnifiedPromptSettings(MethodConfig):
+class UnifiedPromptSettings(KindSettings):
     """`text_length` vectors with every class name, and `visual_length` at every vision layer (or the first)."""
 
     text_length: int = Field(default=4, ge=1)
@@ -83,27 +79,28 @@ class PromptMaker(nn.Module):
         return self.text_out(texts), self.visual_out(visuals).view(visual.shape)
 
 
-class UnifiedPrompt:
+class UnifiedPrompt(Kind):
     """One set of prompts for both towers of a dual encoder."""
 
     name = _LABEL
-    linear = False
-    config = UnifiedPromptSettings
+    settings = UnifiedPromptSettings
+    roles = ("words", "picture_layers")
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
-        tower, embedding, *layers = backbone.attachment(self.name)
+        tower, embedding = backbone.sites("words")
+        layers = backbone.sites("picture_layers")
         return {"tower": tower, "embedding": embedding, "layers": layers, "patch": patch_of(backbone.module)}
 
-    def attach(self, backbone: Backbone, config: UnifiedPromptSettings) -> Attachment:
+    def attach(self, backbone: Backbone, settings: UnifiedPromptSettings) -> Attachment:
         with Insertion(backbone.module) as insertion:
-            words = embedding_of(insertion, config.embedding).weight
-            depth = len(config.layers) if config.deep else 1
-            text = (config.text_length, words.shape[1])
-            visual = (depth, config.visual_length, width_of(insertion.find(config.layers[0])))
+            words = embedding_of(insertion, settings.embedding).weight
+            depth = len(settings.layers) if settings.deep else 1
+            text = (settings.text_length, words.shape[1])
+            visual = (depth, settings.visual_length, width_of(insertion.find(settings.layers[0])))
             with torch.random.fork_rng(devices=[]):
-                maker = PromptMaker(text, visual, None if config.folded else config.width)
+                maker = PromptMaker(text, visual, None if settings.folded else settings.width)
             insertion.add("", self.name, maker, words)
-            put_words(insertion, config.tower, config.embedding, lambda: maker()[0], config.text_length, "end")
+            put_words(insertion, settings.tower, settings.embedding, lambda: maker()[0], settings.text_length, "end")
             made: list[Tensor] = []
 
             def vectors(i: int) -> Tensor | None:
@@ -111,16 +108,16 @@ class UnifiedPrompt:
                     made[:] = list(maker()[1])
                 return made.pop(0) if made else None
 
-            route(insertion, config.layers, vectors, config.visual_length, config.position)
+            route(insertion, settings.layers, vectors, settings.visual_length, settings.position)
             return insertion.finish()
 
     def initial(
-        self, tensor: str, shape: torch.Size, generator: torch.Generator, config: UnifiedPromptSettings
+        self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: UnifiedPromptSettings
     ) -> Tensor:
         if tensor.endswith("seeds.text"):
             return normal(shape, generator)
         if tensor.endswith("seeds.visual"):
-            return visual_start(shape, config.patch, generator)
+            return visual_start(shape, settings.patch, generator)
         if tensor.endswith("_norm.weight"):
             return torch.ones(shape)
         return torch.zeros(shape) if tensor.endswith(".bias") else kaiming(shape, generator)
@@ -128,62 +125,49 @@ class UnifiedPrompt:
     def site(self, tensor: str) -> str:
         return self.name
 
-    def combined(self, configs: Sequence[UnifiedPromptSettings], tensors: Sequence[Tensors]) -> MethodConfig:
-        return same_config(self.name, configs)
-
-    def combine(
-        self, configs: Sequence[UnifiedPromptSettings], tensors: Sequence[Tensors], weights: Tensors
-    ) -> dict[str, Tensor]:
-        return combine_parameters(self, tensors, weights)
-
-    def peft(self, config: UnifiedPromptSettings) -> None:
-        return None
-
 
 @torch.no_grad()
 def fold(expert: Expert) -> Expert:
     """Return the same unified prompt without its transformer: the prompts alone, with the same outputs."""
-    config = _settings(expert)
-    if config.folded:
+    settings = _settings(expert)
+    if settings.folded:
         return expert
     seeds = {name: expert.tensors[f"{_LABEL}.seeds.{name}"] for name in ("text", "visual")}
-    maker = PromptMaker(tuple(seeds["text"].shape), tuple(seeds["visual"].shape), config.width).to(seeds["text"])
+    maker = PromptMaker(tuple(seeds["text"].shape), tuple(seeds["visual"].shape), settings.width).to(seeds["text"])
     maker.load_state_dict({name.removeprefix(f"{_LABEL}."): value for name, value in expert.tensors.items()})
     text, visual = maker()
     tensors = {f"{_LABEL}.seeds.text": text, f"{_LABEL}.seeds.visual": visual}
-    kept = config.model_copy(update={"folded": True})
-    return replace(expert, config=kept.model_dump(mode="json"), tensors=tensors, fisher=None)
+    kept = settings.model_copy(update={"folded": True})
+    return replace(expert, settings=kept, tensors=tensors, fisher=None)
 
 
 def split(expert: Expert) -> tuple[Expert, Expert]:
     """Return a unified prompt as a plain text prompt and a plain visual prompt; together they are the same."""
-    config, folded = _settings(expert), fold(expert)
-    text = TextPromptSettings(length=config.text_length, tower=config.tower, embedding=config.embedding)
+    settings, folded = _settings(expert), fold(expert)
+    text = TextPromptSettings(length=settings.text_length, tower=settings.tower, embedding=settings.embedding)
     visual = VisualPromptSettings(
-        length=config.visual_length,
-        deep=config.deep,
-        position=config.position,
-        patch=config.patch,
-        layers=config.layers,
+        length=settings.visual_length,
+        deep=settings.deep,
+        position=settings.position,
+        patch=settings.patch,
+        layers=settings.layers,
     )
     vectors = folded.tensors[f"{_LABEL}.seeds.visual"]
     shown = {
         f"{layer}.{VISUAL_PROMPT.name}.vectors": own
-        for layer, own in zip(config.layers, vectors.unbind(), strict=False)
+        for layer, own in zip(settings.layers, vectors.unbind(), strict=False)
     }
-    spoken = {f"{config.embedding}.{TEXT_PROMPT.name}.vectors": folded.tensors[f"{_LABEL}.seeds.text"]}
+    spoken = {f"{settings.embedding}.{TEXT_PROMPT.name}.vectors": folded.tensors[f"{_LABEL}.seeds.text"]}
     return (
-        replace(folded, method=TEXT_PROMPT.name, config=text.model_dump(mode="json"), tensors=spoken),
-        replace(folded, method=VISUAL_PROMPT.name, config=visual.model_dump(mode="json"), tensors=shown),
+        replace(folded, kind=TEXT_PROMPT, settings=text, tensors=spoken),
+        replace(folded, kind=VISUAL_PROMPT, settings=visual, tensors=shown),
     )
 
 
 def _settings(expert: Expert) -> UnifiedPromptSettings:
-    if expert.method != _LABEL:
+    if not isinstance(expert.settings, UnifiedPromptSettings):
         raise InputError(f"expert {expert.name!r} is of kind {expert.method!r}; expected {_LABEL}")
-    config = read_config(UNIFIED_PROMPT, expert.config, f"expert {expert.name!r}")
-    assert isinstance(config, UnifiedPromptSettings)
-    return config
+    return expert.settings
 
 
 UNIFIED_PROMPT = UnifiedPrompt()

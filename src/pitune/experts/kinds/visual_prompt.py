@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,12 +10,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pitune.backbones import Backbone
-from pitune.experts.insertion import Insertion, site_before
-from pitune.experts.kind import Attachment, MethodConfig, Tensors, combine_parameters, same_config
+from pitune.experts.insertion import Insertion
+from pitune.experts.kind import (
+    Attachment,
+    Kind,
+    KindSettings,
+)
 from pitune.experts.kinds.prompt import put_prompts
 
 
-class VisualPromptSettings(MethodConfig):
+class VisualPromptSettings(KindSettings):
     """Layers are the names of all layers of the vision tower, in order. Vectors carry no positions."""
 
     length: int = Field(default=16, ge=1, description="vectors at every layer, or at the first alone")
@@ -26,39 +29,25 @@ class VisualPromptSettings(MethodConfig):
     layers: tuple[str, ...] = Field(min_length=1)
 
 
-class VisualPrompt:
+class VisualPrompt(Kind):
     """Vectors (length, width) among the patches."""
 
     name = "visual_prompt"
-    linear = False
-    config = VisualPromptSettings
+    settings = VisualPromptSettings
+    roles = ("picture_layers",)
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
-        return {"layers": backbone.attachment(self.name), "patch": patch_of(backbone.module)}
+        return {"layers": backbone.sites("picture_layers"), "patch": patch_of(backbone.module)}
 
-    def attach(self, backbone: Backbone, config: VisualPromptSettings) -> Attachment:
+    def attach(self, backbone: Backbone, settings: VisualPromptSettings) -> Attachment:
         with Insertion(backbone.module) as insertion:
-            put_prompts(insertion, config.layers, self.name, config.length, config.position, config.deep)
+            put_prompts(insertion, settings.layers, self.name, settings.length, settings.position, settings.deep)
             return insertion.finish()
 
     def initial(
-        self, tensor: str, shape: torch.Size, generator: torch.Generator, config: VisualPromptSettings
+        self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: VisualPromptSettings
     ) -> Tensor:
-        return visual_start(shape, config.patch, generator)
-
-    def site(self, tensor: str) -> str:
-        return site_before(tensor, self.name)
-
-    def combined(self, configs: Sequence[VisualPromptSettings], tensors: Sequence[Tensors]) -> MethodConfig:
-        return same_config(self.name, configs)
-
-    def combine(
-        self, configs: Sequence[VisualPromptSettings], tensors: Sequence[Tensors], weights: Tensors
-    ) -> dict[str, Tensor]:
-        return combine_parameters(self, tensors, weights)
-
-    def peft(self, config: VisualPromptSettings) -> None:
-        return None
+        return visual_start(shape, settings.patch, generator)
 
 
 def visual_start(shape: torch.Size, patch: int, generator: torch.Generator) -> Tensor:

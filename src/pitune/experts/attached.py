@@ -1,0 +1,111 @@
+"""A backbone with an expert's modules in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pitune.backbones import Backbone, Batch
+from pitune.errors import InputError
+from pitune.experts.kind import Attachment, Kind, KindSettings, Tensors, read_settings
+from pitune.experts.registry import KINDS
+from pitune.files import sha256_bytes
+
+
+class _Called(nn.Module):
+    """A backbone's calls as one module, so that `functional_call` can put tensors in."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.module = backbone.module
+        self._backbone = backbone
+
+    def forward(self, call: str, *arguments: Any) -> Any:
+        return getattr(self._backbone, call)(*arguments)
+
+
+class Attached:
+    """A backbone with an expert's modules in place; each call says with which tensors.
+
+    Where a tensor's place is `tied`, it takes the place of every parameter that is the same in the backbone.
+    """
+
+    def __init__(self, backbone: Backbone, attachment: Attachment, tied: bool = True) -> None:
+        self.backbone = backbone
+        self._tied = tied
+        self._called = _Called(backbone)
+        self._paths = {name: f"module.{path}" for name, path in attachment.paths.items()}
+        parameters = dict(backbone.module.named_parameters(remove_duplicate=tied))
+        self.shapes = {name: parameters[path].shape for name, path in attachment.paths.items()}
+
+    def losses(self, tensors: Tensors, batch: Batch) -> Tensor:
+        """Return −log p(target | input) per example (B,) under the expert `tensors`."""
+        result: Tensor = self._call("losses", tensors, batch)
+        return result
+
+    def scores(self, tensors: Tensors, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        """Return log-scores (B, C) of the batch's answers, or of other answer texts, under the expert `tensors`."""
+        result: Tensor = self._call("scores", tensors, batch, *([] if candidates is None else [candidates]))
+        return result
+
+    def features(self, tensors: Tensors, batch: Batch) -> Tensor:
+        """Return one vector (B, D) for each input under the expert `tensors`."""
+        result: Tensor = self._call("features", tensors, batch)
+        return result
+
+    def generate(self, tensors: Tensors, batch: Batch) -> list[str]:
+        """Return an answer in free text for each example under the expert `tensors`."""
+        written: list[str] = self._call("generate", tensors, batch)
+        return written
+
+    def _call(self, call: str, tensors: Tensors, *arguments: Any) -> Any:
+        device = self.backbone.device
+        placed = {path: tensors[name].to(device) for name, path in self._paths.items()}
+        return functional_call(self._called, placed, (call, *arguments), tie_weights=self._tied)
+
+
+@contextmanager
+def attached(backbone: Backbone, kind: Kind, settings: KindSettings) -> Iterator[Attached]:
+    """Put a kind's modules into a backbone; on leaving, the backbone is as it was, to the bit."""
+    attachment = kind.attach(backbone, settings)
+    try:
+        yield Attached(backbone, attachment)
+    finally:
+        attachment.detach()
+
+
+def make_settings(kind: Kind, backbone: Backbone, **changes: Any) -> KindSettings:
+    """Return a kind's settings for a backbone.
+
+    Raise `InputError` naming the field that is wrong, or the kinds that have a place where this one has none.
+    """
+    if not _has_place(kind, backbone):
+        others = ", ".join(other.name for other in KINDS.all() if _has_place(other, backbone))
+        raise InputError(
+            f"{backbone.name} has no place for experts of kind {kind.name!r}; expected one of: {others or 'none'}"
+        )
+    return read_settings(kind, {**kind.default(backbone), **changes}, f"method {kind.name!r}")
+
+
+def _has_place(kind: Kind, backbone: Backbone) -> bool:
+    return all(backbone.sites(role) for role in kind.roles)
+
+
+def initial_tensors(
+    kind: Kind, shapes: Mapping[str, torch.Size], seed: int, settings: KindSettings | None = None
+) -> dict[str, Tensor]:
+    """Return starting values that depend on the seed, the settings and each tensor's name alone.
+
+    All experts of a pool start from the same values, whatever task they are for: that keeps them in one
+    basin, where a mix of them still works (π-Tuning, step 1).
+    """
+    values = {}
+    for name, shape in shapes.items():
+        generator = torch.Generator().manual_seed(int(sha256_bytes(f"{seed}/{name}".encode())[:15], 16))
+        values[name] = kind.initial(name, shape, generator, settings)
+    return values

@@ -1,0 +1,61 @@
+"""What is written beside an expert: where it comes from and how good it is, as data and in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Parent(BaseModel):
+    """An expert that was mixed into another, and with which weight at each site."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    digest: str
+    weights: dict[str, float]
+
+
+class Card(BaseModel):
+    """Where an expert comes from and how good it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    backbone: str = Field(description="fingerprint of the backbone's weights")
+    base_model: str = Field(description="name, folder or hub id under which the backbone was loaded")
+    task: str = ""
+    data_hash: str = ""
+    shots: int | None = None
+    seed: int = 0
+    metric: str = ""
+    validation: float | None = None
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    parents: tuple[Parent, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of all tasks that it was trained on: one, or those of a mixture."""
+        named = self.hyperparameters.get("tasks")
+        return tuple(map(str, named)) if isinstance(named, list | tuple) else (self.task,)
+
+
+def readme(card: Card, *, method: str, parameters: int, library: str) -> bytes:
+    """Return an expert's model card, in a library that loads it."""
+    lines = [
+        "---",
+        f"base_model: {card.base_model}",
+        f"library_name: {library}",
+        "---",
+        f"# {card.name}",
+        "",
+        f"A {method} expert with {parameters:,} parameters for the task `{card.task}`.",
+        "",
+        f"- backbone `{card.base_model}`, fingerprint `{card.backbone[:16]}`",
+        f"- data `{card.data_hash[:16]}`, shots {'all' if card.shots is None else card.shots}, seed {card.seed}",
+    ]
+    if card.validation is not None:
+        lines.append(f"- {card.metric} on validation data: {card.validation:.4f}")
+    lines += [f"- mixed from `{parent.name}` (`{parent.digest[:16]}`)" for parent in card.parents]
+    return ("\n".join(lines) + "\n").encode()

@@ -1,0 +1,79 @@
+"""Which experts of a pool serve a target best, by any score."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pitune.backbones import Backbone
+from pitune.errors import InputError
+from pitune.experts import Expert, ExpertPool
+from pitune.prediction.scores import SCORES, Target
+from pitune.tasks import Draw
+from pitune.training import check_backbone
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """A target's best experts with their scores, best first; every expert of the pool was loaded once."""
+
+    target: Target
+    experts: tuple[Expert, ...]
+    scores: tuple[float, ...]
+
+    @property
+    def pairs(self) -> list[tuple[str, float]]:
+        """Names and scores."""
+        return [(expert.name, score) for expert, score in zip(self.experts, self.scores, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    expert: Expert
+    score: float
+
+    def __lt__(self, other: _Ranked) -> bool:
+        """Return whether it comes behind another: by score, of equals by name."""
+        return (self.score, other.expert.name) < (other.score, self.expert.name)
+
+
+def neighbours(
+    backbone: Backbone, draw: Draw, pool: ExpertPool, *, k: int, by: str = "probe", method: str | None = None
+) -> Neighbours:
+    """Return the k experts of a pool (of one kind, if given) that a score rates highest; of equals the first by name.
+
+    Experts of the same task are passed over. Raise `InputError` if none is left, or one is of another backbone.
+    """
+    if k < 1:
+        raise InputError(f"k is {k}; expected 1 or more neighbours")
+    score = SCORES.get(by)
+    target = Target(backbone, draw)
+    best: list[_Ranked] = []
+    for expert in _others(backbone, draw, pool, method):
+        one = _Ranked(expert, score.rate(target, expert))
+        if len(best) < k:
+            heapq.heappush(best, one)
+        else:
+            heapq.heappushpop(best, one)
+    ordered = sorted(best, reverse=True)
+    return Neighbours(target, tuple(one.expert for one in ordered), tuple(one.score for one in ordered))
+
+
+def _others(backbone: Backbone, draw: Draw, pool: ExpertPool, method: str | None) -> Iterator[Expert]:
+    """Yield the experts of other tasks, of one kind if given; raise `InputError` if there is none."""
+    kinds: set[str] = set()
+    for expert in pool:
+        if draw.task.name in expert.card.tasks:
+            continue
+        kinds.add(expert.method)
+        if method in (None, expert.method):
+            check_backbone(expert, backbone)
+            yield expert
+    if not kinds:
+        raise InputError(
+            f"{pool.folder}: has no expert of another task than {draw.task.name!r}; train some with `pitune fit`"
+        )
+    if method is not None and method not in kinds:
+        has = ", ".join(sorted(kinds))
+        raise InputError(f"{pool.folder}: has no {method} expert of another task; it has {has}, choose with --method")
