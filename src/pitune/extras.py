@@ -16,10 +16,11 @@ def need(module: str, extra: str) -> Any:
     """
     library = module.partition(".")[0]
     try:
-        return import_module(module)
+        import_module(library)
     except ModuleNotFoundError as error:
         if error.name != library:
             raise
         raise InputError(
             f'this needs {library}, which is not installed; install it with: pip install "pitune[{extra}]"'
         ) from error
+    return import_module(module)
