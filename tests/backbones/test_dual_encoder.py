@@ -144,7 +144,7 @@ def test_classes_keep_vectors_of_their_own_in_every_chunk(
     assert backbone.before_texts is None  # type: ignore[attr-defined]
     fewer = replace(task.examples("train")[0], candidates=("red", "blue"), target="red")
     with attached(backbone, method, config) as place:
-        batch = backbone.prepare([fewer], replace(task, answers=None))
+        batch = backbone.prepare([fewer], replace(task, splits={}, answers=None))
         with pytest.raises(InputError, match="for 3 classes was given 2 answers"):
             place.losses(tensors, batch)
 

@@ -62,7 +62,10 @@ def test_one_file_for_each_part(data: Path) -> None:
         ("a: [", "not YAML"),
         ("nothing: 1", "mine.yaml: nothing: extra inputs are not permitted"),
         ("source: 3", "mine.yaml: source"),
-        ("metric: nothing", "mine.yaml: metric: value error, expected one of accuracy"),
+        (
+            "metric: nothing",
+            "mine.yaml: metric: value error, unknown metric 'nothing'; expected one of: 11-point-map, accuracy",
+        ),
         ("template: 'no gap'", "mine.yaml: template: value error, expected exactly one {}"),
         ("answer_template: '{} {0.__class__}'", "answer_template: value error, expected exactly one {}"),
         ("name: x", "declares no source"),

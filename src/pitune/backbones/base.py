@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pitune.errors import InputError
 from pitune.tasks import Example, Task
+from pitune.tasks.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,7 @@ def batch_answers(examples: Sequence[Example], task: Task, device: torch.device)
 
 def has_several_labels(task: Task) -> bool:
     """Return whether a task's metric looks at every right answer rather than at one."""
-    return task.answers is not None and task.metric in _SEVERAL
-
-
-_SEVERAL = ("11-point-map", "recall@1", "recall@5", "recall@10")
+    return task.answers is not None and METRICS.get(task.metric).several
 
 
 def target_losses(scores: Tensor, target: Tensor, relevant: Tensor | None) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pitune import defaults
 from pitune.errors import InputError
+from pitune.tasks.metrics import METRICS
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -44,8 +45,9 @@ class Task:
 
     `template` turns an example's text into the backbone's input text (`{}` is the text);
     `answer_template` turns an answer into the text that the input is matched against. `answers` is None
-    where any text may be an answer. Where the task is not `balanced`, some answers may be too rare for every
-    part to hold them, as in visual question answering.
+    where any text may be an answer. `metric` is a registered one, by default accuracy of listed answers and exact
+    match of others; `InputError` if there is none of that name, or it cannot read these answers. Where the task is
+    not `balanced`, some answers may be too rare for every part to hold them, as in visual question answering.
     """
 
     name: str
@@ -53,11 +55,19 @@ class Task:
     answers: tuple[str, ...] | None = None
     template: str = "{}"
     answer_template: str = "{}"
-    metric: str = "accuracy"
+    metric: str = ""
     licence: str = "unknown"
     provenance: str = ""
     balanced: bool = True
     data_hash: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        some = [found[0] for found in self.splits.values() if found]
+        listed = self.answers is not None or not some or any(example.candidates for example in some)
+        if not self.metric:
+            object.__setattr__(self, "metric", "accuracy" if listed else "exact-match")
+        right = self.answers or tuple(answer for example in some for answer in example.right)
+        METRICS.get(self.metric).check(self.name, right, listed)
 
     @property
     def stem(self) -> str:

@@ -13,7 +13,7 @@ from pitune.backbones import Backbone, Batch, target_losses
 from pitune.errors import InputError
 from pitune.experts import Attached, Expert, Tensors, attached, check_tensors, merged
 from pitune.tasks import Example, Task
-from pitune.tasks.metrics import compute_metric, compute_text_metric, reads_text
+from pitune.tasks.metrics import METRICS, compute_metric, compute_text_metric
 from pitune.training.batching import by_length
 
 _CHUNK = 64
@@ -112,10 +112,8 @@ def evaluate_examples(task: Task, examples: Sequence[Example], calls: _Calls) ->
     relevant = torch.stack(several) if several else None
     losses = target_losses(scores, target, relevant)
     lines = tuple(row.written for row in found)
-    if reads_text(task.metric):
+    if METRICS.get(task.metric).reads == "text":
         value = compute_text_metric(task.metric, lines, [row.example.right for row in found])
-    elif task.answers is None and widest == 1:
-        raise InputError(f"task {task.name!r} has open answers; {task.metric} needs listed ones, choose exact-match")
     else:
         value = compute_metric(task.metric, scores, target, relevant, task.answers or ())
     ids = tuple(row.example.id for row in found)
@@ -124,7 +122,7 @@ def evaluate_examples(task: Task, examples: Sequence[Example], calls: _Calls) ->
 
 def _written(task: Task, examples: Sequence[Example], batch: Batch, scores: Tensor, calls: _Calls) -> list[str]:
     """Return each example's answer in words: the best of the listed ones, or what the backbone writes."""
-    if not reads_text(task.metric):
+    if METRICS.get(task.metric).reads != "text":
         return [""] * len(batch)
     if task.answers is None and not any(example.candidates for example in examples):
         return calls.write(batch)

@@ -14,7 +14,7 @@ from pitune.errors import InputError
 from pitune.tasks.formats.labelled import build_task
 from pitune.tasks.formats.reading import Found, Options, Reading
 from pitune.tasks.formats.registry import read_path
-from pitune.tasks.metrics import metric_names
+from pitune.tasks.metrics import METRICS
 from pitune.tasks.task import Split, Task
 
 SUFFIXES = (".yaml", ".yml")
@@ -53,9 +53,7 @@ class Declaration(BaseModel):
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, metric: str) -> str:
-        if metric not in metric_names():
-            raise ValueError(f"expected one of {', '.join(metric_names())}")
-        return metric
+        return METRICS.get(metric).name
 
 
 def recognises(path: Path) -> bool:

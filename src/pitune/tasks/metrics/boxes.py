@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pitune.tasks.metrics.metric import Metric
+
 Box = tuple[float, float, float, float]
 _NUMBER = re.compile(r"<loc_(\d+)>|(-?\d+(?:\.\d+)?)")
 
@@ -37,3 +39,13 @@ def _hit(written: str, references: Sequence[str]) -> bool:
     box = parse_box(written)
     found = [parse_box(one) for one in references]
     return box is not None and any(one is not None and overlap(box, one) >= 0.5 for one in found)
+
+
+IOU_AT_HALF = Metric(
+    "iou@0.5",
+    "share of boxes that overlap a right one by half of their union",
+    iou_at_half,
+    reads="text",
+    answers="boxes (four numbers, or four tokens such as <loc_12>)",
+    accepts=lambda answer: parse_box(answer) is not None,
+)

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from sacrebleu.metrics.bleu import BLEU
+from pitune.extras import need
+from pitune.tasks.metrics.metric import Metric
 
 _LONGEST = 4
 _SIGMA = 6.0
@@ -25,7 +26,7 @@ def bleu4(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     most = max(map(len, references))
     lines = [[" ".join(words(one)) for one in some] for some in references]
     streams = [[some[i] if i < len(some) else some[0] for some in lines] for i in range(most)]
-    metric = BLEU(tokenize="none", smooth_method="none", force=True)
+    metric = need("sacrebleu", "metrics").BLEU(tokenize="none", smooth_method="none", force=True)
     return float(metric.corpus_score([" ".join(words(one)) for one in written], streams).score) / 100
 
 
@@ -59,3 +60,7 @@ def _similarity(one: _Grams, other: _Grams, weigh: Mapping[tuple[str, ...], floa
         shared = sum(min(value, theirs[gram]) * theirs[gram] for gram, value in mine.items() if gram in theirs)
         total += shared / norm if norm else 0.0
     return penalty * total / _LONGEST
+
+
+BLEU_4 = Metric("bleu-4", "n-grams up to 4 that a caption shares with its references", bleu4, reads="text")
+CIDER = Metric("cider", "rare n-grams that a caption shares with its references", cider, reads="text", high=10.0)

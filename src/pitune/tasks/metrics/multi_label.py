@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
 
 from pitune.errors import InputError
-from pitune.tasks.metrics.chosen import Chosen
+from pitune.tasks.metrics.metric import Chosen, Metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def eleven_point_map(found: Chosen) -> float:
     """Return the mean over labels of the average precision at recalls 0, 0.1, … 1 (PASCAL VOC 2007).
 
-    Labels that no example has are left out. Raises `InputError` if there is none at all.
+    The precision at a recall is the best at that recall or beyond. Labels that no example has are left out. Raises
+    `InputError` if there is none at all.
     """
     values = [
         _average_precision(found.scores[:, label].double(), found.right[:, label])
@@ -21,18 +25,24 @@ def eleven_point_map(found: Chosen) -> float:
         if found.right[:, label].any()
     ]
     if not values:
-        raise InputError("11-point-map: no example has a label; expected one or more")
+        raise InputError("11-point mAP: no example has a label; expected one or more")
     return float(np.mean(values))
 
 
 def _average_precision(scores: Tensor, right: Tensor) -> float:
     """Return the mean of the best precision at each recall or beyond; ties are taken together."""
     order = scores.argsort(descending=True, stable=True)
-    hits = right[order].double().cumsum(0)
-    ends = torch.ones(len(order), dtype=torch.bool)
-    ends[:-1] = scores[order].diff() != 0
-    precision = (hits / torch.arange(1, len(order) + 1))[ends]
+    hits = right[order].double().cumsum(0).numpy()
+    ends = np.append(np.diff(scores[order].numpy()) != 0, True)
+    precision = (hits / np.arange(1, len(hits) + 1))[ends]
     recall = (hits / hits[-1])[ends]
-    steps = torch.arange(11, dtype=torch.float64) / 10
-    best = [float(precision[recall >= step - 1e-12].max()) for step in steps]
+    best = [precision[recall >= step / 10 - 1e-12].max() for step in range(11)]
     return float(np.mean(best))
+
+
+ELEVEN_POINT_MAP = Metric(
+    "11-point-map",
+    "mean over labels of average precision at 11 recalls, as VOC 2007 has it",
+    eleven_point_map,
+    several=True,
+)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pitune.tasks.metrics.metric import Metric
+
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _WORDS = {word: str(number) for number, word in enumerate(_NUMBERS)} | {"none": "0"}
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -39,3 +41,7 @@ def _soft(written: str, references: Sequence[str]) -> float:
         return float(answer in given)
     same = given.count(answer)
     return sum(min((same - (one == answer)) / _PEOPLE, 1.0) for one in given) / len(given)
+
+
+EXACT_MATCH = Metric("exact-match", "share of written answers that are a right one", exact_match, reads="text")
+VQA_ACCURACY = Metric("vqa-accuracy", "share of people who gave the answer, VQAv2's", vqa_accuracy, reads="text")

@@ -1,45 +1,39 @@
-"""Every metric, by name."""
+"""Every metric by name, and computing one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-
-from torch import Tensor
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pitune.errors import InputError
-from pitune.tasks.metrics import boxes, captions, classification, multi_label, questions, ranking, regression
-from pitune.tasks.metrics.chosen import Chosen
+from pitune.registry import Registry
+from pitune.tasks.metrics.metric import Chosen, Metric
 
-_CHOICES: dict[str, Callable[[Chosen], float]] = {
-    "accuracy": classification.accuracy,
-    "mean-per-class": classification.mean_per_class,
-    "f1": classification.f1,
-    "matthews": classification.matthews,
-    "roc-auc": classification.roc_auc,
-    "11-point-map": multi_label.eleven_point_map,
-    "spearman": regression.spearman,
-    "recall@1": partial(ranking.recall_at, k=1),
-    "recall@5": partial(ranking.recall_at, k=5),
-    "recall@10": partial(ranking.recall_at, k=10),
-}
-_TEXTS: dict[str, Callable[[Sequence[str], Sequence[Sequence[str]]], float]] = {
-    "exact-match": questions.exact_match,
-    "vqa-accuracy": questions.vqa_accuracy,
-    "bleu-4": captions.bleu4,
-    "cider": captions.cider,
-    "iou@0.5": boxes.iou_at_half,
-}
+if TYPE_CHECKING:
+    from torch import Tensor
 
-
-def metric_names() -> tuple[str, ...]:
-    """Return the names of all metrics."""
-    return (*_CHOICES, *_TEXTS)
-
-
-def reads_text(name: str) -> bool:
-    """Return whether a metric compares written answers rather than the scores of listed ones."""
-    return name in _TEXTS
+_HERE = "pitune.tasks.metrics"
+METRICS: Registry[Metric] = Registry(
+    "metric",
+    group="pitune.metrics",
+    known={
+        "accuracy": f"{_HERE}.classification:ACCURACY",
+        "mean-per-class": f"{_HERE}.classification:MEAN_PER_CLASS",
+        "f1": f"{_HERE}.classification:F1",
+        "matthews": f"{_HERE}.classification:MATTHEWS",
+        "roc-auc": f"{_HERE}.classification:ROC_AUC",
+        "11-point-map": f"{_HERE}.multi_label:ELEVEN_POINT_MAP",
+        "spearman": f"{_HERE}.regression:SPEARMAN",
+        "recall@1": f"{_HERE}.retrieval:RECALL_AT_1",
+        "recall@5": f"{_HERE}.retrieval:RECALL_AT_5",
+        "recall@10": f"{_HERE}.retrieval:RECALL_AT_10",
+        "exact-match": f"{_HERE}.questions:EXACT_MATCH",
+        "vqa-accuracy": f"{_HERE}.questions:VQA_ACCURACY",
+        "bleu-4": f"{_HERE}.captions:BLEU_4",
+        "cider": f"{_HERE}.captions:CIDER",
+        "iou@0.5": f"{_HERE}.boxes:IOU_AT_HALF",
+    },
+)
 
 
 def compute_metric(
@@ -48,17 +42,27 @@ def compute_metric(
     """Return a metric of answers' scores (N, C) against the right answers' indices (N,).
 
     `relevant` (N, C) marks every right answer where there are several; `answers` are the C texts, which some
-    metrics read as numbers. In [0, 1], but Matthews' and Spearman's coefficients in [−1, 1].
+    metrics read as numbers. Raises `InputError` if there are no examples or the metric reads text.
     """
-    if name not in _CHOICES:
-        raise InputError(f"unknown metric {name!r}; expected one of: {', '.join(_CHOICES)}")
-    return _CHOICES[name](Chosen(scores, target, relevant, tuple(answers)))
+    metric = METRICS.get(name)
+    if metric.reads != "scores":
+        raise InputError(f"{name} reads written answers, found scores; choose a metric that reads scores")
+    if not len(scores):
+        raise InputError(f"{name}: found no examples, expected one or more")
+    return metric.compute(Chosen(scores, target, relevant, tuple(answers)))
 
 
 def compute_text_metric(name: str, written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return a metric of N written answers against the right ones of each; in [0, 1], but CIDEr in [0, 10]."""
-    if name not in _TEXTS:
-        raise InputError(f"unknown metric {name!r} of written answers; expected one of: {', '.join(_TEXTS)}")
-    if len(written) != len(references) or not written:
-        raise InputError(f"{name}: {len(written)} answers for {len(references)} examples; expected one each")
-    return _TEXTS[name](written, references)
+    """Return a metric of N written answers against the right ones of each.
+
+    Raises `InputError` if there are none, one has no right answer, or the metric reads scores.
+    """
+    metric = METRICS.get(name)
+    if metric.reads != "text":
+        raise InputError(f"{name} reads scores, found written answers; choose a metric that reads text")
+    if len(written) != len(references) or not written or not all(references):
+        known = sum(map(bool, references))
+        raise InputError(
+            f"{name}: {len(written)} answers, right ones for {known} examples; expected one or more of each"
+        )
+    return metric.compute(written, references)
