@@ -165,6 +165,14 @@ def test_boxes() -> None:
     assert parse_box("a cat<loc_10><loc_20><loc_30><loc_40>") == (10, 20, 30, 40)
     assert parse_box("[1, 2.5, -3, 4]") == (1, 2.5, -3, 4)
     assert parse_box("none here 1 2 3") is None
+    assert parse_box("2 cars<loc_1><loc_2><loc_3><loc_4>") == (1, 2, 3, 4)
+    assert parse_box("<loc_1><loc_2> 30 40") is None
+    assert parse_box("2 cars at 10, 20, 30, 40") == (10, 20, 30, 40)
+    assert parse_box("car 2 [10, 20, 30, 40]") == (10, 20, 30, 40)
+    assert parse_box("cam4: (10 20) (30 40.5).") == (10, 20, 30, 40.5)
+    assert parse_box("x1=10, y1=20, x2=30, y2=40") == (10, 20, 30, 40)
+    assert parse_box('{"left": 10, "top": 20, "right": 30, "bottom": 40}') == (10, 20, 30, 40)
+    assert parse_box("3 dogs, 2 cats, 1 bird and 4 fish") is None
     cells = np.zeros((2, 40, 40), bool)
     for i, (left, top, right, bottom) in enumerate([(2, 3, 20, 30), (10, 5, 25, 35)]):
         cells[i, top:bottom, left:right] = True

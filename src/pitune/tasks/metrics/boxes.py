@@ -8,15 +8,25 @@ from collections.abc import Sequence
 from pitune.tasks.metrics.metric import Metric
 
 Box = tuple[float, float, float, float]
-_NUMBER = re.compile(r"<loc_(\d+)>|(-?\d+(?:\.\d+)?)")
+_TOKEN = r"<loc_(\d+)>"
+_NUMBER = r"(?<![\w.])(-?\d+(?:\.\d+)?)(?![\w]|\.\d)"
+_BETWEEN = r"[\s,;()\[\]]+(?:[\"']?[A-Za-z]\w*[\"']?\s*[=:]\s*)?"  # with a name, as in x1=10
+_TOKENS = re.compile(r"\s*".join([_TOKEN] * 4))
+_BRACKETED = re.compile(r"[(\[]\s*" + _BETWEEN.join([_NUMBER] * 4))
+_NUMBERS = re.compile(_BETWEEN.join([_NUMBER] * 4))
 
 
 def parse_box(text: str) -> Box | None:
-    """Return the first box `(left, top, right, bottom)` in a text, as location tokens or numbers; None if none."""
-    numbers = [float(token or number) for token, number in _NUMBER.findall(text)][:4]
-    if len(numbers) < 4:
+    """Return the first box `(left, top, right, bottom)` in a text; None if there is none.
+
+    A box is four location tokens in a row, or else four numbers with nothing but commas, spaces and brackets between
+    them, those in brackets first: a number on its own, or inside a word, is none of its sides.
+    """
+    forms = (_TOKENS,) if "<loc_" in text else (_BRACKETED, _NUMBERS)
+    found = next(filter(None, (form.search(text) for form in forms)), None)
+    if found is None:
         return None
-    left, top, right, bottom = numbers
+    left, top, right, bottom = map(float, found.groups())
     return left, top, right, bottom
 
 
@@ -37,8 +47,8 @@ def iou_at_half(written: Sequence[str], references: Sequence[Sequence[str]]) -> 
 
 def _hit(written: str, references: Sequence[str]) -> bool:
     box = parse_box(written)
-    found = [parse_box(one) for one in references]
-    return box is not None and any(one is not None and overlap(box, one) >= 0.5 for one in found)
+    right = [parse_box(one) for one in references]
+    return box is not None and any(one is not None and overlap(box, one) >= 0.5 for one in right)
 
 
 IOU_AT_HALF = Metric(
