@@ -93,7 +93,7 @@ def test_what_is_chosen_never_depends_on_test_examples(tiny_backbone, tiny_tasks
 def test_hateful_memes_is_measured_by_its_own_metric() -> None:
     """The released code reports its accuracy."""
     assert declaration("elevater/hateful-memes").metric == "roc-auc"
-    assert declaration("elevater/voc-2007").metric == "11-point-map"
+    assert declaration("elevater/voc-2007").metric == "elevater-map"
     assert declaration("elevater/oxford-iiit-pets").metric == "mean-per-class"
 
 

@@ -109,6 +109,36 @@ def test_eleven_point_map(seed: int) -> None:
         compute_metric("11-point-map", scores, torch.zeros(50).long(), torch.zeros_like(relevant))
 
 
+def elevater_ap(scores: np.ndarray, right: np.ndarray) -> float:
+    """ELEVATER's curve ends at recall 0 with precision 1; at each recall the best precision from there on counts."""
+    curve = [(0.0, 1.0)]
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        taken = scores >= threshold
+        curve.append((float(right[taken].sum() / right.sum()), float(right[taken].mean())))
+    points = [max(precision for recall, precision in curve if recall >= step / 10 - 1e-12) for step in range(11)]
+    return sum(points) / 11
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_elevaters_map_has_precision_one_at_recall_zero(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(40, 4, generator=generator).round(decimals=1)
+    relevant = torch.rand(40, 4, generator=generator) < 0.3
+    scores[relevant[:, 0].long().argmin(), 0] = 9.0  # the first of a label is wrong
+    target = relevant.float().argmax(-1)
+    expected = [elevater_ap(scores[:, i].numpy(), relevant[:, i].numpy()) for i in range(4)]
+    found = compute_metric("elevater-map", scores, target, relevant)
+    assert found == EXACT(np.mean(expected), abs=1e-6)
+    assert found > compute_metric("11-point-map", scores, target, relevant)
+
+
+def test_the_two_maps_differ_where_the_first_is_wrong() -> None:
+    """One right of four, second in rank: precision is a half at every recall, but for ELEVATER's 1 at recall 0."""
+    scores, relevant = torch.tensor([[4.0], [3.0], [2.0], [1.0]]), torch.tensor([[False], [True], [False], [False]])
+    assert compute_metric("11-point-map", scores, torch.zeros(4).long(), relevant) == EXACT(1 / 2)
+    assert compute_metric("elevater-map", scores, torch.zeros(4).long(), relevant) == EXACT((10 / 2 + 1) / 11)
+
+
 def test_ties_are_taken_together() -> None:
     scores, relevant = torch.zeros(4, 1), torch.tensor([[True], [False], [False], [True]])
     assert compute_metric("11-point-map", scores, torch.zeros(4).long(), relevant) == EXACT(0.5)

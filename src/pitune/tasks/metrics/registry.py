@@ -23,6 +23,7 @@ METRICS: Registry[Metric] = Registry(
         "matthews": f"{_HERE}.classification:MATTHEWS",
         "roc-auc": f"{_HERE}.classification:ROC_AUC",
         "11-point-map": f"{_HERE}.multi_label:ELEVEN_POINT_MAP",
+        "elevater-map": f"{_HERE}.multi_label:ELEVATER_MAP",
         "spearman": f"{_HERE}.regression:SPEARMAN",
         "recall@1": f"{_HERE}.retrieval:RECALL_AT_1",
         "recall@5": f"{_HERE}.retrieval:RECALL_AT_5",
