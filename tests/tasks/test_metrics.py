@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from pitune.errors import InputError
 from pitune.tasks import Example, Task
 from pitune.tasks.metrics import METRICS, Metric, compute_metric, compute_text_metric
 from pitune.tasks.metrics.boxes import overlap, parse_box
+from pitune.tasks.metrics.penn import penn_words
 from pitune.tasks.metrics.questions import normalised
 
 SEEDS = range(5)
+OFFICIAL = json.loads((Path(__file__).parent / "official_scores.json").read_text(encoding="utf-8"))
 EXACT = pytest.approx
 REFERENCES = (
     ("a man rides a brown horse", "a person on a horse in a field", "man riding a horse"),
@@ -170,6 +173,33 @@ def test_captions() -> None:
     assert compute_text_metric("cider", CAPTIONS, [[caption.upper() + "."] for caption in CAPTIONS]) == EXACT(10)
 
 
+def test_captions_score_as_cocos_scripts_score_them() -> None:
+    """Two hundred captions of possessives, contractions, numbers and signs, measured by pycocoevalcap 1.2 with Java."""
+    written = [one["written"] for one in OFFICIAL["captions"]]
+    references = [one["references"] for one in OFFICIAL["captions"]]
+    assert len(written) + sum(map(len, references)) == 200
+    assert compute_text_metric("cider", written, references) == EXACT(OFFICIAL["cider"], abs=1e-9)
+    assert compute_text_metric("bleu-4", written, references) == EXACT(OFFICIAL["bleu-4"], abs=1e-9)
+    halves = [compute_text_metric("cider", written[i::2], references[i::2]) for i in (0, 1)]
+    assert np.mean(halves) != EXACT(OFFICIAL["cider"])  # what is rare depends on all captions
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("The man's dog isn't here.", "the man 's dog is n't here"),
+        ("boys’ bikes don’t cost $1,000.50", "boys bikes do n't cost $ 1,000.50"),
+        ("cannot 'em o'clock y'all '90s", "can not 'em o'clock y' all '90s"),
+        ('"U.S." (5 p.m.) Mr. X, etc.', "u.s. -lrb- 5 p.m. -rrb- mr. x etc."),
+        ("t-shirt and/or 1/2 #1 50% -- 5'10\"", "t-shirt and/or 1/2 # 1 50 % 5 10"),
+        ("what?? no! £5 ½ café 😀 :)", "what ?? no # 5 1/2 café :-rrb-"),
+        ("", ""),
+    ],
+)
+def test_words_are_those_of_the_penn_treebank(caption: str, words: str) -> None:
+    assert penn_words(caption) == words.split()
+
+
 def official_vqa(written: str, references: list[str]) -> float:
     """The evaluation's loop: leave one person out, count the others who agree."""
     values = [min(1.0, sum(other == written for j, other in enumerate(references) if j != i) / 3) for i in range(10)]
@@ -184,9 +214,20 @@ def test_vqa(agree: int) -> None:
     )
 
 
+def test_vqa_scores_as_its_own_script_scores() -> None:
+    """Answers of ten people each to 70 questions, measured by VQA v2's evaluation."""
+    for one in OFFICIAL["questions"]:
+        people = [answer for answer, number in one["people"].items() for _ in range(number)]
+        assert len(people) == 10
+        found = compute_text_metric("vqa-accuracy", [one["written"]], [people])
+        assert found == EXACT(one["accuracy"], abs=1e-7), one
+
+
 def test_answers_are_compared_as_people_mean_them() -> None:
     assert normalised("The  two Dogs!") == "2 dogs"
-    assert normalised("it's 1,000.5") == "its 1000.5"
+    assert normalised("it's 1,000.5") == "it's 1000.5"
+    assert normalised("U.S., 5 p.m.") == "us 5 pm"
+    assert normalised("dont") == normalised("don't") == "don't"
     assert compute_text_metric("exact-match", ["A dog.", "cat"], [["dog"], ["dog", "bird"]]) == 0.5
     assert compute_text_metric("vqa-accuracy", ["a dog"], [["dog"]]) == 1
 

@@ -1,37 +1,43 @@
-"""Metrics of captions: BLEU-4 by sacreBLEU, and CIDEr-D (Vedantam et al., arXiv 1411.5726)."""
+"""Metrics of captions as COCO's evaluation has them: BLEU-4, and CIDEr-D (Vedantam et al., arXiv 1411.5726)."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from pitune.extras import need
 from pitune.tasks.metrics.metric import Metric
+from pitune.tasks.metrics.penn import penn_words
 
 _LONGEST = 4
 _SIGMA = 6.0
+_TINY, _SMALL = 1e-15, 1e-9  # what COCO adds to counts of n-grams found and tried, instead of smoothing
 _Grams = Counter[tuple[str, ...]]
 
 
-def words(caption: str) -> list[str]:
-    """Return a caption's words in lower case without punctuation, as COCO's evaluation compares them."""
-    return re.findall(r"[^\W_]+(?:[-'.,][^\W_]+)*", caption.lower())
-
-
 def bleu4(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return corpus BLEU-4 in [0, 1], unsmoothed, against the reference of nearest length."""
-    most = max(map(len, references))
-    lines = [[" ".join(words(one)) for one in some] for some in references]
-    streams = [[some[i] if i < len(some) else some[0] for some in lines] for i in range(most)]
-    metric = need("sacrebleu", "metrics").BLEU(tokenize="none", smooth_method="none", force=True)
-    return float(metric.corpus_score([" ".join(words(one)) for one in written], streams).score) / 100
+    """Return corpus BLEU-4 (Papineni et al., 2002), unsmoothed, against the reference of nearest length."""
+    found, tried = [0] * _LONGEST, [0] * _LONGEST
+    length = nearest = 0
+    for one, some in zip(written, references, strict=True):
+        grams, right = _grams(one), [_grams(reference) for reference in some]
+        most: _Grams = Counter()
+        for reference in right:
+            most |= reference
+        for gram, number in grams.items():
+            tried[len(gram) - 1] += number
+            found[len(gram) - 1] += min(number, most[gram])
+        own, lengths = _length(grams), map(_length, right)
+        length += own
+        nearest += min(lengths, key=lambda other: (abs(other - own), other))
+    precision = math.prod((a + _TINY) / (b + _SMALL) for a, b in zip(found, tried, strict=True)) ** (1 / _LONGEST)
+    ratio = (length + _TINY) / (nearest + _SMALL)
+    return precision * (math.exp(1 - 1 / ratio) if ratio < 1 else 1.0)
 
 
 def cider(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return CIDEr-D in [0, 10]: the tf-idf cosine of n-grams up to 4, clipped, with a penalty on length."""
+    """Return CIDEr-D: the tf-idf cosine of n-grams up to 4, clipped, with a penalty on length, times 10."""
     counted = [[_grams(one) for one in some] for some in references]
     frequency = Counter(chain.from_iterable({gram for one in some for gram in one} for some in counted))
     common = math.log(len(references))
@@ -44,14 +50,18 @@ def cider(written: Sequence[str], references: Sequence[Sequence[str]]) -> float:
 
 
 def _grams(caption: str) -> _Grams:
-    found = words(caption)
-    return Counter(tuple(found[i : i + n]) for n in range(1, _LONGEST + 1) for i in range(len(found) - n + 1))
+    words = penn_words(caption)
+    return Counter(tuple(words[i : i + n]) for n in range(1, _LONGEST + 1) for i in range(len(words) - n + 1))
+
+
+def _length(grams: _Grams, n: int = 1) -> int:
+    """Return how many n-grams there are, each as often as it is there."""
+    return sum(number for gram, number in grams.items() if len(gram) == n)
 
 
 def _similarity(one: _Grams, other: _Grams, weigh: Mapping[tuple[str, ...], float], rare: float) -> float:
     """Return the mean over n of the clipped cosine; an n-gram that no reference has weighs most."""
-    length = [sum(number for gram, number in grams.items() if len(gram) == 2) for grams in (one, other)]
-    penalty = math.exp(-((length[0] - length[1]) ** 2) / (2 * _SIGMA**2))
+    penalty = math.exp(-((_length(one, 2) - _length(other, 2)) ** 2) / (2 * _SIGMA**2))
     total = 0.0
     for n in range(1, _LONGEST + 1):
         mine = {gram: number * weigh.get(gram, rare) for gram, number in one.items() if len(gram) == n}
