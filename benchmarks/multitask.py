@@ -59,7 +59,7 @@ def main() -> None:
     tasks = [part for name in TASKS for part in parts_of(load_task(f"pocket/{name}"))]
     single = merged(tasks)
     mixture = Mixture(
-        [Member(task, Draw(task, task.examples("train"), ())) for task in tasks],
+        [Draw(task, tuple(task.examples("train"))) for task in tasks],
         read_mixing("balanced"),
         "task",
         arguments.batch,

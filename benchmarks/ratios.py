@@ -21,7 +21,8 @@ import torch
 
 from pitune.backbones import load_backbone
 from pitune.backbones.cache import FeatureCache
-from pitune.experts import KINDS, Card, Expert, attached, initial_tensors, make_settings, merged, read_settings
+from pitune.experts import KINDS, Card, Expert, attached, initial_tensors, make_settings, merged
+from pitune.experts.kinds.lora import LORA
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
 from pitune.pocket.backbone import _FEATURES, Pocket
 from pitune.prediction.fisher import squared_gradients
@@ -66,7 +67,7 @@ def trained_like(backbone: Pocket, seed: int) -> Expert:
     generator = torch.Generator().manual_seed(seed)
     tensors = {name: value + 0.01 * torch.randn(value.shape, generator=generator) for name, value in tensors.items()}
     card = Card(name=f"bench-{seed}", backbone=backbone.fingerprint, base_model=backbone.name)
-    return Expert("lora", config.model_dump(mode="json"), tensors, card)
+    return Expert(LORA, config, tensors, card)
 
 
 def main() -> None:
@@ -81,7 +82,7 @@ def main() -> None:
     method = KINDS.get("lora")
     experts = [trained_like(backbone, seed) for seed in range(NEIGHBOURS + 1)]
     one = experts[0]
-    config = read_settings(method, one.config, "bench")
+    config = one.settings
     found = {}
 
     with attached(backbone, method, config) as place:
@@ -98,11 +99,13 @@ def main() -> None:
         found["fisher / batch backward"] = paired(fisher, backward, arguments.rounds)
 
     def stepper(chosen: list[Expert]) -> Callable[[], None]:
-        configs = [read_settings(method, expert.config, "bench") for expert in chosen]
+        configs = [expert.settings for expert in chosen]
         tensors = [expert.tensors for expert in chosen]
         sites = list(dict.fromkeys(method.site(name) for name in one.tensors))
         start = [1.0, *[1 / NEIGHBOURS] * (len(chosen) - 1)]
-        learner = MixtureLearner(method, configs, tensors, MixingWeights(sites, start, "layer", "free"), Rates())
+        learner = MixtureLearner(
+            method, configs, tensors, weights=MixingWeights(sites, start, "layer", "free"), rates=Rates()
+        )
         parameters = [leaf.requires_grad_() for leaf, _ in learner.parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=1e-6)
 

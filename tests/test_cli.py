@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +261,7 @@ def test_what_people_read(pool: Path, tiny_task_paths: dict[str, Path], capsys: 
 def test_control_characters_of_a_card_do_not_reach_the_terminal(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expert = pitune.load_expert(pool / "taste")
     hostile = expert.card.model_copy(update={"name": "hostile", "task": "\x1b]0;owned\x07[bold]task"})
-    pitune.ExpertPool(pool).add(pitune.Expert(expert.method, expert.config, expert.tensors, hostile))
+    pitune.ExpertPool(pool).add(replace(expert, card=hostile))
     assert cli.main(["pool", "list", "--pool", str(pool)]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out

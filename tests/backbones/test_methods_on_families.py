@@ -21,8 +21,6 @@ from pitune.experts import (
     initial_tensors,
     load_expert,
     make_settings,
-    method_names,
-    read_settings,
 )
 from pitune.tasks import Task, few_shot, load_task
 from pitune.training import TrainingSettings, fit_expert
@@ -60,7 +58,7 @@ def losses_and_scores(
     backbone: Backbone, task: Task, expert: Expert, tensors: Mapping[str, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
     method = KINDS.get(expert.method)
-    with attached(backbone, method, read_settings(method, expert.config, "test")) as place:
+    with attached(backbone, method, expert.settings) as place:
         batch = backbone.prepare(task.examples("train")[:4], task)
         values = tensors or expert.tensors
         return place.losses(values, batch), place.scores(values, batch)
@@ -77,7 +75,7 @@ def test_trains_comes_back_from_disk_and_leaves_no_trace(
 
     chosen = KINDS.get(method)
     shapes = {name: value.shape for name, value in expert.tensors.items()}
-    start = initial_tensors(chosen, shapes, 0, read_settings(chosen, expert.config, "test"))
+    start = initial_tensors(chosen, shapes, 0, expert.settings)
     losses, scores = losses_and_scores(backbone, task, expert)
     assert bool(losses.isfinite().all())
     assert not torch.allclose(losses_and_scores(backbone, task, expert, start)[0], losses, rtol=1e-5, atol=1e-6)
@@ -96,12 +94,12 @@ def test_trains_comes_back_from_disk_and_leaves_no_trace(
 
 @pytest.mark.parametrize("kind", CARRIES)
 def test_other_kinds_are_refused_by_names_of_those_it_carries(kind: str, backbones: dict[str, Backbone]) -> None:
-    for method in (*method_names(), "nothing"):
+    for method in KINDS.names():
         if method in CARRIES[kind]:
-            assert backbones[kind].attachment(method)
+            assert make_settings(KINDS.get(method), backbones[kind])
         else:
             with pytest.raises(InputError, match=f"has no place for experts of kind '{method}'") as caught:
-                backbones[kind].attachment(method)
+                make_settings(KINDS.get(method), backbones[kind])
             listed = re.split(", ", str(caught.value).split("expected one of: ")[1])
             assert sorted(listed) == sorted(CARRIES[kind])
 

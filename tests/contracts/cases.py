@@ -14,11 +14,10 @@ from pitune.experts import (
     KINDS,
     Card,
     Expert,
+    Kind,
     attached,
     initial_tensors,
     make_settings,
-    method_names,
-    read_settings,
 )
 
 STEPS = 3
@@ -37,25 +36,25 @@ class Case:
     family: str
     backbone: Backbone
     batch: Batch
-    method: Method
+    method: Kind
     experts: list[Expert] = field(default_factory=list)
 
     def scores(self, expert: Expert) -> Tensor:
         with (
             torch.no_grad(),
-            attached(self.backbone, self.method, read_settings(self.method, expert.config, "test")) as place,
+            attached(self.backbone, self.method, expert.settings) as place,
         ):
             return place.scores(expert.tensors, self.batch)
 
     def train(self, seed: int, **settings: object) -> Expert:
         """Train an expert for targets drawn by the seed."""
-        config = make_settings(self.method, self.backbone, **settings)
+        settings_ = make_settings(self.method, self.backbone, **settings)
         generator = torch.Generator().manual_seed(seed)
         answers = len(self.batch.answers)
         target = torch.randint(0, answers, self.batch.target.shape, generator=generator)
         batch = Batch(self.batch.ids, self.batch.inputs, self.batch.answers, target)
-        with attached(self.backbone, self.method, config) as place:
-            start = initial_tensors(self.method, place.shapes, 0, config)
+        with attached(self.backbone, self.method, settings_) as place:
+            start = initial_tensors(self.method, place.shapes, 0, settings_)
             tensors = {name: value.requires_grad_() for name, value in start.items()}
             optimizer = torch.optim.AdamW(tensors.values(), lr=3e-2)
             for _ in range(STEPS):
@@ -64,14 +63,14 @@ class Case:
                 optimizer.step()
         card = Card(name=f"expert-{seed}", backbone=self.backbone.fingerprint, base_model=self.backbone.name)
         done = {name: value.detach() for name, value in tensors.items()}
-        return Expert(self.method.name, config.model_dump(mode="json"), done, card)
+        return Expert(self.method, settings_, done, card)
 
     def settings(self, number: int) -> dict[str, object]:
         """Return settings for the number-th expert: LoRAs differ, the other kinds must not."""
         if self.method.name == "adapter" and self.family in ("clip", "t5"):
             return {"placement": "parallel", "activation": "silu", "scale": 0.5}
         if self.method.name != "lora":
-            return {"length": 3} if "length" in self.method.config.model_fields else {}
+            return {"length": 3} if "length" in self.method.settings.model_fields else {}
         return {**LORA_SETTINGS[number], "lora_bias": number == 1 and self.family in BIASED}
 
 
@@ -82,7 +81,7 @@ def tiny(family: str) -> Tiny:
 
 SPOKEN = ("text_prompt", "unified_prompt")  # kinds that join the words of answers, which a batch then holds as tokens
 POCKET = ("lora", "adapter", "bitfit", "layernorm", "ia3", "prefix", "prompt", "deep_prompt", "visual_prompt", *SPOKEN)
-CASES = [(family, name) for family in FAMILIES for name in method_names() if name in tiny(family).places]
+CASES = [(family, name) for family in FAMILIES for name in KINDS.names() if KINDS.get(name).has_place(tiny(family))]
 CASES += [("pocket", name) for name in POCKET]
 _MADE: dict[tuple[str, str], Case] = {}
 

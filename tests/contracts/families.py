@@ -52,10 +52,8 @@ class Tiny:
     def generate(self, batch: Batch) -> list[str]:
         raise InputError(f"{self.name} writes no text")
 
-    def attachment(self, method: str) -> tuple[str, ...]:
-        if method not in self.places:
-            raise InputError(f"{self.name} has no place for experts of kind {method!r}")
-        return self.places[method]
+    def sites(self, role: str) -> tuple[str, ...]:
+        return self.places.get(role, ())
 
 
 def bert(attention: str = "sdpa") -> Tiny:
@@ -85,13 +83,12 @@ def bert(attention: str = "sdpa") -> Tiny:
     layers = tuple(f"encoder.layer.{i}" for i in range(LAYERS))
     below = tuple(f"{layer}.output.dense" for layer in layers)
     places = {
-        "lora": tuple(f"{layer}.attention.self.{part}" for layer in layers for part in ("query", "value")),
-        "adapter": tuple(f"{layer}.{part}.dense" for layer in layers for part in ("attention.output", "output")),
-        "ia3": (*(f"{layer}.attention.self.{part}" for layer in layers for part in ("key", "value")), *below),
-        "ia3_feedforward": below,
-        "prefix": tuple(f"{layer}.attention.self" for layer in layers),
-        "prompt": layers,
-        "deep_prompt": layers,
+        "attention": tuple(f"{layer}.attention.self.{part}" for layer in layers for part in ("query", "value")),
+        "outputs": tuple(f"{layer}.{part}.dense" for layer in layers for part in ("attention.output", "output")),
+        "keys_values": tuple(f"{layer}.attention.self.{part}" for layer in layers for part in ("key", "value")),
+        "feedforward_output": below,
+        "attention_modules": tuple(f"{layer}.attention.self" for layer in layers),
+        "layers": layers,
         **_tuned(model, "encoder"),
     }
     return _tiny("bert", model, places, compute, inputs, torch.randn(3, WIDTH))
@@ -137,14 +134,13 @@ def t5(attention: str = "sdpa") -> Tiny:
         *(f"{block}.layer.2.DenseReluDense.wo" for block in decoder),
     )
     places = {
-        "lora": tuple(f"{attention}.{part}" for attention in attentions for part in ("q", "v")),
-        "adapter": (*(f"{attention}.o" for attention in attentions), *below),
-        "ia3": (*(f"{attention}.{part}" for attention in attentions for part in ("k", "v")), *below),
-        "ia3_feedforward": below,
-        "prefix": attentions,
-        "prompt": encoder,
-        "deep_prompt": encoder,
-        "layernorm": tuple(name for name, module in model.named_modules() if type(module).__name__ == "T5LayerNorm"),
+        "attention": tuple(f"{attention}.{part}" for attention in attentions for part in ("q", "v")),
+        "outputs": (*(f"{attention}.o" for attention in attentions), *below),
+        "keys_values": tuple(f"{attention}.{part}" for attention in attentions for part in ("k", "v")),
+        "feedforward_output": below,
+        "attention_modules": attentions,
+        "layers": encoder,
+        "norms": tuple(name for name, module in model.named_modules() if type(module).__name__ == "T5LayerNorm"),
     }
     return _tiny("t5", model, places, compute, inputs, torch.randint(1, 60, (3, 4)))
 
@@ -185,16 +181,14 @@ def clip(attention: str = "sdpa") -> Tiny:
     layers = (*(f"text_model.encoder.layers.{i}" for i in range(LAYERS)), *vision)
     below = tuple(f"{layer}.mlp.fc2" for layer in layers)
     places = {
-        "lora": tuple(f"{layer}.self_attn.{part}" for layer in layers for part in ("q_proj", "v_proj")),
-        "adapter": tuple(f"{layer}.{part}" for layer in layers for part in ("self_attn.out_proj", "mlp.fc2")),
-        "ia3": (*(f"{layer}.self_attn.{part}" for layer in layers for part in ("k_proj", "v_proj")), *below),
-        "ia3_feedforward": below,
-        "prefix": tuple(f"{layer}.self_attn" for layer in layers),
-        "prompt": layers,
-        "deep_prompt": layers,
-        "text_prompt": words,
-        "visual_prompt": vision,
-        "unified_prompt": (*words, *vision),
+        "attention": tuple(f"{layer}.self_attn.{part}" for layer in layers for part in ("q_proj", "v_proj")),
+        "outputs": tuple(f"{layer}.{part}" for layer in layers for part in ("self_attn.out_proj", "mlp.fc2")),
+        "keys_values": tuple(f"{layer}.self_attn.{part}" for layer in layers for part in ("k_proj", "v_proj")),
+        "feedforward_output": below,
+        "attention_modules": tuple(f"{layer}.self_attn" for layer in layers),
+        "layers": layers,
+        "words": words,
+        "picture_layers": vision,
         **_tuned(model, ""),
     }
     return _tiny("clip", model, places, compute, {"pixels": torch.randn(EXAMPLES, 3, 16, 16)}, answers)
@@ -204,8 +198,8 @@ def _tuned(model: nn.Module, under: str) -> dict[str, tuple[str, ...]]:
     inside = [(name, module) for name, module in model.named_modules() if name.startswith(under)]
     linear = nn.Linear | nn.LayerNorm
     return {
-        "bitfit": tuple(name for name, module in inside if isinstance(module, linear) and module.bias is not None),
-        "layernorm": tuple(name for name, module in inside if isinstance(module, nn.LayerNorm)),
+        "biased": tuple(name for name, module in inside if isinstance(module, linear) and module.bias is not None),
+        "norms": tuple(name for name, module in inside if isinstance(module, nn.LayerNorm)),
     }
 
 

@@ -8,7 +8,7 @@ from cases import CASES, Case, make_case
 from torch.func import functional_call
 
 from pitune.errors import InputError
-from pitune.experts import KINDS, Expert, attached, read_settings
+from pitune.experts import KINDS, Expert, attached, expert_of
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -87,9 +87,9 @@ def test_a_site_is_affine_in_the_weights_exactly_where_the_method_says_so(case: 
 
 
 def test_gradients_reach_every_parameter_of_every_expert_and_no_other(case: Case) -> None:
-    configs = [read_settings(case.method, expert.config, "test") for expert in case.experts]
+    configs = [expert.settings for expert in case.experts]
     tensors = [expert.tensors for expert in case.experts]
-    learner = MixtureLearner(case.method, configs, tensors, spread_weights(case, "site", "free"), Rates())
+    learner = MixtureLearner(case.method, configs, tensors, weights=spread_weights(case, "site", "free"), rates=Rates())
     leaves = [leaf.requires_grad_() for leaf, _ in learner.parameters()]
     with attached(case.backbone, case.method, case.method.combined(configs, tensors)) as place:
         place.losses(learner.tensors(), case.batch).mean().backward()
@@ -109,7 +109,7 @@ def test_experts_of_unlike_settings_are_refused_by_the_name_of_the_setting(tiny_
     config = dict(found.experts[1].config)
     field = next(name for name in ("length", "text_length", "target_modules") if name in config)
     config[field] = config[field][:1] if field == "target_modules" else 2
-    other = Expert(found.method.name, config, found.experts[1].tensors, found.experts[1].card)
+    other = expert_of(found.method.name, config, found.experts[1].tensors, found.experts[1].card)
     with pytest.raises(InputError, match=f"differ in {field}"):
         mix([found.experts[0], other], [0.5, 0.5])
 
@@ -123,9 +123,9 @@ def spread_weights(case: Case, granularity, kind) -> MixingWeights:
 
 
 def unfolded_scores(case: Case, weights: MixingWeights) -> torch.Tensor:
-    configs = [read_settings(case.method, expert.config, "test") for expert in case.experts]
+    configs = [expert.settings for expert in case.experts]
     tensors = [expert.tensors for expert in case.experts]
-    learner = MixtureLearner(case.method, configs, tensors, weights, Rates())
+    learner = MixtureLearner(case.method, configs, tensors, weights=weights, rates=Rates())
     with (
         torch.no_grad(),
         attached(case.backbone, case.method, case.method.combined(configs, tensors)) as place,
@@ -144,7 +144,7 @@ def site_output(case: Case, expert: Expert) -> torch.Tensor:
     layer = module.get_submodule(site)
     width = getattr(layer, "in_features", None) or layer.weight.shape[-1]
     inputs = torch.randn(2, 3, width, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad(), attached(case.backbone, case.method, read_settings(case.method, expert.config, "t")) as place:
+    with torch.no_grad(), attached(case.backbone, case.method, expert.settings) as place:
         paths = {name: path.removeprefix("module.") for name, path in place._paths.items()}
         own = {
             path.removeprefix(f"{site}."): expert.tensors[name]

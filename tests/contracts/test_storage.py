@@ -57,7 +57,7 @@ def test_each_damage_is_one_error_that_names_the_tensor(case: Case, damage: str)
     tensors = {key: value for key, value in case.experts[0].tensors.items() if key != name}
     tensors |= change(name, case.experts[0].tensors[name])
     with (
-        attached(case.backbone, case.method, read_settings(case.method, case.experts[0].config, "test")) as place,
+        attached(case.backbone, case.method, case.experts[0].settings) as place,
         pytest.raises(InputError, match=message) as error,
     ):
         check_tensors(place.shapes, tensors, "test")
@@ -86,18 +86,18 @@ def test_attaching_and_detaching_leave_the_backbone_bit_equal(case: Case) -> Non
 
 
 def case_fails_inside(case: Case) -> None:
-    with attached(case.backbone, case.method, read_settings(case.method, case.experts[0].config, "test")):
+    with attached(case.backbone, case.method, case.experts[0].settings):
         raise RuntimeError("on purpose")
 
 
 def test_what_cannot_attach_is_refused_and_leaves_nothing(case: Case) -> None:
-    names = [field for field in ("target_modules", "layers", "embedding") if field in case.method.config.model_fields]
+    names = [field for field in ("target_modules", "layers", "embedding") if field in case.method.settings.model_fields]
     config = dict(case.experts[0].config)
     places = config[names[0]]
     config[names[0]] = [*places[:1], "no.such.module"] if isinstance(places, list) else "no.such.module"
     if case.method.name in ("lora", "ia3"):
         config[names[0]], config["feedforward_modules"] = ["no.such.module"], []
-        config = {key: value for key, value in config.items() if key in case.method.config.model_fields}
+        config = {key: value for key, value in config.items() if key in case.method.settings.model_fields}
     before = list(case.backbone.module.state_dict())
     with (
         pytest.raises(InputError),

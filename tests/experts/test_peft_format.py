@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from pitune.errors import InputError
-from pitune.experts import KINDS, attached, export_peft, import_peft, make_settings, merge_into, read_settings
+from pitune.experts import KINDS, attached, export_peft, import_peft, make_settings, merge_into
 from pitune.interpolation import mix
 
 pytestmark = [
@@ -54,7 +54,7 @@ def alter(folder: Path, **fields: object) -> None:
 
 def scores_of(backbone: Tiny, expert) -> torch.Tensor:
     kind = KINDS.get(expert.method)
-    with torch.no_grad(), attached(backbone, kind, read_settings(kind, expert.config, "test")) as place:
+    with torch.no_grad(), attached(backbone, kind, expert.settings) as place:
         return place.scores(expert.tensors, backbone.batch)
 
 

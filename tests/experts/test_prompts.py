@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from families import EOS, SOS, build
@@ -10,7 +12,7 @@ from transformers import CLIPConfig, CLIPModel, LlamaConfig, LlamaModel
 
 from pitune.backbones import Batch
 from pitune.errors import InputError
-from pitune.experts import KINDS, Card, Expert, attached, initial_tensors, make_settings, read_settings
+from pitune.experts import KINDS, Card, Expert, attached, initial_tensors, make_settings
 from pitune.experts.kinds.unified_prompt import fold, split
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -31,12 +33,12 @@ def expert_of(backbone, method, seed=0, **settings):
     generator = torch.Generator().manual_seed(seed)
     tensors = {name: value + 0.3 * torch.randn(value.shape, generator=generator) for name, value in start.items()}
     card = Card(name="random", backbone=backbone.fingerprint, base_model=backbone.name)
-    return Expert(method, config.model_dump(mode="json"), tensors, card)
+    return Expert(kind, config, tensors, card)
 
 
 def with_expert(backbone, expert):
     kind = KINDS.get(expert.method)
-    with torch.no_grad(), attached(backbone, kind, read_settings(kind, expert.config, "test")) as place:
+    with torch.no_grad(), attached(backbone, kind, expert.settings) as place:
         return place.scores(expert.tensors, backbone.batch)
 
 
@@ -98,8 +100,8 @@ class Decoder:
         config = LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=50, attn_implementation="sdpa")
         self.module = LlamaModel(config).eval().requires_grad_(False)
 
-    def attachment(self, method: str) -> tuple[str, ...]:
-        return tuple(f"layers.{i}" + (".self_attn" if method == "prefix" else "") for i in range(2))
+    def sites(self, role: str) -> tuple[str, ...]:
+        return tuple(f"layers.{i}" + (".self_attn" if role == "attention_modules" else "") for i in range(2))
 
 
 @pytest.mark.parametrize("method", ["prefix", "prompt", "deep_prompt"])
@@ -164,7 +166,7 @@ def test_text_prompts_cut_padding_but_no_words() -> None:
     full = Batch(backbone.batch.ids, backbone.batch.inputs, padded, backbone.batch.target)
     expert = expert_of(backbone, "text_prompt", length=16)
     kind = KINDS.get("text_prompt")
-    with torch.no_grad(), attached(backbone, kind, read_settings(kind, expert.config, "test")) as place:
+    with torch.no_grad(), attached(backbone, kind, expert.settings) as place:
         torch.testing.assert_close(place.scores(expert.tensors, full), place.scores(expert.tensors, backbone.batch))
     with pytest.raises(InputError, match="do not fit in the text tower's 28 places"):
         with_expert(backbone, expert_of(backbone, "text_prompt", length=24))
@@ -211,7 +213,7 @@ def test_every_prompt_of_a_unified_prompt_sees_all_others() -> None:
         key = f"unified_prompt.seeds.{name}"
         changed = expert.tensors[key].clone()
         changed[where] += 1.0
-        after = fold(Expert(expert.method, expert.config, {**expert.tensors, key: changed}, expert.card)).tensors
+        after = fold(replace(expert, tensors={**expert.tensors, key: changed})).tensors
         for part, value in before.items():
             moved = (after[part] - value).abs().amax(-1)
             assert float(moved.min()) > 1e-6, f"a prompt of {part} did not see {name}"
@@ -228,7 +230,7 @@ def test_a_folded_unified_prompt_is_plain_prompts_of_the_same_outputs() -> None:
         text, visual = split(expert)
         kinds = [(KINDS.get(one.method), one) for one in (text, visual)]
         (text_kind, _), (visual_kind, _) = kinds
-        outer = visual_kind.attach(backbone, read_settings(visual_kind, visual.config, "test"))
+        outer = visual_kind.attach(backbone, visual.settings)
         try:
             for name, path in outer.paths.items():
                 backbone.module.get_parameter(path).data.copy_(visual.tensors[name])
@@ -250,10 +252,10 @@ class ClipShapes:
         with torch.device("meta"):
             self.module = CLIPModel(CLIPConfig(vision_config={"patch_size": 16}))
 
-    def attachment(self, method: str) -> tuple[str, ...]:
+    def sites(self, role: str) -> tuple[str, ...]:
         words = ("text_model", "text_model.embeddings.token_embedding")
         vision = tuple(f"vision_model.encoder.layers.{i}" for i in range(12))
-        return {"text_prompt": words, "visual_prompt": vision, "unified_prompt": (*words, *vision)}[method]
+        return {"words": words, "picture_layers": vision}.get(role, ())
 
 
 @pytest.mark.parametrize(

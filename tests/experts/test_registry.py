@@ -7,8 +7,7 @@ import torch
 
 import pitune
 from pitune.errors import InputError
-from pitune.experts import Attachment, combine_parameters, load_expert, registry
-from pitune.experts.kind import KindSettings
+from pitune.experts import KINDS, Attachment, Kind, KindSettings, load_expert
 from pitune.tasks import Draw
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
@@ -17,15 +16,13 @@ class GateSettings(KindSettings):
     target_modules: tuple[str, ...]
 
 
-class Gate:
+class Gate(Kind):
     """A factor 1 + g on the output of each target, written with nothing but PyTorch."""
 
     name = "gate"
+    settings = GateSettings
+    roles = ("outputs",)
     linear = True
-    config = GateSettings
-
-    def default(self, backbone):
-        return {"target_modules": backbone.attachment("adapter")}
 
     def attach(self, backbone, config):
         layers = [backbone.module.get_submodule(target) for target in config.target_modules]
@@ -46,19 +43,10 @@ class Gate:
     def site(self, tensor):
         return tensor.removesuffix(".gate")
 
-    def combined(self, configs, tensors):
-        return configs[0]
-
-    def combine(self, configs, tensors, weights):
-        return combine_parameters(self, tensors, weights)
-
-    def peft(self, config):
-        return None
-
 
 @pytest.fixture
 def gate(monkeypatch):
-    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
+    monkeypatch.setattr(KINDS, "_given", {})
     pitune.register_method(Gate())
 
 

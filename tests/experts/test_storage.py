@@ -24,7 +24,7 @@ def expert(tiny_backbone, tiny_tasks):
     task = tiny_tasks["taste"]
     data = Draw(task, task.examples("train"), task.examples("validation"), None, 0)
     settings = TrainingSettings(steps=6, batch_size=16, learning_rate=2e-2)
-    return embed(tiny_backbone, task, fit_expert(tiny_backbone, data, method="lora", settings=settings)[0], data.train)
+    return embed(tiny_backbone, data, fit_expert(tiny_backbone, data, settings=settings)[0])
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pitune.errors import InputError
-from pitune.experts import KINDS, Expert, attached, initial_tensors, load_expert, make_settings, read_settings
+from pitune.experts import KINDS, Expert, attached, initial_tensors, load_expert, make_settings
 from pitune.experts.kinds.lora import LORA, delta
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
 from pitune.tasks import Draw
@@ -37,7 +37,7 @@ def experts(tiny_backbone, tiny_tasks):
 
 
 def deltas(expert: Expert) -> dict[str, torch.Tensor]:
-    config = read_settings(LORA, expert.config, "test")
+    config = expert.settings
     return {site: delta(config, expert.tensors, site) for site in {LORA.site(name) for name in expert.tensors}}
 
 
@@ -82,28 +82,30 @@ def test_permuting_experts_permutes_weights_only(experts, tiny_backbone, tiny_ta
 @pytest.mark.parametrize("kind", ["softmax", "free"])
 def test_folded_outputs_are_those_of_the_unfolded_mix(experts, tiny_backbone, tiny_tasks, method, granularity, kind):
     kind_of = KINDS.get(method)
-    configs = [read_settings(kind_of, expert.config, "test") for expert in experts[method]]
+    configs = [expert.settings for expert in experts[method]]
     tensors = [expert.tensors for expert in experts[method]]
     sites = list(dict.fromkeys(kind_of.site(name) for name in tensors[0]))
     weights = MixingWeights(sites, [0.5, 0.2, 0.3], granularity, kind)
     for i, alpha in enumerate(weights.alpha.values()):
         alpha += 0.1 * i
-    learner = MixtureLearner(kind_of, configs, tensors, weights, Rates())
+    learner = MixtureLearner(kind_of, configs, tensors, weights=weights, rates=Rates())
     task = tiny_tasks["place"]
     with attached(tiny_backbone, kind_of, kind_of.combined(configs, tensors)) as place:
         batch = tiny_backbone.prepare(task.examples("test"), task)
         unfolded = place.scores(learner.tensors(), batch)
     folded = mix(experts[method], {site: value.tolist() for site, value in weights.by_site().items()})
-    kind_config = read_settings(kind_of, folded.config, "test")
+    kind_config = folded.settings
     with attached(tiny_backbone, kind_of, kind_config) as place:
         torch.testing.assert_close(place.scores(folded.tensors, batch), unfolded, rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_reach_every_expert_and_weight_and_nothing_of_the_backbone(experts, tiny_backbone, tiny_tasks):
-    configs = [read_settings(LORA, expert.config, "test") for expert in experts["lora"]]
+    configs = [expert.settings for expert in experts["lora"]]
     tensors = [expert.tensors for expert in experts["lora"]]
     sites = list(dict.fromkeys(LORA.site(name) for name in tensors[0]))
-    learner = MixtureLearner(LORA, configs, tensors, MixingWeights(sites, [1.0, 0.5, 0.5], "site", "free"), Rates())
+    learner = MixtureLearner(
+        LORA, configs, tensors, weights=MixingWeights(sites, [1.0, 0.5, 0.5], "site", "free"), rates=Rates()
+    )
     leaves = [leaf.requires_grad_() for leaf, _ in learner.parameters()]
     task = tiny_tasks["place"]
     with attached(tiny_backbone, LORA, LORA.combined(configs, tensors)) as place:
@@ -185,7 +187,7 @@ def test_a_folded_lora_loads_in_plain_peft(experts, tiny_backbone, tmp_path):
     folded.save(tmp_path / "expert")
     tiny_backbone.module.save_pretrained(tmp_path / "trunk")
     embedded = torch.randn(3, 7, tiny_backbone.width, generator=torch.Generator().manual_seed(0))
-    with attached(tiny_backbone, LORA, read_settings(LORA, folded.config, "test")) as place:
+    with attached(tiny_backbone, LORA, folded.settings) as place:
         module = tiny_backbone.module
         for name, path in place._paths.items():
             module.get_parameter(path.removeprefix("module.")).data.copy_(folded.tensors[name])

@@ -9,7 +9,7 @@ import torch
 
 from pitune import api
 from pitune.errors import InputError
-from pitune.experts import ExpertPool, digest, load_expert
+from pitune.experts import KINDS, ExpertPool, digest, load_expert
 from pitune.experts.kinds.lora import LoraSettings, delta
 from pitune.interpolation import Candidate, TuneSettings, mix, tune_expert
 from pitune.interpolation import tune as tune_module
@@ -130,11 +130,11 @@ def test_a_run_stopped_between_and_within_candidates_ends_at_the_same_bytes(
     whole = tune_expert(tiny_backbone, data, near, settings=SETTINGS)
     true_train, calls = tune_module.train, []
 
-    def stopping(*arguments):
+    def stopping(*arguments, **named):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return true_train(*arguments)
+        return true_train(*arguments, **named)
 
     monkeypatch.setattr(tune_module, "train", stopping)
     with pytest.raises(KeyboardInterrupt):
@@ -150,7 +150,7 @@ def test_the_soup_is_the_mean_of_the_other_candidates(tiny_backbone, tiny_tasks,
     """The mean of ΔW at every site, never of its factors; and of the weights that are shown."""
     task = tiny_tasks["mood"]
     near = [named(pool, "taste"), named(pool, "place")]
-    data = Data(few_shot(task, 4, 0).train, (), 4, 0)  # nothing to choose by: the last candidate is taken
+    data = replace(few_shot(task, 4, 0), validation=())  # nothing to choose by: the last candidate is taken
     whole = SETTINGS.model_copy(update={"select": False})
     result = tune_expert(tiny_backbone, data, near, settings=whole)
     assert result.choice == "soup"
@@ -240,7 +240,7 @@ def test_bad_input(tiny_backbone, other_backbone, tiny_tasks, pool, tmp_path):
     settings = TuneSettings(candidates=("best",))
     with pytest.raises(InputError, match="unknown candidate 'best'"):
         api.tune(tiny_backbone, task, pool, k=1, shots=2, settings=settings)
-    adapters = [replace(expert, method="adapter") for expert in pool]
+    adapters = [replace(expert, kind=KINDS.get("adapter")) for expert in pool]
     with pytest.raises(InputError, match="a rank was asked for, but adapter experts have none"):
         tune_expert(tiny_backbone, few_shot(task, 2, 0), adapters, settings=TuneSettings(rank=2))
     alone = TuneSettings(candidates=("soup", "alone"))

@@ -32,7 +32,7 @@ class LinearSoftmax:
         self.module.head.weight.data = torch.randn(CLASSES, WIDTH, generator=generator)
         self.module.requires_grad_(False)
 
-    def attachment(self, method: str) -> tuple[str, ...]:
+    def sites(self, role: str) -> tuple[str, ...]:
         return ("head",)
 
     def prepare(self, examples, task) -> Batch:
@@ -125,7 +125,7 @@ def test_per_example_gradients_are_those_of_a_loop(tiny_backbone, tiny_tasks):
     found = expert_fisher(tiny_backbone, task, expert, data.train, labels="empirical", chunk=5)
     method = KINDS.get("lora")
     expected = {name: torch.zeros_like(value) for name, value in expert.tensors.items()}
-    with attached(tiny_backbone, method, method.config.model_validate(dict(expert.config))) as place:
+    with attached(tiny_backbone, method, expert.settings) as place:
         for example in data.train:
             leaves = {name: value.clone().requires_grad_() for name, value in expert.tensors.items()}
             place.losses(leaves, tiny_backbone.prepare([example], task)).sum().backward()

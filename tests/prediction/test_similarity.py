@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pitune.errors import InputError
-from pitune.prediction import build_graph, fisher_similarity, rank_neighbours
+from pitune.prediction import build_graph, fisher_similarity
 
 values = st.lists(st.floats(1e-6, 1e3), min_size=4, max_size=4)
 
@@ -66,10 +66,6 @@ def test_graph_and_neighbours_agree():
     }
     graph = build_graph(embeddings)
     assert graph.nearest("a", 1)[0][0] == "b"
-    rest = {name: value for name, value in embeddings.items() if name != "a"}
-    assert rank_neighbours(embeddings["a"], rest, 2) == graph.nearest("a", 2)
     assert graph.networkx().number_of_edges() == 3
-    with pytest.raises(InputError, match="k is 0"):
-        rank_neighbours(embeddings["a"], rest, 0)
     with pytest.raises(InputError, match="at least 2"):
         build_graph({"a": embeddings["a"]})

@@ -43,8 +43,10 @@ def test_so_many_of_every_class_from_the_right_part(shots: int, seed: int) -> No
 @given(shots=st.none() | st.integers(1, 12), seed=st.integers(0, 99), chance=st.randoms())
 def test_the_order_of_the_examples_does_not_matter(shots: int | None, seed: int, chance: random.Random) -> None:
     mixed = {split: tuple(chance.sample(found, len(found))) for split, found in TASK.splits.items()}
-    assert few_shot(replace(TASK, splits=mixed), shots, seed) == few_shot(TASK, shots, seed)
-    assert few_shot(replace(TASK, splits=mixed, data_hash=""), shots, seed) == few_shot(TASK, shots, seed)
+    expected = few_shot(TASK, shots, seed)
+    for task in (replace(TASK, splits=mixed), replace(TASK, splits=mixed, data_hash="")):
+        drawn = few_shot(task, shots, seed)
+        assert (drawn.train, drawn.validation) == (expected.train, expected.validation)
 
 
 def test_seeds_shots_and_data_change_the_draw() -> None:
@@ -100,3 +102,27 @@ def test_open_answers_are_classes_of_their_own() -> None:
     drawn = few_shot(replace(TASK, answers=None, metric="exact-match"), 2, 0)
     assert isinstance(drawn, Draw)
     assert counts(drawn.train) == {2}
+
+
+def test_folds_exchange_the_labels_to_stop_by() -> None:
+    draw = few_shot(TASK, 2, 0)
+    first, second = draw.folds(2)
+    assert first is draw
+    assert set(second.labels) == set(draw.labels)
+    assert set(second.validation) == set(draw.train)
+    assert set(second.train) == set(draw.validation)
+    assert draw.folds(1) == (draw,)
+    with pytest.raises(InputError, match="expected 1 or more"):
+        draw.folds(0)
+    with pytest.raises(InputError, match="has no validation labels"):
+        replace(draw, validation=()).folds(2)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_every_label_stops_a_run_once_where_folds_are_as_many_as_they_must_be(n: int) -> None:
+    draw = few_shot(TASK, 2, 0)
+    by_class = {answer: tuple(e for e in draw.labels if e.target == answer) for answer in TASK.answers or ()}
+    for fold in draw.folds(n):
+        assert sorted(e.id for e in fold.labels) == sorted(e.id for e in draw.labels)
+        for found in by_class.values():
+            assert sum(e in fold.validation for e in found) == sum(e in draw.validation for e in found)

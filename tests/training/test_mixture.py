@@ -13,8 +13,8 @@ from pitune.tasks import Draw, Example, Task
 from pitune.training import Mixture, read_mixing
 
 
-def member(task, examples=None, validation=()) -> Member:
-    return Member(task, Draw(task, task.examples("train") if examples is None else examples, validation))
+def member(task, examples=None, validation=()) -> Draw:
+    return Draw(task, tuple(task.examples("train") if examples is None else examples), tuple(validation))
 
 
 def mixture(members, mixing="balanced", scope="task", size=12, seed=0) -> Mixture:
@@ -113,7 +113,7 @@ def test_epochs_are_reshuffled_and_follow_from_the_seed(tiny_tasks, place) -> No
     assert first != second
     names = sorted(name for ids in first for name in ids)
     assert names == sorted(name for ids in second for name in ids)
-    assert len(set(names)) == len(names) == sum(len(one.data.train) for one in members)
+    assert len(set(names)) == len(names) == sum(len(one.train) for one in members)
     again = mixture(members, "proportional")
     assert again.batch(place, 9).ids == second[2]  # without the epoch before
     assert mixture(members, "proportional", seed=1).batch(place, 0).ids != first[0]

@@ -14,7 +14,7 @@ from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest
 from pitune.interpolation import TuneSettings
 from pitune.prediction import embed
-from pitune.tasks import few_shot
+from pitune.tasks import Draw, few_shot
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert, fit_multitask
 from pitune.training import loop as loop
 
@@ -23,9 +23,11 @@ NAMES = ("taste", "place", "colour")
 
 
 @pytest.fixture
-def members(tiny_tasks) -> list[Member]:
+def members(tiny_tasks) -> list[Draw]:
     return [
-        Member(tiny_tasks[name], Data(tiny_tasks[name].examples("train"), tiny_tasks[name].examples("validation")))
+        Draw(
+            tiny_tasks[name], tuple(tiny_tasks[name].examples("train")), tuple(tiny_tasks[name].examples("validation"))
+        )
         for name in NAMES
     ]
 
@@ -90,7 +92,7 @@ def test_adapting_begins_at_the_source(tiny_backbone, members, tiny_tasks, metho
 )
 def test_a_start_whose_keys_do_not_all_fit_is_refused_by_name(tiny_backbone, members, damage, message) -> None:
     """The released code loads with `strict=False`: a renamed key trains from scratch in silence."""
-    data = members[0].data
+    data = members[0]
     source, _ = fit_expert(
         tiny_backbone, data, method="text_prompt", settings=SETTINGS.model_copy(update={"steps": 1}), length=3
     )
@@ -108,7 +110,7 @@ def test_a_start_whose_keys_do_not_all_fit_is_refused_by_name(tiny_backbone, mem
 
 def test_a_start_of_another_kind_backbone_or_setting_is_refused(tiny_backbone, other_backbone, members) -> None:
     settings = SETTINGS.model_copy(update={"steps": 1})
-    source, _ = fit_expert(tiny_backbone, members[0].data, method="lora", settings=settings, r=4)
+    source, _ = fit_expert(tiny_backbone, members[0], method="lora", settings=settings, r=4)
     given = {"settings": settings, "start": source}
     with pytest.raises(InputError, match="cannot start from"):
         fit_multitask(tiny_backbone, members, method="adapter", **given)
@@ -121,7 +123,7 @@ def test_a_start_of_another_kind_backbone_or_setting_is_refused(tiny_backbone, o
 def test_a_pool_finds_a_source_by_the_mean_of_its_tasks_and_mixes_it(tiny_backbone, tiny_tasks, tmp_path) -> None:
     tasks = [tiny_tasks[name] for name in NAMES]
     source = pitune.fit_multitask(tiny_backbone, tasks, settings=SETTINGS, shots=4)
-    each = [embed(tiny_backbone, task, source, few_shot(task, 4, 0).train).fisher for task in tasks]
+    each = [embed(tiny_backbone, few_shot(task, 4, 0), source).fisher for task in tasks]
     for name, value in source.fisher.items():
         torch.testing.assert_close(value, torch.stack([one[name] for one in each]).mean(0))
     pool = ExpertPool(tmp_path)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from pitune.errors import InputError
-from pitune.training.proportions import draw, quotas, read_mixing
+from pitune.training.proportions import quotas, read_mixing, turn
 
 SIZES = (900, 90, 10)
 
@@ -35,14 +35,14 @@ def test_the_smallest_task_is_drawn_too() -> None:
 
 def test_every_example_is_drawn_once_before_any_is_drawn_again() -> None:
     items = list(range(10))
-    epochs = [draw(items, 4, 0, 0, epoch) for epoch in range(5)]  # two turns in five epochs
+    epochs = [turn(items, 4, 0, 0, epoch) for epoch in range(5)]  # two turns in five epochs
     drawn = [item for epoch in epochs for item in epoch]
     assert Counter(drawn) == dict.fromkeys(items, 2)
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == items
     assert drawn[:10] != drawn[10:]  # reshuffled
-    assert epochs[3] == draw(items, 4, 0, 0, 3)  # whatever was drawn before
-    assert draw(items, 10, 0, 0, 0) != draw(items, 10, 1, 0, 0)
-    assert draw(items, 10, 0, 0, 0) != draw(items, 10, 0, 1, 0)
+    assert epochs[3] == turn(items, 4, 0, 0, 3)  # whatever was drawn before
+    assert turn(items, 10, 0, 0, 0) != turn(items, 10, 1, 0, 0)
+    assert turn(items, 10, 0, 0, 0) != turn(items, 10, 0, 1, 0)
 
 
 @pytest.mark.parametrize("text", ["even", "balanced=2", "temperature=hot", "capped=0", "capped=nan", ""])

@@ -84,16 +84,12 @@ def make_settings(kind: Kind, backbone: Backbone, **changes: Any) -> KindSetting
 
     Raise `InputError` naming the field that is wrong, or the kinds that have a place where this one has none.
     """
-    if not _has_place(kind, backbone):
-        others = ", ".join(other.name for other in KINDS.all() if _has_place(other, backbone))
+    if not kind.has_place(backbone):
+        others = ", ".join(other.name for other in KINDS.all() if other.has_place(backbone))
         raise InputError(
             f"{backbone.name} has no place for experts of kind {kind.name!r}; expected one of: {others or 'none'}"
         )
     return read_settings(kind, {**kind.default(backbone), **changes}, f"method {kind.name!r}")
-
-
-def _has_place(kind: Kind, backbone: Backbone) -> bool:
-    return all(backbone.sites(role) for role in kind.roles)
 
 
 def initial_tensors(

@@ -58,6 +58,10 @@ class Kind(ABC):
     peft_type: ClassVar[str] = ""
     """What PEFT calls it, where `from_peft` can read it."""
 
+    def has_place(self, backbone: Backbone) -> bool:
+        """Return whether a backbone has submodules of every role that the kind needs."""
+        return all(backbone.sites(role) for role in self.roles)
+
     def default(self, backbone: Backbone) -> dict[str, Any]:
         """Return the settings that depend on the backbone, such as where to attach."""
         return {"target_modules": tuple(site for role in self.roles for site in backbone.sites(role))}
