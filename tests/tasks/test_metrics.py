@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pitune.errors import InputError
 from pitune.tasks import Example, Task
-from pitune.tasks.metrics import METRICS, Metric, compute_metric, compute_text_metric
+from pitune.tasks.metrics import METRICS, Metric, compute_metric, compute_text_metric, worth
 from pitune.tasks.metrics.boxes import overlap, parse_box
 from pitune.tasks.metrics.penn import penn_words
 from pitune.tasks.metrics.questions import normalised
@@ -294,7 +294,8 @@ def test_a_metric_of_ones_own_is_known_by_its_name() -> None:
     METRICS.register("test-error", mine)
     assert compute_metric("test-error", torch.zeros(1, 2), torch.zeros(1).long()) == 1.0
     assert Task("t", {}, ("a", "b"), metric="test-error").metric == "test-error"
-    assert max([0.1, 0.3], key=mine.worth) == 0.1
+    assert max([0.1, 0.3], key=lambda value: worth("test-error", value)) == 0.1
+    assert worth("accuracy", 0.1) == worth("another package's", 0.1) == 0.1
 
 
 def test_loading_a_task_imports_no_library_of_metrics(tmp_path: Path) -> None:

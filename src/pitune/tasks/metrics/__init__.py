@@ -5,3 +5,4 @@ from pitune.tasks.metrics.metric import Metric as Metric
 from pitune.tasks.metrics.registry import METRICS as METRICS
 from pitune.tasks.metrics.registry import compute_metric as compute_metric
 from pitune.tasks.metrics.registry import compute_text_metric as compute_text_metric
+from pitune.tasks.metrics.registry import worth as worth

@@ -67,3 +67,8 @@ def compute_text_metric(name: str, written: Sequence[str], references: Sequence[
             f"{name}: {len(written)} answers, right ones for {known} examples; expected one or more of each"
         )
     return metric.compute(written, references)
+
+
+def worth(name: str, value: float) -> float:
+    """Return a metric's value such that more is better; of a metric that is not installed, more is taken to be."""
+    return METRICS.get(name).worth(value) if name in METRICS.names() else value
