@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pitune.errors import InputError
-from pitune.tasks import load_task
+from pitune.tasks import few_shot, load_task
 
 Png = Callable[[int], bytes]
 
@@ -140,3 +141,32 @@ def test_an_absent_or_undecodable_table(tmp_path: Path) -> None:
     refuse(tmp_path / "absent.csv", "no such file")
     (tmp_path / "latin.csv").write_bytes("text,label\ncafé,good\n".encode("latin-1"))
     refuse(tmp_path / "latin.csv", "not a readable CSV file in UTF-8")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_drawn_of_a_table_does_not_depend_on_the_order_of_its_rows(tmp_path: Path, seed: int) -> None:
+    rows = [f"text {i},{'ab'[i % 2]}" for i in range(40)]
+    shuffled = random.Random(seed).sample(rows, len(rows))
+    drawn = []
+    for name, lines in (("one", rows), ("two", shuffled)):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "texts.csv"
+        path.write_text("\n".join(["text,label", *lines]), encoding="utf-8")
+        task = load_task(path)
+        draw = few_shot(task, 4, seed)
+        drawn.append((task.data_hash, draw.train, draw.validation, sorted(e.id for e in task.examples("test"))))
+    assert drawn[0] == drawn[1]
+
+
+def test_several_answers_to_one_question_are_the_same_in_any_order(tmp_path: Path) -> None:
+    rows = [*(f"q{i},a{i % 3}" for i in range(12)), "q0,a2", "q0,a2", "q0,a1"]
+    tasks = []
+    for number, lines in enumerate((rows, rows[::-1])):
+        (tmp_path / str(number)).mkdir()
+        path = tmp_path / str(number) / "asked.csv"
+        path.write_text("\n".join(["question,answer", *lines]), encoding="utf-8")
+        tasks.append(load_task(path))
+    assert tasks[0].data_hash == tasks[1].data_hash
+    (asked,) = [e for part in tasks[0].splits.values() for e in part if e.text == "q0"]
+    assert asked.references == ("a0", "a1", "a2")
+    assert asked.target == "a0"

@@ -69,4 +69,4 @@ def _items(path: Path, part: str, data: Any, columns: Columns, classes: Mapping[
     read_ = data.select_columns([name for name in dict.fromkeys(wanted) if name])
     for number, row in enumerate(read_, 1):
         where = f"{path}, {part + ' ' if part else ''}row {number}"
-        yield as_found(where, f"{part or 'row'} {number}", row, columns, path, split, classes)
+        yield as_found(where, row, columns, path, split, classes)

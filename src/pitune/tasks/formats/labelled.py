@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -76,17 +76,25 @@ def _distinct(reading: Reading) -> _Parts:
                 f"{reading.path}: {where} ({split or 'no part'}) and {found.where} ({found.split or 'no part'}) hold "
                 "the same input; remove one, or scores on it will flatter"
             )
+        if not example.id:  # rows have no names; one that follows from the content does not depend on their order
+            example = replace(example, id=key[:16])
         same = parts[split].setdefault(key, example)
-        if same is not example and set(same.right) != set(example.right):
-            if reading.balanced:
+        if same is not example and Counter(same.right) != Counter(example.right):
+            if reading.balanced and set(same.right) != set(example.right):
                 raise InputError(
                     f"{reading.path}: {where} and {found.where} hold the same input, but one is labelled "
                     f"{same.target!r} and the other {example.target!r}; correct or remove one"
                 )
-            parts[split][key] = replace(same, references=(*same.right, *example.right))
+            parts[split][key] = _merged(same, example)
     if None in parts and len(parts) > 1:
         raise InputError(f"{reading.path}: some entries name their part and some do not; expected all or none")
     return parts
+
+
+def _merged(same: Example, example: Example) -> Example:
+    """Return an input with the right answers of two entries; it learns the commonest, whatever their order."""
+    right = sorted((Counter(same.right) | Counter(example.right)).elements())
+    return replace(same, target=max(right, key=right.count), references=tuple(right))
 
 
 def _answers(parts: _Parts) -> tuple[str, ...]:

@@ -25,9 +25,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: Options) -> Reading:
     """Read a table; images are looked for beside it. Raises `InputError` if its columns do not make a task."""
     columns = find_columns(path, columns_of(path), options)
-    items = (
-        as_found(f"{path}, row {number}", f"row {number}", row, columns, path.parent) for number, row in rows_of(path)
-    )
+    items = (as_found(f"{path}, row {number}", row, columns, path.parent) for number, row in rows_of(path))
     return table_reading(path, path.stem, items, columns)
 
 
@@ -49,27 +47,26 @@ def table_reading(path: Path, name: str, items: Iterable[Found], columns: Column
 
 def as_found(
     where: str,
-    name: str,
     row: Row,
     columns: Columns,
     folder: Path,
     split: Split | None = None,
     classes: Mapping[int, str] | None = None,
 ) -> Found:
-    """Turn a row into an example, or into what is wrong with it; `classes` names labels that are numbers."""
+    """Turn a row into an example without an id, or into what is wrong with it; `classes` names numbered labels."""
     try:
         if columns.split is not None and split is None:
             split = _split(row[columns.split])
-        return Found(where, _example(name, row, columns, folder, classes or {}), split)
+        return Found(where, _example(row, columns, folder, classes or {}), split)
     except InputError as error:
         return Found(where, split=split, problem=f"{where}: {error}")
 
 
-def _example(name: str, row: Row, columns: Columns, folder: Path, classes: Mapping[int, str]) -> Example:
+def _example(row: Row, columns: Columns, folder: Path, classes: Mapping[int, str]) -> Example:
     references = _many(row.get(columns.references)) if columns.references else ()
     value = row.get(columns.target)
     if columns.target == columns.references:
-        value = max(references, key=references.count, default=None)
+        value = max(sorted(references), key=references.count, default=None)  # of equals the first by name
     target = _cell(classes.get(value, value) if isinstance(value, int) else value)
     if target.lower() in _MISSING:
         role = "label" if columns.is_label else "answer"
@@ -82,7 +79,7 @@ def _example(name: str, row: Row, columns: Columns, folder: Path, classes: Mappi
     candidates = _many(row.get(columns.candidates)) if columns.candidates else ()
     if candidates and target not in candidates:
         raise InputError(f"the answer {target!r} is not among its candidates {', '.join(candidates)}")
-    return Example(name, target, " ".join(texts) or None, image, candidates or None, references)
+    return Example("", target, " ".join(texts) or None, image, candidates or None, references)
 
 
 def _cell(value: Any) -> str:

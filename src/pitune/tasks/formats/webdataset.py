@@ -55,7 +55,7 @@ def _items(shard: Path, columns: Columns) -> Iterator[Found]:
         except InputError as error:
             yield Found(where, split=split, problem=str(error))
             continue
-        yield as_found(where, f"{shard.stem}/{key}", row, columns, unpacked(shard), split)
+        yield as_found(where, row, columns, unpacked(shard), split)
 
 
 def _row(shard: Path, key: str, files: Mapping[str, Path]) -> dict[str, Any]:
