@@ -103,10 +103,11 @@ def test_prompts_learn_and_their_fisher_information_is_that_of_a_loop(
     assert after < before
     kind, _, place = placed(tiny_backbone, method)
     with place as inside:
-        given = (inside, expert.tensors, list(expert.tensors), task, data.train[:6], "empirical", 0)
-        together = fisher_at(*given, 4)
+        given = (inside, expert.tensors, list(expert.tensors), task, data.train[:6])
+        how = {"labels": "empirical", "seed": 0, "chunk": 4}
+        together = fisher_at(*given, **how)
         monkeypatch.setattr(tiny_backbone, "vectorises", False)
-        one_by_one = fisher_at(*given, 4)
+        one_by_one = fisher_at(*given, **how)
     for name, value in one_by_one.items():
         scale = float(value.max())  # small numbers are differences of large ones
         torch.testing.assert_close(together[name], value, rtol=5e-3, atol=1e-3 * scale)
