@@ -36,6 +36,10 @@ class Registry(Generic[T]):
         if self._given.setdefault(name, value) is not value or name in self._known:
             raise InputError(f"a {self.what} named {name!r} is registered already; choose another name")
 
+    def forget(self, name: str) -> None:
+        """Take back what this program has registered under a name, if it has."""
+        self._given.pop(name, None)
+
     def get(self, name: str) -> T:
         """Return the thing of this name; raise `InputError` that lists near names if there is none."""
         if name in self._given:

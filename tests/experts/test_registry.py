@@ -45,9 +45,10 @@ class Gate(Kind):
 
 
 @pytest.fixture
-def gate(monkeypatch):
-    monkeypatch.setattr(KINDS, "_given", {})
+def gate():
     pitune.register_method(Gate())
+    yield
+    KINDS.forget("gate")
 
 
 def test_a_method_of_ones_own(gate, tiny_backbone, tiny_tasks, tmp_path) -> None:

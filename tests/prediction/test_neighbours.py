@@ -46,9 +46,12 @@ def test_a_trial_ranks_by_the_loss_on_the_few_labels(tiny_backbone, pool, draw) 
     assert near.scores[0] == pytest.approx(-min(losses.values()), abs=1e-6)
 
 
-def test_equals_go_by_name(tiny_backbone, pool, draw, monkeypatch) -> None:
-    monkeypatch.setattr(SCORES, "_given", {"same": Score("same", "all alike", lambda target, expert: 1.0)})
-    names = [name for name, _ in neighbours(tiny_backbone, draw, pool, k=2, by="same").pairs]
+def test_equals_go_by_name(tiny_backbone, pool, draw) -> None:
+    SCORES.register("same", Score("same", "all alike", lambda target, expert: 1.0))
+    try:
+        names = [name for name, _ in neighbours(tiny_backbone, draw, pool, k=2, by="same").pairs]
+    finally:
+        SCORES.forget("same")
     assert names == sorted(pool.names())[:2]
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from pitune.errors import InputError
-from pitune.tasks import few_shot, load_task
+from pitune.tasks import Example, few_shot, load_task
+from pitune.tasks.formats.reading import Format, Found, Options, Reading
+from pitune.tasks.formats.registry import FORMATS
 
 Png = Callable[[int], bytes]
 
@@ -170,3 +172,18 @@ def test_several_answers_to_one_question_are_the_same_in_any_order(tmp_path: Pat
     (asked,) = [e for part in tasks[0].splits.values() for e in part if e.text == "q0"]
     assert asked.references == ("a0", "a1", "a2")
     assert asked.target == "a0"
+
+
+def test_a_format_of_ones_own_is_asked_before_the_folder_of_images(tmp_path: Path, images: Path) -> None:
+    def read(path: Path, options: Options) -> Reading:
+        items = (Found(f"{path}, {i}", Example(str(i), "ab"[i % 2], text=f"note {i}")) for i in range(12))
+        return Reading(path, path.name, items)
+
+    FORMATS.register("notes", Format("notes", "folder of notes", lambda path: (path / "NOTES").exists(), read))
+    try:
+        (images / "NOTES").write_text("")
+        assert load_task(images).answers == ("a", "b")
+        (images / "NOTES").unlink()
+        assert load_task(images).answers == ("round one", "square")
+    finally:
+        FORMATS.forget("notes")

@@ -329,4 +329,4 @@ def test_an_archive_that_bursts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_what_is_no_data(tmp_path: Path) -> None:
     refuse(write(tmp_path / "a.bin", b""), "a.bin: not data of a known form; expected one of: table, CoOp split file")
     refuse(tmp_path / "gone.json", "gone.json: no such file or folder")
-    assert len({one.name for one in FORMATS}) == len(FORMATS)
+    assert tuple(one.name for one in FORMATS.all()) == FORMATS.names()

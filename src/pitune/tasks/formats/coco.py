@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pitune.errors import InputError
-from pitune.tasks.formats.reading import Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.formats.reading import Format, Found, Options, Reading, inside, readable_class, split_named
 from pitune.tasks.formats.unpack import unpacked
 from pitune.tasks.task import Example, Split
 
@@ -126,3 +126,6 @@ def _image(folder: Path, image: _Image) -> Path:
     place = inside(folder, image.file_name)
     near = (inside(folder, f"{one}/{image.file_name}") for one in _FOLDERS)
     return next((one for one in near if one.is_file()), place)
+
+
+FORMAT = Format("coco", "COCO JSON", recognises, read)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
-from pitune.tasks.formats.reading import Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.formats.reading import Format, Found, Options, Reading, inside, readable_class, split_named
 from pitune.tasks.task import Example
 
 _PATTERN = "split_zhou_*.json"
@@ -63,3 +63,6 @@ def _items(file: Path, folder: Path, parts: dict[str, list[tuple[str, int, str]]
                 yield Found(where, example, split)
             except InputError as error:
                 yield Found(where, split=split, problem=f"{where}: image {error}")
+
+
+FORMAT = Format("coop", "CoOp split file", recognises, read)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.tasks.formats.reading import Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.formats.reading import Format, Found, Options, Reading, inside, readable_class, split_named
 from pitune.tasks.formats.unpack import unpacked
 from pitune.tasks.task import Example, Split
 
@@ -70,3 +70,6 @@ def _image(folder: Path, name: str) -> Path:
         raise InputError("no image before the label; expected a path, a space and label numbers")
     archive, at, member = name.partition("@")
     return inside(unpacked(inside(folder, archive)), member) if at else inside(folder, name)
+
+
+FORMAT = Format("elevater", "ELEVATER index files", recognises, read)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Found, Options, Reading, readable_class, split_named
+from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Format, Found, Options, Reading, readable_class, split_named
 from pitune.tasks.task import Example, Split
 
 
@@ -47,3 +47,6 @@ def _classes(path: Path, root: Path) -> Iterator[Found]:
                 yield Found(name, split=split, problem=problem)
             else:
                 yield Found(name, Example(name, readable_class(folder.name), image=file), split)
+
+
+FORMAT = Format("folder", "folder of images", recognises, read, any_folder=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pitune.errors import InputError
 from pitune.tasks.formats.columns import Columns, find_columns
-from pitune.tasks.formats.reading import Found, Options, Reading, split_named
+from pitune.tasks.formats.reading import Format, Found, Options, Reading, split_named
 from pitune.tasks.formats.table import as_found, table_reading
 from pitune.tasks.task import Split
 
@@ -70,3 +70,6 @@ def _items(path: Path, part: str, data: Any, columns: Columns, classes: Mapping[
     for number, row in enumerate(read_, 1):
         where = f"{path}, {part + ' ' if part else ''}row {number}"
         yield as_found(where, row, columns, path, split, classes)
+
+
+FORMAT = Format("hub", "saved data set", recognises, read)

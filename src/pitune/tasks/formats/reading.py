@@ -59,6 +59,20 @@ class Options:
     tell: Tell = lambda _: None
 
 
+@dataclass(frozen=True)
+class Format:
+    """A shape that data comes in: whether a path has it, and what is there.
+
+    `about` is what messages call it. One that takes `any_folder` is asked after all others.
+    """
+
+    name: str
+    about: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path, Options], Reading]
+    any_folder: bool = False
+
+
 def split_named(name: str) -> Split | None:
     """Return the part that a folder, file or cell of this name means, if any."""
     return _SPLIT_NAMES.get(name.strip().lower())

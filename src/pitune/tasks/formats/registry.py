@@ -1,45 +1,32 @@
-"""Every format, in the order in which they are tried: what has a mark of its own before what any folder may be."""
+"""Every shape that data comes in, by name: what has a mark of its own is asked before what any folder may be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.tasks.formats import coco, coop, elevater, folder, hub, table, webdataset, zipped
-from pitune.tasks.formats.reading import Options, Reading
+from pitune.registry import Registry
+from pitune.tasks.formats import zipped
+from pitune.tasks.formats.reading import Format, Options, Reading
 
+_NAMES = ("table", "coop", "elevater", "hub", "webdataset", "coco", "folder")
 
-@dataclass(frozen=True)
-class Format:
-    """A shape that data comes in."""
-
-    name: str
-    recognises: Callable[[Path], bool]
-    read: Callable[[Path, Options], Reading]
-
-
-FORMATS: tuple[Format, ...] = (
-    Format("table", table.recognises, table.read),
-    Format("CoOp split file", coop.recognises, coop.read),
-    Format("ELEVATER index files", elevater.recognises, elevater.read),
-    Format("saved data set", hub.recognises, hub.read),
-    Format("WebDataset shards", webdataset.recognises, webdataset.read),
-    Format("COCO JSON", coco.recognises, coco.read),
-    Format("folder of images", folder.recognises, folder.read),
+FORMATS: Registry[Format] = Registry(
+    "format", group="pitune.formats", known={name: f"pitune.tasks.formats.{name}:FORMAT" for name in _NAMES}
 )
 
 
 def read_path(path: Path, options: Options) -> Reading:
     """Read whatever is at `path`; raise `InputError` if there is nothing, or nothing that is known."""
     if zipped.recognises(path):
-        found = read_path(zipped.content(path), options)
-        return replace(found, name=path.stem, provenance=str(path))
-    for one in FORMATS:
+        inside = read_path(zipped.content(path), options)
+        return replace(inside, name=path.stem, provenance=str(path))
+    formats = sorted(FORMATS.all(), key=lambda one: one.any_folder)
+    for one in formats:
         if one.recognises(path):
             return one.read(path, options)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    names = ", ".join(one.name for one in FORMATS)
+    names = ", ".join(one.about for one in formats)
     raise InputError(f"{path}: not data of a known form; expected one of: {names}, or a zip with one inside")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pitune.errors import InputError
 from pitune.tasks.formats.columns import Columns, find_columns
-from pitune.tasks.formats.reading import Found, Options, Reading, inside, split_named
+from pitune.tasks.formats.reading import Format, Found, Options, Reading, inside, split_named
 from pitune.tasks.formats.rows import SUFFIXES, Row, columns_of, rows_of
 from pitune.tasks.task import Example, Split
 
@@ -126,3 +126,6 @@ def _split(value: Any) -> Split:
     if found is None:
         raise InputError(f"the part is {_cell(value) or 'empty'!r}; expected train, validation or test")
     return found
+
+
+FORMAT = Format("table", "table", recognises, read)

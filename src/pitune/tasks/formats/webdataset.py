@@ -10,7 +10,7 @@ from typing import Any
 
 from pitune.errors import InputError
 from pitune.tasks.formats.columns import Columns, find_columns
-from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Found, Options, Reading, split_named
+from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Format, Found, Options, Reading, split_named
 from pitune.tasks.formats.table import as_found, table_reading
 from pitune.tasks.formats.unpack import unpacked
 from pitune.tasks.task import Split
@@ -72,3 +72,6 @@ def _row(shard: Path, key: str, files: Mapping[str, Path]) -> dict[str, Any]:
                 raise InputError(f"{shard}, sample {key!r}: {file.name} is not JSON ({error})") from error
             row |= value if isinstance(value, dict) else {}
     return row
+
+
+FORMAT = Format("webdataset", "WebDataset shards", recognises, read)
