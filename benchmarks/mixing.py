@@ -29,7 +29,7 @@ from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
 from pitune.experts.kinds.lora import DOWN, LORA, delta
 from pitune.interpolation import mix
-from pitune.studies.peft_mixes import COMBINATIONS, settings_of, with_peft
+from pitune.studies.baselines.peft_mixes import COMBINATIONS, settings_of, with_peft
 from pitune.tasks import load_task
 from pitune.training import evaluate_expert
 

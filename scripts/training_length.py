@@ -10,8 +10,9 @@ import json
 import sys
 from pathlib import Path
 
-from pitune.interpolation import TuneSettings, mix, tune_expert
 from pitune.studies.shared import held_out
+
+from pitune.interpolation import TuneSettings, mix, tune_expert
 from pitune.studies.statistics import interval
 from pitune.studies.trial import Cell, ComparePlan, Trial
 from pitune.tasks import expand

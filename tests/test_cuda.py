@@ -14,8 +14,7 @@ from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
 from pitune.pocket.backbone import Pocket
 from pitune.prediction import probe_fisher
-from pitune.studies import trial as trial_module
-from pitune.studies.compare import METHODS, ComparePlan, run_compare
+from pitune.studies import BASELINES, ComparePlan, run_compare
 from pitune.tasks import few_shot
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
@@ -73,12 +72,10 @@ def test_an_interrupted_run_goes_on(on_gpu, tiny_tasks, tmp_path):
 
 
 def test_every_method_of_a_comparison(on_gpu, tiny_task_paths, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial_module, "open_backbone", lambda name, device: on_gpu)
-    monkeypatch.setattr("pitune.studies.compare.open_backbone_of", lambda plan: on_gpu)
+    monkeypatch.setattr("pitune.studies.study.load_once", lambda name, device: on_gpu)
     tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place", "colour"))
-    plan = ComparePlan(
-        tasks, (2,), 1, test=6, validation=6, source_training=FAST, tuning=TuneSettings(training=FAST), device=GPU
-    )
-    found = run_compare(plan, tmp_path, progress=False)
-    assert len(found["rows"]) == 4 * len(METHODS)
-    assert found["environment"]["device"].startswith(GPU)
+    few = {"shots": (2,), "seeds": 1, "test": 6, "validation": 6, "device": GPU}
+    plan = ComparePlan(tasks=tasks, **few, source_training=FAST, tuning=TuneSettings(training=FAST))
+    results = run_compare(plan, tmp_path, progress=False)
+    assert len(results.rows) == 4 * len(BASELINES.names())
+    assert results.environment.device.startswith(GPU)

@@ -12,7 +12,7 @@ from pitune.errors import InputError
 from pitune.experts import ExpertPool
 from pitune.experts import pool as pool_module
 from pitune.interpolation import TuneSettings, tune_nearest
-from pitune.prediction import SCORES, Score, fisher_similarity, neighbours, scores
+from pitune.prediction import SCORES, Score, fisher_similarity, neighbours, target
 from pitune.tasks import few_shot
 from pitune.training import TrainingSettings, evaluate_expert
 
@@ -57,9 +57,9 @@ def test_equals_go_by_name(tiny_backbone, pool, draw) -> None:
 
 def test_a_run_loads_every_expert_once_and_embeds_its_target_once(tiny_backbone, pool, draw, monkeypatch) -> None:
     loads, probes = [], []
-    load, probe = pool_module.load_expert, scores.probe_fisher
+    load, probe = pool_module.load_expert, target.probe_fisher
     monkeypatch.setattr(pool_module, "load_expert", lambda folder: loads.append(folder) or load(folder))
-    monkeypatch.setattr(scores, "probe_fisher", lambda *given, **named: probes.append(1) or probe(*given, **named))
+    monkeypatch.setattr(target, "probe_fisher", lambda *given, **named: probes.append(1) or probe(*given, **named))
     result = api.tune(tiny_backbone, draw.task, pool, k=2, shots=2, settings=TuneSettings(training=FAST))
     assert len(loads) == len(pool)
     assert len(probes) == 1

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pitune.reports import write_report
+from pitune.studies import DemoResults
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -104,7 +105,7 @@ def results() -> dict[str, Any]:
 @pytest.fixture
 def page(tmp_path: Path) -> Callable[[dict[str, Any]], Page]:
     def write(results: dict[str, Any]) -> Page:
-        write_report(results, tmp_path / "report.html")
+        write_report(DemoResults.of(results), tmp_path / "report.html")
         return Page((tmp_path / "report.html").read_text("utf-8"))
 
     return write

@@ -12,6 +12,7 @@ import pytest
 
 from pitune.errors import InputError
 from pitune.reports import write_report
+from pitune.studies import DemoResults
 
 Write = Callable[[dict[str, Any]], Any]
 
@@ -123,11 +124,11 @@ def test_quotes_versions_for_the_shell(results: dict[str, Any], page: Write) -> 
 
 
 def test_equal_results_give_equal_bytes(results: dict[str, Any], tmp_path: Path) -> None:
-    write_report(results, tmp_path / "a.html")
+    write_report(DemoResults.of(results), tmp_path / "a.html")
     shuffled = json.loads(json.dumps(results, sort_keys=True))
     shuffled["rows"].reverse()
     shuffled["gains"].reverse()
-    write_report(shuffled, tmp_path / "b.html")
+    write_report(DemoResults.of(shuffled), tmp_path / "b.html")
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.html", "b.html"]
 
@@ -166,38 +167,34 @@ def damage(results: dict[str, Any], path: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "names"),
     [
-        ("schema", 2, "'schema'"),
-        ("command", KeyError, "'command'"),
-        ("environment", KeyError, "'environment'"),
-        ("environment.torch", KeyError, "'environment.torch'"),
+        ("schema", 2, "schema: input should be 1"),
+        ("command", KeyError, "command: field required"),
+        ("environment", KeyError, "environment: field required"),
+        ("environment.torch", KeyError, "environment.torch: field required"),
         ("graph.similarity", [[1.0]], "4 × 4"),
-        ("graph.similarity.0.1", float("nan"), "'graph.similarity.0.1'"),
+        ("graph.similarity.0.1", float("nan"), "graph.similarity.0.1: input should be"),
         ("graph.similarity.0.1", 0.99, "not symmetric"),
-        ("graph.names", ["mnist"], "'graph.names'"),
+        ("graph.names", ["mnist"], "graph.names: tuple should have at least 2"),
         ("graph.kinds", ["image"], "kinds has 1"),
-        ("targets.pocket/digits.weights", [1, 2], "weights'"),
-        ("rows.3.value", "high", "'rows.3.value'"),
-        ("rows.3.value", 1e300, "'rows.3.value'"),
-        ("rows.3.seed", KeyError, "'rows.3.seed'"),
+        ("targets.pocket/digits.weights", [1, 2], "weights: input should be"),
+        ("rows.3.value", "high", "rows.3.value: input should be a valid number"),
+        ("rows.3.value", 1e300, "rows.3.value: input should be less"),
+        ("rows.3.seed", KeyError, "rows.3.seed: field required"),
         ("rows.3.seed", 0, "2 rows of task 'pocket/digits'"),
-        ("rows", {}, "'rows'"),
+        ("rows", {}, "rows: input should be"),
         ("gains.0.low", 0.5, "low ≤ mean ≤ high"),
     ],
 )
-def test_bad_results_are_one_clear_line_and_no_file(
-    results: dict[str, Any], tmp_path: Path, path: str, value: Any, names: str
-) -> None:
+def test_bad_results_are_one_clear_line(results: dict[str, Any], path: str, value: Any, names: str) -> None:
     damage(results, path, value)
-    old = tmp_path / "report.html"
-    old.write_text("old")
-    with pytest.raises(InputError) as error:
-        write_report(results, old)
+    with pytest.raises(InputError, match="expected the results of `pitune demo`") as error:
+        DemoResults.of(results)
     assert names in str(error.value)
     assert "\n" not in str(error.value)
-    assert old.read_text() == "old"
 
 
 def test_something_else_than_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the whole"):
-        write_report([1, 2], tmp_path / "report.html")  # type: ignore[arg-type]
-    assert list(tmp_path.iterdir()) == []
+        DemoResults.of([1, 2])
+    with pytest.raises(InputError, match="cannot be read"):
+        DemoResults.read(tmp_path / "results.json")

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from pitune.studies import shared as _shared
+from pitune.studies.predictors import expert_of, source_of
+from pitune.studies.study import load_once, open_task
+
+CACHED = (load_once, open_task, expert_of, source_of)
 
 
 @pytest.fixture(autouse=True)
 def _fresh_caches() -> Iterator[None]:
-    for cached in (_shared.open_backbone, _shared.open_task):
+    for cached in CACHED:
         cached.cache_clear()
     yield
-    for cached in (_shared.open_backbone, _shared.open_task):
+    for cached in CACHED:
         cached.cache_clear()

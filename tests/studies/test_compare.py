@@ -13,12 +13,14 @@ from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest
 from pitune.interpolation import TuneSettings
 from pitune.reports import points, write_comparison
+from pitune.studies import BASELINES, Baseline, ComparePlan, CompareResults, Study, Trial, run_compare
 from pitune.studies import trial as trial_module
-from pitune.studies.compare import METHODS, ComparePlan, prepare_pool, run_compare
-from pitune.studies.full import full_fine_tuning
-from pitune.studies.trial import Cell, Trial
+from pitune.studies.baselines.full import full_fine_tuning
+from pitune.studies.compare import prepare_pool
 from pitune.tasks import POCKET_20, expand, few_shot
-from pitune.training import Data, TrainingSettings
+from pitune.training import TrainingSettings
+
+METHODS = BASELINES.names()
 
 
 @pytest.fixture
@@ -37,37 +39,38 @@ def plan(tiny_task_paths):
 
 
 def test_measures_every_method_on_every_task(pocket_is_tiny, plan, tmp_path):
-    found = run_compare(plan, tmp_path, progress=False)
-    assert found == json.loads((tmp_path / "results.json").read_text())
-    keys = {(row["task"], row["method"]) for row in found["rows"]}
-    assert len(keys) == len(found["rows"]) == 4 * len(METHODS)
-    assert [row["method"] for row in found["rows"]] == [*METHODS] * 4  # in the order asked, whichever came first
-    assert {mean["method"]: mean["tasks"] for mean in found["means"]} == dict.fromkeys(METHODS, 4)
-    single = next(gain for gain in found["gains"] if gain["baseline"] == "single")
-    values = {(row["task"], row["method"]): row["value"] for row in found["rows"]}
+    results = run_compare(plan, tmp_path, progress=False)
+    assert results == CompareResults.read(tmp_path / "results.json")
+    assert results.plan == plan.but(methods=METHODS)
+    keys = {(row.task, row.method) for row in results.rows}
+    assert len(keys) == len(results.rows) == 4 * len(METHODS)
+    assert [row.method for row in results.rows] == [*METHODS] * 4  # in the order asked, whichever came first
+    assert {mean.method: mean.tasks for mean in results.means} == dict.fromkeys(METHODS, 4)
+    single = next(gain for gain in results.gains if gain.baseline == "single")
+    values = {(row.task, row.method): row.value for row in results.rows}
     tasks = {task for task, _ in keys}
-    assert single["mean"] == pytest.approx(sum(values[t, "pi"] - values[t, "single"] for t in tasks) / 4)
+    assert single.mean == pytest.approx(sum(values[t, "pi"] - values[t, "single"] for t in tasks) / 4)
     pool = ExpertPool(tmp_path / "pool")
     assert len(pool) == 4
     assert {expert.card.task for expert in pool} == tasks
 
 
 def test_the_mean_of_two_singles_is_of_two_runs_that_differ_in_order_alone(pocket_is_tiny, plan, tmp_path):
-    prepare_pool(plan, tmp_path, 1, False)
-    trial = Trial(Cell(plan, tmp_path, plan.tasks[0], 2, 0))
-    first, second = trial._expert("mean of two singles").card.parents
-    assert first.digest == digest(trial.tuned().folded["alone"]) != second.digest
+    prepare_pool(plan, Study(tmp_path, progress=False))
+    trial = Trial(plan, tmp_path, plan.tasks[0], 2, 0)
+    first, second = BASELINES.get("mean of two singles").run(trial).card.parents
+    assert first.digest == digest(trial.tuned.folded["alone"]) != second.digest
     assert first.weights.keys() == second.weights.keys()
     assert {*first.weights.values(), *second.weights.values()} == {0.5}
 
 
 def test_goes_on_where_it_was_and_keeps_to_its_plan(pocket_is_tiny, plan, tmp_path, monkeypatch):
-    few = replace(plan, methods=("zero-shot", "single", "pi"))
+    few = plan.but(methods=("zero-shot", "single", "pi"))
     before = run_compare(few, tmp_path, progress=False)
-    monkeypatch.setattr(trial_module, "tune_expert", lambda *arguments: pytest.fail("tuned again"))
+    monkeypatch.setattr(trial_module, "tune_expert", lambda *_, **__: pytest.fail("tuned again"))
     assert run_compare(few, tmp_path, progress=False) == before
     with pytest.raises(InputError, match="other tasks or settings"):
-        run_compare(replace(few, k=1), tmp_path, progress=False)
+        run_compare(few.but(k=1), tmp_path, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -80,18 +83,16 @@ def test_goes_on_where_it_was_and_keeps_to_its_plan(pocket_is_tiny, plan, tmp_pa
 )
 def test_a_plan_that_cannot_be_carried_out_writes_nothing(plan, change, message, tmp_path):
     with pytest.raises(InputError, match=message):
-        run_compare(replace(plan, **change), tmp_path / "out", progress=False)
+        run_compare(plan.but(**change), tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
 
 def test_full_fine_tuning_leaves_the_backbone_as_it_was(tiny_backbone, tiny_tasks):
     task = tiny_tasks["mood"]
-    drawn = few_shot(task, 4, 0)
+    draw = replace(few_shot(task, 4, 0), validation=few_shot(task, 4, 0).train)
     before = {name: value.clone() for name, value in tiny_backbone.module.named_parameters()}
     settings = TrainingSettings(steps=20, batch_size=16, evaluations=4)
-    metric, value, n = full_fine_tuning(
-        tiny_backbone, task, Data(drawn.train, drawn.train), task.examples("test"), settings
-    )
+    metric, value, n = full_fine_tuning(tiny_backbone, draw, task.examples("test"), settings=settings)
     assert (metric, n) == ("accuracy", len(task.examples("test")))
     assert 0 <= value <= 1
     assert all((before[name] == value).all() for name, value in tiny_backbone.module.named_parameters())
@@ -118,21 +119,20 @@ def test_pocket_20_is_fourteen_of_one_kind_of_input_and_six_of_both():
 
 
 def test_the_figure_and_tables_say_what_the_rows_say(pocket_is_tiny, plan, tmp_path):
-    found = run_compare(replace(plan, methods=("single", "pi")), tmp_path, progress=False)
-    write_comparison(found, tmp_path, "pitune study compare")
+    results = run_compare(plan.but(methods=("single", "pi")), tmp_path, progress=False)
+    write_comparison(results, tmp_path, "pitune study compare")
     text = (tmp_path / "results.md").read_text()
-    single = found["means"][0]
-    assert single["method"] == "single"
-    assert f"| **mean** | {single['mean']:.3f} |" in text
-    gain = found["gains"][0]
-    ties = 4 - gain["wins"] - gain["losses"]
+    single = results.means[0]
+    assert single.method == "single"
+    assert f"| **mean** | {single.mean:.3f} |" in text
+    gain = results.gains[0]
     line = next(line for line in text.splitlines() if line.startswith("| single | "))
-    assert f"{single['mean']:.3f}" in line
-    assert line.endswith(f" | {gain['wins']} / {ties} / {gain['losses']} | 1 |")
+    assert f"{single.mean:.3f}" in line
+    assert line.endswith(f" | {gain.wins} / {4 - gain.wins - gain.losses} / {gain.losses} | 1 |")
     assert any(line.startswith("| pi | ") and line.endswith(" |  |  |  |  |  |") for line in text.splitlines())
     drawing = ElementTree.fromstring((tmp_path / "gains.svg").read_bytes())
     circles = drawing.findall("{http://www.w3.org/2000/svg}circle")
-    gains = sorted(found["gains"][0]["tasks"].values(), reverse=True)
+    gains = sorted(gain.tasks.values(), reverse=True)
     places = [float(circle.attrib["cx"]) for circle in circles]
     assert len(places) == len(gains) == 4
     assert places == sorted(places, reverse=True)
@@ -144,3 +144,42 @@ def test_gains_are_printed_in_points_with_their_sign(pocket_is_tiny, plan, tmp_p
     gain = json.loads((tmp_path / "results.json").read_text())["gains"][0]
     line = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["single"] and "–" in line)
     assert line.split()[1:4] == [points(gain["mean"]), "–", "–"]
+
+
+def first_label(trial: Trial) -> tuple[str, float, int]:
+    """Answer as the first label of the draw says: a method that a stranger might add."""
+    first = trial.draw.train[0].target
+    return "accuracy", sum(one.target == first for one in trial.test) / len(trial.test), len(trial.test)
+
+
+def has_two_answers(task) -> bool:
+    return task.answers is not None and len(task.answers) == 2
+
+
+STRANGE = Baseline("first label", first_label, "always the first label", applies=has_two_answers, title="First Label")
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Register a baseline for the time of a test."""
+    monkeypatch.setattr(BASELINES, "_given", {})
+    return lambda baseline: BASELINES.register(baseline.name, baseline)
+
+
+def test_a_strangers_baseline_is_measured_where_it_applies(pocket_is_tiny, plan, registered, tmp_path, capsys):
+    registered(STRANGE)
+    common = ["study", "compare", *plan.tasks[:3], "--seeds", "1", "--steps", "3", "--test", "4", "--shots", "2"]
+    assert main([*common, "--method", "pi", "--method", STRANGE.name, "--out", str(tmp_path), "--json"]) == 0
+    rows = CompareResults.of(json.loads(capsys.readouterr().out)).rows
+    assert sorted(row.task for row in rows if row.method == STRANGE.name) == ["mood", "taste"]  # place has three
+    assert main([*common, "--method", "magic", "--out", str(tmp_path)]) == 2
+    assert "unknown method 'magic'" in capsys.readouterr().err
+
+
+def test_what_all_draws_of_a_task_share_is_done_once_a_task(pocket_is_tiny, plan, registered, tmp_path):
+    done = []
+    registered(Baseline("shared", first_label, "", once=lambda trial: done.append(trial.name)))
+    more = plan.but(methods=("shared",), seeds=2)
+    for _ in range(2):
+        run_compare(more, tmp_path, progress=False)
+        assert sorted(done) == sorted(plan.tasks)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-
 import pytest
 
 from pitune.errors import InputError
 from pitune.experts import load_expert
 from pitune.interpolation import TuneSettings
 from pitune.reports import write_report
-from pitune.studies import source_experts as _sources
-from pitune.studies.demo import METHODS, DemoPlan, run_demo
+from pitune.studies import BASELINES, DEMO, DemoResults, run_demo
+from pitune.studies import sources as sources_module
 from pitune.training import TrainingSettings, evaluate_expert
+
+METHODS = tuple(one.name for one in BASELINES.all() if one.demo)
 
 
 @pytest.fixture
 def plan(tiny_task_paths):
     steps = TrainingSettings(steps=8, batch_size=16, learning_rate=2e-2, evaluations=2)
-    return DemoPlan(
-        sources=tuple(str(tiny_task_paths[name]) for name in ("taste", "place", "colour")),
-        targets=(str(tiny_task_paths["mood"]),),
-        shots=2,
+    return DEMO.but(
+        tasks=tuple(str(tiny_task_paths[name]) for name in ("taste", "place", "colour", "mood")),
+        shots=(2,),
+        seeds=1,
         validation=6,
         test=6,
         source_training=steps,
@@ -30,19 +29,29 @@ def plan(tiny_task_paths):
     )
 
 
-def test_leaves_results_report_and_expert(pocket_is_tiny, tiny_tasks, plan, tmp_path):
-    found = run_demo(tmp_path / "out", 2, False, plan)
-    assert found == json.loads((tmp_path / "out" / "results.json").read_text())
-    assert [(row["method"], row["seed"]) for row in found["rows"]] == [(m, s) for m in METHODS for s in (0, 1)]
-    assert all(row["n"] == 6 and 0 <= row["value"] <= 1 for row in found["rows"])
-    assert {gain["baseline"] for gain in found["gains"]} == set(METHODS[:-1])
-    by_key = {(row["method"], row["seed"]): row["value"] for row in found["rows"]}
-    gain = next(gain for gain in found["gains"] if gain["baseline"] == "single")
-    assert gain["mean"] == pytest.approx(sum(by_key["pi", s] - by_key["single", s] for s in (0, 1)) / 2)
-    graph = found["graph"]
-    assert len(graph["names"]) == len(graph["similarity"]) == 4
-    assert graph["kinds"].count("image") == 1
-    write_report(found, tmp_path / "report.html")
+@pytest.fixture
+def run(tiny_task_paths):
+    """The demo with one target, in one process."""
+
+    def run_it(out, plan):
+        return run_demo(out, plan=plan, targets=(str(tiny_task_paths["mood"]),), progress=False)
+
+    return run_it
+
+
+def test_leaves_results_report_and_expert(pocket_is_tiny, run, tiny_tasks, plan, tmp_path):
+    results = run(tmp_path / "out", plan.but(seeds=2))
+    assert results == DemoResults.read(tmp_path / "out" / "results.json")
+    assert [(row.method, row.seed) for row in results.rows] == [(m, s) for m in METHODS for s in (0, 1)]
+    assert all(row.n == 6 and 0 <= row.value <= 1 for row in results.rows)
+    assert {gain.baseline for gain in results.gains} == set(METHODS[:-1])
+    by_key = {(row.method, row.seed): row.value for row in results.rows}
+    gain = next(gain for gain in results.gains if gain.baseline == "single")
+    assert gain.mean == pytest.approx(sum(by_key["pi", s] - by_key["single", s] for s in (0, 1)) / 2)
+    graph = results.graph
+    assert len(graph.names) == len(graph.similarity) == 4
+    assert graph.kinds.count("image") == 1
+    write_report(results, tmp_path / "report.html")
     assert "mood" in (tmp_path / "report.html").read_text()
     expert = load_expert(tmp_path / "out" / "expert")
     task = tiny_tasks["mood"]
@@ -50,24 +59,24 @@ def test_leaves_results_report_and_expert(pocket_is_tiny, tiny_tasks, plan, tmp_
     assert value == pytest.approx(by_key["pi", 0]) or plan.test != len(task.examples("test"))
 
 
-def test_a_second_run_trains_nothing_and_ends_at_the_same_bytes(pocket_is_tiny, plan, tmp_path, monkeypatch):
-    run_demo(tmp_path, 1, False, plan)
+def test_a_second_run_trains_nothing_and_ends_at_the_same_bytes(pocket_is_tiny, run, plan, tmp_path, monkeypatch):
+    run(tmp_path, plan)
     names = ("results.json", "expert/adapter_model.safetensors")
     before = {name: (tmp_path / name).read_bytes() for name in names}
-    monkeypatch.setattr(_sources, "embed", lambda *arguments: pytest.fail("embedded a source again"))
-    run_demo(tmp_path, 1, False, plan)
+    monkeypatch.setattr(sources_module, "embed", lambda *_: pytest.fail("embedded a source again"))
+    run(tmp_path, plan)
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
 
 
-def test_a_folder_with_rows_of_another_plan_is_left_as_it_is(pocket_is_tiny, plan, tmp_path):
-    run_demo(tmp_path, 1, False, plan)
+def test_a_folder_with_rows_of_another_plan_is_left_as_it_is(pocket_is_tiny, run, plan, tmp_path):
+    run(tmp_path, plan)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.json*")}
     with pytest.raises(InputError, match="other tasks or settings"):
-        run_demo(tmp_path, 1, False, replace(plan, k=2))
+        run(tmp_path, plan.but(k=2))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.json*")} == before
 
 
 def test_no_seeds_is_bad_input(tmp_path):
     with pytest.raises(InputError, match="seeds is 0"):
-        run_demo(tmp_path / "out", 0, False)
+        run_demo(tmp_path / "out", plan=DEMO.but(seeds=0), progress=False)
     assert not (tmp_path / "out").exists()

@@ -13,17 +13,18 @@ from scipy.stats import spearmanr
 
 from pitune.cli import main
 from pitune.errors import InputError
-from pitune.experts import ExpertPool
+from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneSettings
-from pitune.prediction import leep, spread
+from pitune.prediction import SCORES, Source, Target, leep
+from pitune.studies import ComparePlan, PredictorsResults, run_predictors
 from pitune.studies import predictors as predictors_module
-from pitune.studies.compare import ComparePlan
-from pitune.studies.predictors import COMBINED, run_predictors
+from pitune.studies.predictors import COMBINED, ROW_NAMES
 from pitune.studies.ranking import at_random, mean_rank, quality, reliability, summary
-from pitune.studies.scores import SCORES, Pair, Source, Target
-from pitune.tasks import Example, Task
-from pitune.training import TrainingSettings, evaluate_expert, sample
+from pitune.studies.sources import source_draw, train_source
+from pitune.tasks import Example, Task, few_shot, spread
+from pitune.training import TrainingSettings, evaluate_expert
 
+ROWS = [ROW_NAMES.get(name, name) for name in SCORES.names()]
 TRUTH = {"a": 0.3, "b": 0.2, "c": 0.1, "d": -0.1}
 
 
@@ -63,9 +64,9 @@ def test_targets_count_alike_however_many_seeds_they_have():
     other = {"a": -0.3, "b": -0.2, "c": 0.0, "d": 0.1}
     up, down = {"a": 4.0, "b": 3.0, "c": 2.0, "d": 1.0}, {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
     found = summary("s", [({"t": TRUTH, "u": other}, {"t": up, "u": up}), ({"t": TRUTH, "u": other}, {"t": down})])
-    assert found["by_target"] == {"t": pytest.approx(0), "u": pytest.approx(-1)}
-    assert found["spearman"]["mean"] == pytest.approx(-0.5)
-    assert (found["targets"], found["seeds"]) == (2, 2)
+    assert found.by_target == {"t": pytest.approx(0), "u": pytest.approx(-1)}
+    assert found.spearman.mean == pytest.approx(-0.5)
+    assert (found.targets, found.seeds) == (2, 2)
     assert summary("s", [({"t": TRUTH}, {})]) is None
 
 
@@ -79,15 +80,9 @@ def test_the_ceiling_is_what_truth_reaches_against_a_noisy_measurement():
 
     found = reliability(table(first), table(second))
     whole = np.mean([spearmanr(a, b).statistic for a, b in zip(truth, (first + second) / 2, strict=True)])
-    assert found["halves"] == pytest.approx(0.5, abs=0.03)
-    assert found["ceiling"] == pytest.approx(whole, abs=0.02)
+    assert found.halves == pytest.approx(0.5, abs=0.03)
+    assert found.ceiling == pytest.approx(whole, abs=0.02)
     assert reliability(table(first), {}) is None
-
-
-@pytest.fixture(autouse=True)
-def _fresh_sources():
-    yield
-    predictors_module._source.cache_clear()
 
 
 @pytest.fixture
@@ -100,13 +95,13 @@ def plan(tiny_task_paths):
 
 def test_measures_and_scores_every_source_of_every_target(pocket_is_tiny, tiny_tasks, plan, tmp_path):
     found = run_predictors(plan, tmp_path, adapted=True, progress=False)
-    assert found == json.loads((tmp_path / "predictors.json").read_text())
-    methods = [row["method"].partition(" ")[0] for row in found["rows"]]
-    expected = dict.fromkeys([*SCORES, "adapted"], 4 * 3)
+    assert found == PredictorsResults.read(tmp_path / "predictors.json")
+    methods = [row.method.partition(" ")[0] for row in found.rows]
+    expected = dict.fromkeys([*ROWS, "adapted"], 4 * 3)
     kinds = [f"unchanged{kind}{half}" for kind in ("", "-loss") for half in ("", "-1", "-2")]
     expected |= dict.fromkeys(kinds, 4 * 3) | {"zero-shot": 4, "zero-shot-loss": 4}
     assert {method: methods.count(method) for method in set(methods)} == expected
-    values = {(row["task"], row["method"], row["seed"]): row["value"] for row in found["rows"]}
+    values = {(row.task, row.method, row.seed): row.value for row in found.rows}
     mood, test = tiny_tasks["mood"], spread(tiny_tasks["mood"].examples("test"), 6)
     expert = next(one for one in ExpertPool(tmp_path / "pool") if one.card.task == tiny_tasks["taste"].name)
     unchanged = evaluate_expert(pocket_is_tiny, mood, expert, test)
@@ -117,14 +112,14 @@ def test_measures_and_scores_every_source_of_every_target(pocket_is_tiny, tiny_t
         halves = [values[mood.name, f"{kind}{half} {source}", 0] for half in ("-1", "-2")]
         assert sum(halves) / 2 == pytest.approx(values[mood.name, f"{kind} {source}", 0])
     for kind in ("unchanged", "unchanged-loss", "adapted"):
-        names = {one["predictor"] for one in found["predictors"][kind]}
-        assert names <= {*SCORES, *COMBINED, "random"}
+        names = {one.predictor for one in found.predictors[kind]}
+        assert names <= {*ROWS, *COMBINED, "random"}
 
 
 def test_a_second_run_computes_nothing(pocket_is_tiny, plan, tmp_path, monkeypatch):
     first = run_predictors(plan, tmp_path, progress=False)
-    monkeypatch.setattr(predictors_module, "evaluate_expert", lambda *arguments: pytest.fail("measured again"))
-    monkeypatch.setattr(predictors_module, "_scored", lambda *arguments: pytest.fail("scored again"))
+    monkeypatch.setattr(predictors_module, "evaluate_expert", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(Target, "evaluated", lambda *_: pytest.fail("scored again"))
     assert run_predictors(plan, tmp_path, progress=False) == first
 
 
@@ -145,29 +140,29 @@ def test_open_answers_are_skipped_by_what_needs_classes(tiny_backbone, tiny_task
     }
     without = Task("open", opened, balanced=False)
     needing = {"logme", "leep", "h-score", "label-similarity"}
-    assert SCORES.keys() - _scores(tiny_backbone, without, tiny_tasks["taste"], plan, tmp_path).keys() == needing
+    assert {*SCORES.names()} - _scores(tiny_backbone, without, tiny_tasks["taste"], plan, tmp_path).keys() == needing
     found = _scores(tiny_backbone, tiny_tasks["taste"], without, plan, tmp_path / "other")
-    assert SCORES.keys() - found.keys() == {"leep", "label-similarity"}
+    assert {*SCORES.names()} - found.keys() == {"leep", "label-similarity"}
 
 
 def test_leep_and_the_trial_read_what_the_sources_expert_says(tiny_backbone, tiny_tasks, plan, tmp_path):
-    pair = _pair(tiny_backbone, tiny_tasks["mood"], tiny_tasks["place"], plan, tmp_path)
-    expert, support = pair.source.expert, pair.target.support
-    assert pair.loss == pytest.approx(
-        evaluate_expert(tiny_backbone, tiny_tasks["mood"], expert, support).loss, rel=1e-4
-    )
+    target, expert = _pair(tiny_backbone, tiny_tasks["mood"], tiny_tasks["place"], plan, tmp_path)
+    support = target.support
+    loss = evaluate_expert(tiny_backbone, tiny_tasks["mood"], expert, support).loss
+    assert SCORES.get("trial").rate(target, expert) == pytest.approx(-loss, rel=1e-4)
     as_place = [Example(one.id, "sea", one.text) for one in support]
     said = evaluate_expert(tiny_backbone, tiny_tasks["place"], expert, as_place)
     theta = dict(zip(said.ids, said.scores.exp(), strict=True))
-    expected = leep(torch.stack([theta[one.id] for one in support]), pair.target.labels)
-    assert SCORES["leep"][1](pair) == pytest.approx(expected, rel=1e-4)
+    expected = leep(torch.stack([theta[one.id] for one in support]), target.labels)
+    assert SCORES.get("leep").rate(target, expert) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_trial_without_over_confidence_is_the_calibrated_loss(tiny_backbone, tiny_tasks, plan, tmp_path):
-    pair = _pair(tiny_backbone, tiny_tasks["mood"], tiny_tasks["place"], plan, tmp_path)
-    found = evaluate_expert(tiny_backbone, tiny_tasks["mood"], pair.source.expert, pair.target.support)
-    assert pair.calibrated_loss == pytest.approx(float(found.calibrated.mean()), rel=1e-4)
-    assert pair.calibrated_loss != pytest.approx(pair.loss, rel=1e-3)
+    target, expert = _pair(tiny_backbone, tiny_tasks["mood"], tiny_tasks["place"], plan, tmp_path)
+    found = evaluate_expert(tiny_backbone, tiny_tasks["mood"], expert, target.support)
+    score = SCORES.get("calibrated-trial").rate(target, expert)
+    assert score == pytest.approx(-float(found.calibrated.mean()), rel=1e-4)
+    assert score != pytest.approx(SCORES.get("trial").rate(target, expert), rel=1e-3)
 
 
 def test_features_match_as_scores_do(tiny_backbone, tiny_tasks):
@@ -178,8 +173,7 @@ def test_features_match_as_scores_do(tiny_backbone, tiny_tasks):
     torch.testing.assert_close(tiny_backbone.match(seen, batch, others), tiny_backbone.scores(batch, others))
 
 
-def test_the_command_prints_a_table_and_json(pocket_is_tiny, plan, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(predictors_module, "PLAN", plan)
+def test_the_command_prints_a_table_and_json(pocket_is_tiny, plan, tmp_path, capsys):
     given = [*plan.tasks, "--out", str(tmp_path / "out"), "--seeds", "1", "--shots", "2", "--test", "6", "--steps", "2"]
     assert main(["study", "predictors", *given, "--json"]) == 0
     assert {one["targets"] for one in json.loads(capsys.readouterr().out)["predictors"]["unchanged"]} <= {1, 2, 3, 4}
@@ -189,22 +183,35 @@ def test_the_command_prints_a_table_and_json(pocket_is_tiny, plan, tmp_path, cap
 
 def test_what_cannot_be_ranked_is_refused(pocket_is_tiny, plan, tmp_path):
     with pytest.raises(InputError, match="one number of shots"):
-        run_predictors(replace(plan, shots=(1, 2)), tmp_path / "out", progress=False)
+        run_predictors(plan.but(shots=(1, 2)), tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="3 sources"):
-        run_predictors(replace(plan, tasks=plan.tasks[:3]), tmp_path, progress=False)
+        run_predictors(plan.but(tasks=plan.tasks[:3]), tmp_path, progress=False)
 
 
-def _pair(backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> Pair:
-    from pitune.studies.source_experts import train_source
+def test_a_sources_task_is_loaded_by_its_name_where_a_score_reads_it(
+    tiny_backbone, tiny_task_paths, tiny_tasks, tmp_path
+):
+    expert = _expert(tiny_backbone, tiny_tasks["taste"], tmp_path)
+    named = replace(expert, card=expert.card.model_copy(update={"task": str(tiny_task_paths["taste"])}))
+    draw, score = few_shot(tiny_tasks["mood"], 2, 0), SCORES.get("label-similarity")
+    given = Target(tiny_backbone, draw, find=lambda _: Source(tiny_backbone, tiny_tasks["taste"]))
+    assert score.applies(Target(tiny_backbone, draw), named)
+    assert score.rate(Target(tiny_backbone, draw), named) == score.rate(given, expert)
 
-    pool = ExpertPool(out / "pool")
-    train_source(backbone, source, pool, plan.source_training, 6, out / "runs")
-    training = plan.tuning.training
-    few = Target(backbone, target, sample(target, 2, 0), training, out / "own")
-    return Pair(Source(backbone, source, next(iter(pool))), few)
+
+def _expert(backbone, task: Task, out: Path) -> Expert:
+    steps = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
+    pool, draw = ExpertPool(out / "pool"), source_draw(task, validation=6)
+    train_source(backbone, draw, pool, settings=steps, runs=out / "runs")
+    return next(iter(pool))
+
+
+def _pair(backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> tuple[Target, Expert]:
+    draw, expert = few_shot(target, 2, 0), _expert(backbone, source, out)
+    return Target(backbone, draw, plan.training, out / "own", lambda _: Source(backbone, source)), expert
 
 
 def _scores(backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> dict[str, float]:
     pair = _pair(backbone, target, source, plan, out)
-    return {name: compute(pair) for name, (known, compute) in SCORES.items() if known(pair)}
+    return {score.name: score.rate(*pair) for score in SCORES.all() if score.applies(*pair)}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from pitune.cli import main
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, load_expert
-from pitune.studies import prompt_sources as _prompts
-from pitune.studies import prompts as module
-from pitune.studies.prompts import PromptPlan, arms, drawn, run_prompts
-from pitune.tasks import Task, declaration
-from pitune.training import Data, Member, TrainingSettings, fit_expert, fit_multitask
+from pitune.studies import PromptPlan, PromptsResults, run_prompts
+from pitune.studies import prompts as prompts_module
+from pitune.studies import sources as sources_module
+from pitune.studies.prompts import arms, drawn
+from pitune.tasks import Draw, Task, declaration
+from pitune.training import TrainingSettings, fit_expert, fit_multitask
 
 STEPS = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
 
@@ -22,46 +22,46 @@ STEPS = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations
 @pytest.fixture
 def plan(tiny_task_paths) -> PromptPlan:
     tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place"))
-    settings = {"source_training": STEPS, "training": STEPS}
-    return PromptPlan("coop", tasks, tasks[:2], ("text_prompt",), (2,), seeds=2, test=6, length=3, **settings)
+    few = {"shots": (2,), "seeds": 2, "test": 6, "length": 3, "source_training": STEPS, "training": STEPS}
+    return PromptPlan(protocol="coop", sources=tasks, targets=tasks[:2], methods=("text_prompt",), **few)
 
 
 def test_every_target_is_measured_alone_and_from_a_source_without_it(pocket_is_tiny, plan, tmp_path) -> None:
     found = run_prompts(plan, tmp_path, progress=False)
-    assert found == json.loads((tmp_path / "results.json").read_text())
-    keys = {(row["task"], row["method"], row["seed"]) for row in found["rows"]}
-    assert len(keys) == len(found["rows"]) == 2 * 3 * 2
+    assert found == PromptsResults.read(tmp_path / "results.json")
+    keys = {(row.task, row.method, row.seed) for row in found.rows}
+    assert len(keys) == len(found.rows) == 2 * 3 * 2
     sources = {expert.card.tasks for expert in ExpertPool(tmp_path / "sources")}
     assert sources == {("taste", "place"), ("mood", "place")}
-    values = {(row["task"], row["method"], row["seed"]): row["value"] for row in found["rows"]}
+    values = {(row.task, row.method, row.seed): row.value for row in found.rows}
     _, alone, many = arms("text_prompt")
-    (gain,) = found["gains"]
+    (gain,) = found.gains
     expected = [values[t, many, s] - values[t, alone, s] for t in ("mood", "taste") for s in (0, 1)]
-    assert gain["mean"] == pytest.approx(sum(expected) / 4)
-    assert gain["low"] <= gain["mean"] <= gain["high"]
+    assert gain.mean == pytest.approx(sum(expected) / 4)
+    assert gain.low <= gain.mean <= gain.high
 
 
 def test_a_second_run_trains_nothing_and_other_settings_are_refused(
     pocket_is_tiny, plan, tmp_path, monkeypatch
 ) -> None:
     before = run_prompts(plan, tmp_path, progress=False)
-    monkeypatch.setattr(module, "adapted", lambda *_, **__: pytest.fail("trained again"))
-    monkeypatch.setattr(_prompts, "fit_multitask", lambda *_, **__: pytest.fail("trained a source again"))
+    monkeypatch.setattr(prompts_module, "fit_expert", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(sources_module, "fit_multitask", lambda *_, **__: pytest.fail("trained a source again"))
     assert run_prompts(plan, tmp_path, progress=False) == before
     with pytest.raises(InputError, match="other tasks or settings is kept here"):
-        run_prompts(replace(plan, test=5), tmp_path, progress=False)
+        run_prompts(plan.but(test=5), tmp_path, progress=False)
 
 
 def test_added_seeds_join_the_rows_that_are_there(pocket_is_tiny, plan, tmp_path) -> None:
-    one = run_prompts(replace(plan, seeds=1), tmp_path, progress=False)
-    assert [row["seed"] for row in one["rows"]] == [0] * 6
+    one = run_prompts(plan.but(seeds=1), tmp_path, progress=False)
+    assert [row.seed for row in one.rows] == [0] * 6
     more = run_prompts(plan, tmp_path, progress=False)
-    assert [row for row in more["rows"] if row["seed"] == 0] == one["rows"]
+    assert [row for row in more.rows if row.seed == 0] == list(one.rows)
 
 
 def test_elevater_stops_by_one_in_five_of_the_shots(tiny_tasks, plan) -> None:
     task = tiny_tasks["place"]
-    data = drawn(replace(plan, protocol="elevater"), task, 5, 0)
+    data = drawn(plan.but(protocol="elevater"), task, 5, 0)
     assert (len(data.train), len(data.validation)) == (12, 3)
     assert {example.target for example in data.validation} == set(task.answers)
     assert not {example.id for example in data.train} & {example.id for example in data.validation}
@@ -73,7 +73,7 @@ def test_elevater_stops_by_one_in_five_of_the_shots(tiny_tasks, plan) -> None:
 
 def test_a_target_without_other_sources_is_refused(pocket_is_tiny, plan, tmp_path) -> None:
     with pytest.raises(InputError, match="'mood' has no source but itself"):
-        run_prompts(replace(plan, sources=plan.sources[:1]), tmp_path, progress=False)
+        run_prompts(plan.but(sources=plan.sources[:1]), tmp_path, progress=False)
     assert not (tmp_path / "plan.json").exists()
 
 
@@ -83,9 +83,9 @@ def test_what_is_chosen_never_depends_on_test_examples(tiny_backbone, tiny_tasks
     blind = Task(whole.name, {k: v for k, v in whole.splits.items() if k != "test"}, whole.answers)
     found = []
     for task in (whole, blind):
-        data = Data(task.examples("train"), task.examples("validation"))
-        alone, _ = fit_expert(tiny_backbone, task, data, "text_prompt", STEPS)
-        many, _ = fit_multitask(tiny_backbone, [Member(task, data)], "text_prompt", settings=STEPS)
+        draw = Draw(task, tuple(task.examples("train")), tuple(task.examples("validation")))
+        alone, _ = fit_expert(tiny_backbone, draw, method="text_prompt", settings=STEPS)
+        many, _ = fit_multitask(tiny_backbone, [draw], method="text_prompt", settings=STEPS)
         found.append([value for one in (alone, many) for value in one.tensors.values()])
     assert all(bool((a == b).all()) for a, b in zip(*found, strict=True))
 

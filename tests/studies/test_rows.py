@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from pitune.errors import InputError
-from pitune.studies.rows import Row, Rows
-from pitune.studies.statistics import interval, method_means, paired_gains, summed_gains
+from pitune.studies import Row, Rows, interval, method_means, paired_gains, summed_gains
 
 
 def row(method: str, seed: int, value: float, task: str = "t") -> Row:
@@ -21,8 +20,8 @@ def test_a_measurement_is_made_once(tmp_path):
         calls.append(1)
         return "accuracy", 0.5, 10
 
-    first = Rows(tmp_path / "rows.jsonl").measure("t", "m", 4, 0, run)
-    second = Rows(tmp_path / "rows.jsonl").measure("t", "m", 4, 0, run)
+    first = Rows(tmp_path / "rows.jsonl").measure(("t", "m", 4, 0), run)
+    second = Rows(tmp_path / "rows.jsonl").measure(("t", "m", 4, 0), run)
     assert first == second
     assert len(calls) == 1
 
@@ -45,9 +44,9 @@ def test_gains_are_paired_by_seed():
     rows = [row("pi", s, v) for s, v in enumerate((0.9, 0.8, 0.7))]
     rows += [row("single", s, v) for s, v in ((2, 0.1), (0, 0.5))]
     gain = paired_gains(rows, "pi", "single")[0]
-    assert gain["mean"] == pytest.approx((0.4 + 0.6) / 2)
-    assert gain["seeds"] == 2
-    assert gain["low"] <= gain["mean"] <= gain["high"]
+    assert gain.mean == pytest.approx((0.4 + 0.6) / 2)
+    assert gain.seeds == 2
+    assert gain.low <= gain.mean <= gain.high
 
 
 def test_the_interval_is_that_of_the_mean():
@@ -63,27 +62,27 @@ def test_gains_over_tasks_weigh_tasks_alike_and_vary_with_seeds_alone():
     rows = [row("pi", s, 0.5 + 0.1 * s, "a") for s in range(5)] + [row("pi", 0, 0.9, "b")]
     rows += [row("single", s, 0.5, "a") for s in range(5)] + [row("single", 0, 1.0, "b")]
     gain = summed_gains(rows, "pi", "single")[0]
-    assert gain["mean"] == pytest.approx((0.2 - 0.1) / 2)
-    assert (gain["wins"], gain["losses"], gain["seeds"]) == (1, 1, 1)
+    assert gain.mean == pytest.approx((0.2 - 0.1) / 2)
+    assert (gain.wins, gain.losses, gain.seeds) == (1, 1, 1)
     spread = np.std([0.0, 0.1, 0.2, 0.3, 0.4]) / 5**0.5 / 2  # of the mean over two tasks, one of which does not vary
-    assert gain["low"] == pytest.approx(0.05 - 1.96 * spread, abs=0.2 * spread)
-    assert gain["high"] == pytest.approx(0.05 + 1.96 * spread, abs=0.2 * spread)
-    means = {one["method"]: one["mean"] for one in method_means(rows, ("single", "pi"))}
+    assert gain.low == pytest.approx(0.05 - 1.96 * spread, abs=0.2 * spread)
+    assert gain.high == pytest.approx(0.05 + 1.96 * spread, abs=0.2 * spread)
+    means = {one.method: one.mean for one in method_means(rows, ("single", "pi"))}
     assert means == pytest.approx({"single": 0.75, "pi": (0.7 + 0.9) / 2})
 
 
 def test_one_seed_has_no_interval():
     rows = [row("pi", 0, 0.9, "a"), row("single", 0, 0.5, "a"), row("pi", 0, 0.5, "b"), row("single", 0, 0.5, "b")]
     gain = summed_gains(rows, "pi", "single")[0]
-    assert gain["mean"] == pytest.approx(0.2)
-    assert gain["low"] is None
-    assert gain["high"] is None
+    assert gain.mean == pytest.approx(0.2)
+    assert gain.low is None
+    assert gain.high is None
 
 
 def test_tasks_drawn_anew_spread_a_gain_even_of_one_seed():
     gained = np.random.default_rng(1).normal(0.02, 0.03, 20)
     rows = [row(name, 0, 0.5 + (name == "pi") * by, str(i)) for i, by in enumerate(gained) for name in ("pi", "single")]
-    low, high = summed_gains(rows, "pi", "single")[0]["over_tasks"]
+    low, high = summed_gains(rows, "pi", "single")[0].over_tasks
     error = gained.std() / 20**0.5
     assert low == pytest.approx(gained.mean() - 1.96 * error, abs=0.3 * error)
     assert high == pytest.approx(gained.mean() + 1.96 * error, abs=0.3 * error)

@@ -8,11 +8,11 @@ import torch
 from pitune.errors import InputError
 from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
-from pitune.studies.compare import ComparePlan, prepare_pool
-from pitune.studies.settings import VARIANTS, most_relevant, run_settings
-from pitune.studies.shared import held_out
-from pitune.studies.trial import Cell, Trial
-from pitune.training import TrainingSettings, evaluate_expert, sample
+from pitune.studies import VARIANTS, ComparePlan, Study, Trial, held_out, run_settings
+from pitune.studies.compare import prepare_pool
+from pitune.studies.settings import most_relevant
+from pitune.tasks import few_shot
+from pitune.training import TrainingSettings, evaluate_expert
 
 
 def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths, tmp_path):
@@ -29,25 +29,25 @@ def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths,
     unlike, unrelated = (f"joint, neighbours {rest}" for rest in ("unlike each other", "of unrelated starts"))
     tried = "neighbours by trial"
     names = ("default", "joint, neighbours frozen", "joint, k = 1", unlike, unrelated, tried)
-    found = run_settings(plan, tmp_path, names, progress=False)
+    results = run_settings(plan, tmp_path, names, progress=False)
     ways = {f"{name}: {one}" for name in ("default", tried) for one in (*plan.tuning.candidates, "chosen")}
     ways |= set(names[1:5])
-    assert {(row["task"], row["method"]) for row in found["rows"]} == {
+    assert {(row.task, row.method) for row in results.rows} == {
         (t, w) for t in ("mood", "taste", "place") for w in ways
     }
-    alone = [gain for gain in found["gains"] if gain["method"] in ("default: alone", f"{tried}: alone")]
-    assert [gain["mean"] for gain in alone] == [0, 0]
-    over = {(gain["method"], gain["baseline"]): gain["mean"] for gain in found["gains"]}
+    alone = [gain for gain in results.gains if gain.method in ("default: alone", f"{tried}: alone")]
+    assert [gain.mean for gain in alone] == [0, 0]
+    over = {(gain.method, gain.baseline): gain.mean for gain in results.gains}
     assert over["joint, k = 1", "default: alone"] == pytest.approx(
         over["joint, k = 1", "default: joint"] + over["default: joint", "default: alone"]
     )
     assert ("neighbours by trial: soup", "default: soup") in over
-    assert run_settings(plan, tmp_path, names, progress=False) == found
+    assert run_settings(plan, tmp_path, names, progress=False) == results
     common, other = (ExpertPool(tmp_path / name) for name in ("pool", "pool-unrelated"))
     assert common.names() == other.names()
     assert _likeness(common) > 0.8  # a few small steps away from common values
     assert abs(_likeness(other)) < 0.2
-    with pytest.raises(InputError, match="unknown variant 'odd'; expected some of: default; "):
+    with pytest.raises(InputError, match="unknown variant 'odd'; expected one of: default, "):
         run_settings(plan, tmp_path, ("odd",))
 
 
@@ -62,11 +62,11 @@ def _likeness(pool: ExpertPool) -> float:
 
 def test_what_is_held_out_was_not_drawn(tiny_tasks):
     task = tiny_tasks["place"]
-    data = sample(task, 2, 0)
-    drawn = {example.id for example in (*data.train, *data.validation)}
-    held = held_out(task, data, 100)
-    assert len(held) == len(task.examples("validation")) - len(data.validation) > 0
-    assert not drawn & {example.id for example in held}
+    draw = few_shot(task, 2, 0)
+    labelled = {example.id for example in draw.labels}
+    held = held_out(draw, 100)
+    assert len(held) == len(task.examples("validation")) - len(draw.validation) > 0
+    assert not labelled & {example.id for example in held}
     assert not {example.id for example in task.examples("test")} & {example.id for example in held}
 
 
@@ -74,16 +74,15 @@ def test_neighbours_by_trial_are_those_that_answer_the_few_labels_best(pocket_is
     steps = TrainingSettings(steps=8, batch_size=16, learning_rate=2e-2, evaluations=2)
     tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place"))
     plan = ComparePlan(tasks=tasks, shots=(2,), seeds=1, validation=6, source_training=steps)
-    prepare_pool(plan, tmp_path, 1, False)
-    trial = Trial(Cell(plan, tmp_path, tasks[0], 2, 0))
-    few = [*trial.data.train, *trial.data.validation]
+    prepare_pool(plan, Study(tmp_path, progress=False))
+    trial = Trial(plan, tmp_path, tasks[0], 2, 0)
 
     def loss(expert):
-        return evaluate_expert(trial.backbone, trial.task, expert, few).calibrated.sum()
+        return evaluate_expert(trial.backbone, trial.task, expert, trial.draw.labels).calibrated.sum()
 
     variant = VARIANTS["neighbours by trial"]
     best, second = variant.neighbours(trial, 2)
-    assert {best.name, second.name} == {name for name, _ in trial.order}
+    assert {best.name, second.name} == {name for name, _ in trial.neighbours.pairs}
     assert loss(best) < loss(second)
     assert [expert.name for expert in variant.neighbours(trial, 1)] == [best.name]
 

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pitune.errors import InputError
+from pitune.prediction import label_similarity
 from pitune.reports import write_transfer
+from pitune.studies import Row, TransferPlan, TransferResults, read_transfer, run_transfer
 from pitune.studies import transfer as module
-from pitune.studies.rows import Row
-from pitune.studies.similarities import label_similarity, similarities
-from pitune.studies.transfer import (
-    TransferPlan,
-    correlation,
-    read_transfer,
-    run_transfer,
-    transfer_matrix,
-)
+from pitune.studies.similarities import similarities
+from pitune.studies.transfer import correlation, transfer_matrix
+from pitune.tasks import few_shot
 from pitune.training import TrainingSettings
 
 STEPS = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
 NAMES = ("mood", "taste", "colour")
+DATA = Path(__file__).parents[2] / "docs" / "data"
 
 
-def off_diagonal(result, stage):
+def off_diagonal(results, stage):
     """Return the test transfer of all pairs of two tasks that have one."""
-    matrix = result["transfer"]["test"][stage]
+    matrix = results.transfer["test"][stage]
     return [value for i, line in enumerate(matrix) for j, value in enumerate(line) if i != j and value is not None]
 
 
 @pytest.fixture
 def plan(tiny_task_paths) -> TransferPlan:
     tasks = tuple(str(tiny_task_paths[name]) for name in NAMES)
-    return TransferPlan(tasks, "visual_prompt", 2, 4, test=6, length=2, source_training=STEPS, training=STEPS)
+    return TransferPlan(tasks=tasks, shots=2, source_shots=4, test=6, length=2, source_training=STEPS, training=STEPS)
 
 
 def rows_of(values) -> list[Row]:
@@ -76,9 +73,10 @@ def test_correlation_is_over_ordered_pairs_that_have_a_transfer() -> None:
     alike = np.array([[1.0, 0.9, 0.2], [0.9, 1.0, 0.5], [0.2, 0.5, 1.0]])
     matrix = [[1.0, 0.8, -0.3], [0.7, 1.0, None], [-0.1, 0.2, 1.0]]
     found = correlation(matrix, alike)
-    assert found["pairs"] == 5
-    assert found["rho"] > 0.9
-    assert correlation([[1.0, None], [0.3, 1.0]], alike[:2, :2]) == {"rho": None, "pairs": 1}
+    assert found.pairs == 5
+    assert found.rho > 0.9
+    few = correlation([[1.0, None], [0.3, 1.0]], alike[:2, :2])
+    assert (few.rho, few.pairs) == (None, 1)
 
 
 def test_label_similarity_is_the_best_cosine_from_both_sides() -> None:
@@ -90,7 +88,7 @@ def test_label_similarity_is_the_best_cosine_from_both_sides() -> None:
 
 
 def test_similarities_are_symmetric_and_see_which_tasks_share_their_words(tiny_backbone, tiny_tasks) -> None:
-    found = similarities(tiny_backbone, [tiny_tasks[name] for name in NAMES], 8)
+    found = similarities(tiny_backbone, [few_shot(tiny_tasks[name], 8, 0) for name in NAMES])
     assert set(found) == {"visual", "label", "Fisher"}
     for matrix in found.values():
         np.testing.assert_allclose(matrix, matrix.T, atol=1e-6)
@@ -100,24 +98,24 @@ def test_similarities_are_symmetric_and_see_which_tasks_share_their_words(tiny_b
 
 
 def test_each_pair_is_a_row_and_nothing_is_measured_twice(pocket_is_tiny, plan, tmp_path, monkeypatch) -> None:
-    first = run_transfer(replace(plan, stages=("zero-adaptation",)), tmp_path, progress=False)
-    assert len(first["rows"]) == 2 * (3 * 2 + 6)
+    first = run_transfer(plan.but(stages=("zero-adaptation",)), tmp_path, progress=False)
+    assert len(first.rows) == 2 * (3 * 2 + 6)
     assert off_diagonal(first, "adapted") == []
     found = run_transfer(plan, tmp_path, progress=False)
-    assert found["transfer"]["test"]["zero-adaptation"] == first["transfer"]["test"]["zero-adaptation"]
-    assert len(found["rows"]) == 2 * (3 * 3 + 6 * 2)  # both parts: own, alone and backbone; every pair twice
+    assert found.transfer["test"]["zero-adaptation"] == first.transfer["test"]["zero-adaptation"]
+    assert len(found.rows) == 2 * (3 * 3 + 6 * 2)  # both parts: own, alone and backbone; every pair twice
     assert len(off_diagonal(found, "adapted")) <= 6
-    assert found == json.loads((tmp_path / "results.json").read_text())
+    assert found == TransferResults.read(tmp_path / "results.json")
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     (tmp_path / "rows.jsonl").write_text("\n".join(lines[:-3]) + "\n")
-    made = []
-    true = module.adapted
-    monkeypatch.setattr(module, "adapted", lambda *a, **k: made.append(1) or true(*a, **k))
+    fitted = []
+    true = module.fit_expert
+    monkeypatch.setattr(module, "fit_expert", lambda *a, **k: fitted.append(1) or true(*a, **k))
     again = run_transfer(plan, tmp_path, progress=False)
-    assert again["transfer"] == found["transfer"]
-    assert 1 <= len(made) <= 2
+    assert again.transfer == found.transfer
+    assert 1 <= len(fitted) <= 2
     with pytest.raises(InputError, match="other tasks or settings"):
-        run_transfer(replace(plan, shots=3), tmp_path, progress=False)
+        run_transfer(plan.but(shots=3), tmp_path, progress=False)
     write_transfer(found, tmp_path, "pitune study transfer …")
     assert (tmp_path / "results.md").read_text().count("\n| colour |") == 2
     drawn = (tmp_path / "adapted.svg").read_text()
@@ -125,17 +123,23 @@ def test_each_pair_is_a_row_and_nothing_is_measured_twice(pocket_is_tiny, plan, 
     assert drawn.count("<rect") == 1 + 9
 
 
-def test_reading_a_matrix_back(pocket_is_tiny, tmp_path) -> None:
+def test_reading_a_matrix_back(tmp_path) -> None:
     file = tmp_path / "results.json"
     matrix = [[1.0, 0.5, None], [0.4, 1.0, 0.1], [0.2, 0.3, 1.0]]
-    file.write_text(json.dumps({"tasks": ["a", "b", "c"], "transfer": {"validation": {"adapted": matrix}}}))
+    kept = json.loads((DATA / "transfer.json").read_text())
+    with pytest.raises(InputError, match="no transfer of adapted experts"):
+        read_transfer(DATA / "transfer.json", ["pocket/mnist"])
+    file.write_text(json.dumps({**kept, "tasks": ["a", "b", "c"], "transfer": {"validation": {"adapted": matrix}}}))
     np.testing.assert_array_equal(read_transfer(file, ["b", "a"]), [[1.0, 0.4], [0.5, 1.0]])
     with pytest.raises(InputError, match="no transfer from 'a' to 'c'"):
         read_transfer(file, ["a", "c"])
     with pytest.raises(InputError, match="no task 'd'"):
         read_transfer(file, ["a", "d"])
+    file.write_text(json.dumps({"tasks": ["a", "b", "c"]}))
+    with pytest.raises(InputError, match="schema: field required; expected the results of `pitune study transfer`"):
+        read_transfer(file, ["a", "b"])
 
 
 def test_one_task_is_no_study(pocket_is_tiny, plan, tmp_path) -> None:
     with pytest.raises(InputError, match="expected 2 tasks"):
-        run_transfer(replace(plan, tasks=plan.tasks[:1]), tmp_path, progress=False)
+        run_transfer(plan.but(tasks=plan.tasks[:1]), tmp_path, progress=False)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,8 @@ from pitune.commands.study import in_points
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from pitune.studies import DemoResults
 
 REPORT = "report.html"
 _WORKERS = 2  # each computes with its share of the cores, and holds a copy of the backbone
@@ -34,21 +36,24 @@ def demo(
     check_writable(out)
     quieten()
     from pitune.reports import write_report
-    from pitune.studies.demo import run_demo
+    from pitune.studies import DEMO, run_demo
 
-    result = run_demo(out, seeds, device=device, first_seed=seed, workers=min(_WORKERS, usable_cores()))
-    write_report(result, out / REPORT)
-    report(as_json, result, _lines(result, out))
+    plan = DEMO.but(seeds=seeds, first_seed=seed, device=device)
+    results = run_demo(out, plan=plan, workers=min(_WORKERS, usable_cores()))
+    write_report(results, out / REPORT)
+    report(as_json, results.described(), _lines(results, out))
 
 
-def _lines(result: Mapping[str, Any], out: Path) -> Iterator[str | Table]:
+def _lines(results: DemoResults, out: Path) -> Iterator[str | Table]:
     values: dict[str, dict[str, list[float]]] = {}
-    for row in result["rows"]:
-        values.setdefault(row["method"], {}).setdefault(row["task"], []).append(row["value"])
-    targets = list(dict.fromkeys(row["task"] for row in result["rows"]))
+    for row in results.rows:
+        values.setdefault(row.method, {}).setdefault(row.task, []).append(row.value)
+    targets = list(dict.fromkeys(row.task for row in results.rows))
     means = [(method, *(mean(of[target]) for target in targets)) for method, of in values.items()]
     yield table(("mean over seeds", *targets), means)
     shown = ("π-Tuning over", "on", "points", "from", "to", "seeds")
-    gains = [(gain["baseline"], gain["task"], *in_points(gain), gain["seeds"]) for gain in result["gains"]]
+    gains = [
+        (gain.baseline, gain.task, *in_points(gain.mean, gain.low, gain.high), gain.seeds) for gain in results.gains
+    ]
     yield table(shown, gains)
     yield from (f"{name}: {out / name}" for name in ("results.json", REPORT, "expert"))

@@ -170,7 +170,7 @@ def _grouped(model: Backbone, draws: Sequence[Draw], most: int, how: How, transf
     """Return groups by measured transfer, or by the similarity of the tasks' probe embeddings."""
     from pitune.prediction import build_graph, group_tasks, probe_fisher
     from pitune.prediction.embedding import EMBEDDED
-    from pitune.studies.transfer import read_transfer
+    from pitune.studies import read_transfer
     from pitune.tasks import spread
 
     names = [draw.task.name for draw in draws]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,8 @@ from pitune.commands.study import Seeds, StudyOut, StudySteps, StudyTasks, Study
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from pitune.studies import PredictorsResults
 
 
 def predictors(
@@ -38,24 +40,25 @@ def predictors(
 
     check_writable(out)
     quieten()
-    from pitune.studies.predictors import PLAN, RESULTS, run_predictors
+    from pitune.studies import PREDICTORS, run_predictors
 
-    plan = make_plan(PLAN, tasks, [str(shots)], seeds, steps, test, first_seed=seed, backbone=backbone, device=device)
-    result = run_predictors(plan, out, adapted, workers)
-    report(as_json, result, [*_tables(result), f"rows and all of it: {out / RESULTS}"])
+    own = {"first_seed": seed, "backbone": backbone, "device": device}
+    plan = make_plan(PREDICTORS, tasks=tasks, shots=[str(shots)], seeds=seeds, steps=steps, test=test, **own)
+    results = run_predictors(plan, out, adapted=adapted, workers=workers)
+    report(as_json, results.described(), [*_tables(results), f"rows and all of it: {out / 'predictors.json'}"])
 
 
-def _tables(result: Mapping[str, Any]) -> Iterator[str | Table]:
-    for kind, sure in result["reliability"].items():
+def _tables(results: PredictorsResults) -> Iterator[str | Table]:
+    for kind, sure in results.reliability.items():
         if sure:
-            halves, ceiling = shown(sure["halves"]), shown(sure["ceiling"])
+            halves, ceiling = shown(sure.halves), shown(sure.ceiling)
             yield f"{kind}: two halves of the test agree at ρ = {halves}; the truth itself would reach {ceiling}"
-    for kind, found in result["predictors"].items():
+    for kind, summaries in results.predictors.items():
         rows = []
-        for one in found:
-            rho = (one["spearman"][part] for part in ("mean", "low", "high"))
-            regret, gain = (round(one[part]["mean"], 1) for part in ("regret", "gain"))
-            rows.append((one["predictor"], *rho, regret, one["recall"]["mean"], gain, one["targets"], one["seeds"]))
+        for one in summaries:
+            rho, regret, gain = one.spearman, round(one.regret.mean, 1), round(one.gain.mean, 1)
+            spearman = (rho.mean, rho.low, rho.high)
+            rows.append((one.predictor, *spearman, regret, one.recall.mean, gain, one.targets, one.seeds))
         yield table(
             (f"expert {kind}", "Spearman", "from", "to", "regret", "recall@2", "gain", "targets", "seeds"), rows
         )

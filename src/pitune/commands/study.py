@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +18,7 @@ from pitune.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pitune.studies.compare import ComparePlan
+    from pitune.studies import ComparePlan, CompareResults, Gain, Mean, SettingsResults
 
 StudyTasks = Annotated[
     list[str] | None,
@@ -70,16 +69,21 @@ def compare(
     check_writable(out)
     quieten()
     from pitune.reports import write_comparison
-    from pitune.studies.compare import QUICK, RESULTS, ComparePlan, run_compare
+    from pitune.studies import QUICK, ComparePlan, run_compare
 
     base = QUICK if quick else ComparePlan()
-    plan = make_plan(base, tasks, shots, seeds, steps, test, first_seed=seed, backbone=backbone, device=device)
-    plan = replace(plan, methods=tuple(methods or base.methods), k=k or base.k)
-    result = run_compare(plan, out, workers, progress=True)
-    write_comparison(result, out, shlex.join(["pitune", *sys.argv[1:]]))
-    report(
-        as_json, result, [*comparison(result), f"all of it: {out / RESULTS}, {out / 'results.md'}, {out / 'gains.svg'}"]
-    )
+    own = {
+        "first_seed": seed,
+        "backbone": backbone,
+        "device": device,
+        "methods": tuple(methods or ()),
+        "k": k or base.k,
+    }
+    plan = make_plan(base, tasks=tasks, shots=shots, seeds=seeds, steps=steps, test=test, **own)
+    results = run_compare(plan, out, workers=workers)
+    write_comparison(results, out, shlex.join(["pitune", *sys.argv[1:]]))
+    kept = ", ".join(str(out / name) for name in ("results.json", "results.md", "gains.svg"))
+    report(as_json, results.described(), [*comparison(results), f"all of it: {kept}"])
 
 
 def settings(
@@ -104,50 +108,51 @@ def settings(
 
     check_writable(out)
     quieten()
-    from pitune.studies.compare import ComparePlan
-    from pitune.studies.settings import RESULTS, VARIANTS, run_settings
+    from pitune.studies import VARIANTS, ComparePlan, run_settings
 
-    plan = make_plan(ComparePlan(), tasks, shots, seeds, steps, test, first_seed=seed, backbone=backbone, device=device)
-    result = run_settings(plan, out, tuple(variants or VARIANTS), workers)
-    report(as_json, result, [*_settings_tables(result), f"rows, means and gains: {out / RESULTS}"])
+    own = {"first_seed": seed, "backbone": backbone, "device": device}
+    plan = make_plan(ComparePlan(), tasks=tasks, shots=shots, seeds=seeds, steps=steps, test=test, **own)
+    results = run_settings(plan, out, tuple(variants or VARIANTS), workers=workers)
+    report(
+        as_json, results.described(), [*_settings_tables(results), f"rows, means and gains: {out / 'settings.json'}"]
+    )
 
 
-def _settings_tables(result: Mapping[str, Any]) -> Iterator[Table]:
-    from pitune.studies.settings import ALONE
+def _settings_tables(results: SettingsResults) -> Iterator[Table]:
+    from pitune.studies import ALONE
 
-    gains, spread = result["gains"], ("from", "to", "tasks: from", "to", "win", "loss")
-    for shots in dict.fromkeys(one["shots"] for one in result["means"]):
-        means = {one["method"]: one["mean"] for one in result["means"] if one["shots"] == shots}
+    spread = ("from", "to", "tasks: from", "to", "win", "loss")
+    for shots in dict.fromkeys(one.shots for one in results.means):
+        means = {one.method: one.mean for one in results.means if one.shots == shots}
         few = "all" if shots is None else f"{shots}"
         alone, changed = [], []
-        for gain in gains:
-            if gain["shots"] == shots:
-                name, base, rest = gain["method"], gain["baseline"], (*_points(gain), gain["wins"], gain["losses"])
-                if base == ALONE:
-                    alone.append((name, means[name], *rest))
+        for gain in results.gains:
+            if gain.shots == shots:
+                rest = (*_points(gain), gain.wins, gain.losses)
+                if gain.baseline == ALONE:
+                    alone.append((gain.method, means[gain.method], *rest))
                 else:
-                    changed.append((name, base, *rest))
+                    changed.append((gain.method, gain.baseline, *rest))
         yield table((f"{few} shots", "mean", "points over alone", *spread), alone)
         if changed:
             yield table((f"{few} shots", "over", "points", *spread), changed)
 
 
-def _points(gain: Mapping[str, Any]) -> list[str | None]:
+def _points(gain: Gain) -> list[str | None]:
     """Return points gained, with their interval over seeds and over tasks."""
+    return [*in_points(gain.mean, gain.low, gain.high), *in_points(*(gain.over_tasks or (None, None)))]
+
+
+def in_points(*values: float | None) -> list[str | None]:
+    """Return differences in points; a single seed has no interval."""
     from pitune.reports import points
 
-    return [*in_points(gain), *(points(end) for end in gain["over_tasks"])]
-
-
-def in_points(gain: Mapping[str, Any]) -> list[str | None]:
-    """Return a mean and its interval in points; a single seed has no interval."""
-    from pitune.reports import points
-
-    return [None if gain[part] is None else points(gain[part]) for part in ("mean", "low", "high")]
+    return [None if value is None else points(value) for value in values]
 
 
 def make_plan(
     base: ComparePlan,
+    *,
     tasks: Sequence[str] | None,
     shots: Sequence[str] | None,
     seeds: int | None,
@@ -159,7 +164,7 @@ def make_plan(
     from pitune.commands.set_up import make_settings
     from pitune.training import TrainingSettings
 
-    training = make_settings(TrainingSettings, {"steps": steps}, base.tuning.training)
+    training = make_settings(TrainingSettings, {"steps": steps}, base.training)
     given: dict[str, Any] = {
         "tasks": tuple(tasks or ()),
         "shots": read_shots(shots or ()),
@@ -167,27 +172,24 @@ def make_plan(
         "test": test,
     }
     changes = {name: value for name, value in given.items() if value}
-    return replace(base, **changes, tuning=base.tuning.model_copy(update={"training": training}), **rest)
+    return base.but(**changes, tuning=base.tuning.model_copy(update={"training": training}), **rest)
 
 
-def comparison(result: Mapping[str, Any]) -> Iterator[str | Table]:
+def comparison(results: CompareResults) -> Iterator[str | Table]:
     """Yield the tables of a comparison: means over tasks, then gains with their intervals."""
-    for shots in dict.fromkeys(one["shots"] for one in result["means"]):
-        few = "all" if shots is None else f"{shots}"
-        means = [(one["method"], one["mean"], one["tasks"]) for one in result["means"] if one["shots"] == shots]
-        yield table((f"{few} shots", "mean over tasks", "tasks"), means)
+    heads = ("π-Tuning over", "points", "from", "to", "tasks: from", "to", "win", "tie", "loss", "seeds")
+    for shots in dict.fromkeys(one.shots for one in results.means):
+        yield means_table(results.means, shots)
         gains = [
-            (
-                gain["baseline"],
-                *_points(gain),
-                gain["wins"],
-                len(gain["tasks"]) - gain["wins"] - gain["losses"],
-                gain["losses"],
-                gain["seeds"],
-            )
-            for gain in result["gains"]
-            if gain["shots"] == shots
+            (gain.baseline, *_points(gain), gain.wins, gain.ties, gain.losses, gain.seeds)
+            for gain in results.gains
+            if gain.shots == shots
         ]
-        yield table(
-            ("π-Tuning over", "points", "from", "to", "tasks: from", "to", "win", "tie", "loss", "seeds"), gains
-        )
+        yield table(heads, gains)
+
+
+def means_table(means: Iterable[Mean], shots: int | None) -> Table:
+    """Return a line a method: its mean over tasks, and how many there are."""
+    few = "all" if shots is None else f"{shots}"
+    rows = [(one.method, one.mean, one.tasks) for one in means if one.shots == shots]
+    return table((f"{few} shots", "mean over tasks", "tasks"), rows)

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pitune.commands import options as options
 from pitune.commands.output import note, report, table
-from pitune.commands.study import Seeds, StudyOut, StudyShots, StudySteps, StudyTest, Workers, in_points, read_shots
+from pitune.commands.study import (
+    Seeds,
+    StudyOut,
+    StudyShots,
+    StudySteps,
+    StudyTest,
+    Workers,
+    in_points,
+    means_table,
+    read_shots,
+)
 from pitune.defaults import IMAGE_TASKS
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pitune.studies.prompts import Protocol
+    from pitune.studies import PromptsResults, Protocol, TransferResults
     from pitune.training import TrainingSettings
 
 MoreTasks = Annotated[
@@ -67,29 +77,29 @@ def transfer(
     check_writable(out)
     quieten()
     from pitune.reports import write_transfer
-    from pitune.studies.transfer import STAGES, TransferPlan, run_transfer
+    from pitune.studies import STAGES, TransferPlan, run_transfer
     from pitune.tasks import expand
 
     source_training, training = _training(steps, source_steps, learning_rate, batch_size)
     plan = TransferPlan(
-        tuple(expand(tasks or [IMAGE_TASKS])),
-        method,
-        read_shots([shots])[0],
-        read_shots([source_shots])[0],
-        seeds or 1,
-        seed,
-        test or TransferPlan.test,
-        STAGES if adapt else STAGES[:1],
-        length,
-        backbone,
-        device,
-        source_training,
-        training,
+        tasks=tuple(expand(tasks or [IMAGE_TASKS])),
+        method=method,
+        shots=read_shots([shots])[0],
+        source_shots=read_shots([source_shots])[0],
+        seeds=seeds or 1,
+        first_seed=seed,
+        **({"test": test} if test else {}),
+        stages=STAGES if adapt else STAGES[:1],
+        length=length,
+        backbone=backbone,
+        device=device,
+        source_training=source_training,
+        training=training,
     )
-    result = run_transfer(plan, out, workers)
-    write_transfer(result, out, shlex.join(["pitune", *sys.argv[1:]]))
+    results = run_transfer(plan, out, workers=workers)
+    write_transfer(results, out, shlex.join(["pitune", *sys.argv[1:]]))
     kept = ", ".join(str(out / name) for name in ("results.json", "results.md", f"{plan.stages[-1]}.svg"))
-    report(as_json, result, [*_transfer(result), f"all of it: {kept}"])
+    report(as_json, results.described(), [*_transfer(results), f"all of it: {kept}"])
 
 
 def coop(
@@ -202,13 +212,13 @@ def _training(
 ) -> tuple[TrainingSettings, TrainingSettings]:
     """Return how sources and how targets are trained."""
     from pitune.commands.set_up import make_settings
-    from pitune.studies.prompt_sources import ADAPTATION, SOURCE
+    from pitune.studies import PROMPT_SOURCE, PROMPT_TARGET
     from pitune.training import TrainingSettings
 
     both = {"learning_rate": learning_rate, "batch_size": batch_size}
     return (
-        make_settings(TrainingSettings, {**both, "steps": source_steps}, SOURCE),
-        make_settings(TrainingSettings, {**both, "steps": steps}, ADAPTATION),
+        make_settings(TrainingSettings, {**both, "steps": source_steps}, PROMPT_SOURCE),
+        make_settings(TrainingSettings, {**both, "steps": steps}, PROMPT_TARGET),
     )
 
 
@@ -236,60 +246,60 @@ def _run(
     check_writable(out)
     quieten()
     from pitune.reports import write_prompts
-    from pitune.studies.prompts import KINDS, SHOTS, PromptPlan, run_prompts
+    from pitune.studies import KINDS, SHOTS, PromptPlan, run_prompts
     from pitune.tasks import expand
     from pitune.training import read_mixing
 
+    source_training, training = settings
     plan = PromptPlan(
-        protocol,
-        tuple(expand(sources)),
-        tuple(expand(targets)),
-        tuple(methods or KINDS),
-        read_shots(shots) if shots else SHOTS[protocol],
-        read_shots([source_shots])[0],
-        seeds or PromptPlan.seeds,
-        seed,
-        test,
-        length,
-        str(read_mixing(mixing)),
-        backbone,
-        device,
-        *settings,
+        protocol=protocol,
+        sources=tuple(expand(sources)),
+        targets=tuple(expand(targets)),
+        methods=tuple(methods or KINDS),
+        shots=read_shots(shots) if shots else SHOTS[protocol],
+        source_shots=read_shots([source_shots])[0],
+        **({"seeds": seeds} if seeds else {}),
+        first_seed=seed,
+        test=test,
+        length=length,
+        mixing=str(read_mixing(mixing)),
+        backbone=backbone,
+        device=device,
+        source_training=source_training,
+        training=training,
     )
-    result = run_prompts(plan, out, workers)
-    write_prompts(result, out, shlex.join(["pitune", *sys.argv[1:]]))
-    report(as_json, result, [*_prompts(result), f"all of it: {out / 'results.json'}, {out / 'results.md'}"])
+    results = run_prompts(plan, out, workers=workers)
+    write_prompts(results, out, shlex.join(["pitune", *sys.argv[1:]]))
+    kept = f"all of it: {out / 'results.json'}, {out / 'results.md'}"
+    report(as_json, results.described(), [*_prompts(results), kept])
 
 
-def _prompts(result: Mapping[str, Any]) -> Iterator[Table]:
-    for shots in dict.fromkeys(one["shots"] for one in result["means"]):
-        few = "all" if shots is None else f"{shots}"
-        means = [(one["method"], one["mean"], one["tasks"]) for one in result["means"] if one["shots"] == shots]
-        yield table((f"{few} shots", "mean over tasks", "tasks"), means)
+def _prompts(results: PromptsResults) -> Iterator[Table]:
+    for shots in dict.fromkeys(one.shots for one in results.means):
+        yield means_table(results.means, shots)
         gains = [
             (
-                gain["baseline"].removesuffix(" alone"),
-                *in_points(gain),
-                gain["wins"],
-                gain["losses"],
-                gain["seeds"],
+                gain.baseline.removesuffix(" alone"),
+                *in_points(gain.mean, gain.low, gain.high),
+                gain.wins,
+                gain.losses,
+                gain.seeds,
             )
-            for gain in result["gains"]
-            if gain["shots"] == shots
+            for gain in results.gains
+            if gain.shots == shots
         ]
         yield table(("from multitask over alone", "points", "from", "to", "win", "loss", "seeds"), gains)
 
 
-def _transfer(result: Mapping[str, Any]) -> Iterator[Table]:
-    names = result["tasks"]
-    stages: tuple[Literal["zero-adaptation", "adapted"], ...] = ("zero-adaptation", "adapted")
-    for stage in stages:
-        matrix = result["transfer"]["test"][stage]
+def _transfer(results: TransferResults) -> Iterator[Table]:
+    from pitune.studies import STAGES
+
+    for stage in STAGES:
         rows = [
             (name, *(None if one is None else round(one, 2) for one in line))
-            for name, line in zip(names, matrix, strict=True)
+            for name, line in zip(results.tasks, results.transfer["test"][stage], strict=True)
         ]
-        yield table((f"{stage}: from", *names), rows)
-    correlations = result["correlations"]
-    rows = [(kind, *(correlations[stage][kind]["rho"] for stage in stages)) for kind in correlations["adapted"]]
-    yield table(("similarity", *(f"rank correlation, {stage}" for stage in stages)), rows)
+        yield table((f"{stage}: from", *results.tasks), rows)
+    by_stage = results.correlations
+    rows = [(kind, *(by_stage[stage][kind].rho for stage in STAGES)) for kind in by_stage["adapted"]]
+    yield table(("similarity", *(f"rank correlation, {stage}" for stage in STAGES)), rows)

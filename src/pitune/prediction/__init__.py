@@ -1,5 +1,6 @@
 """Which tasks help which: Fisher embeddings, their similarity, the graph, and retrieval."""
 
+from pitune.prediction.embedding import EMBEDDED as EMBEDDED
 from pitune.prediction.embedding import Embedding as Embedding
 from pitune.prediction.embedding import embed as embed
 from pitune.prediction.embedding import embed_tasks as embed_tasks
@@ -20,6 +21,7 @@ from pitune.prediction.neighbours import Neighbours as Neighbours
 from pitune.prediction.neighbours import neighbours as neighbours
 from pitune.prediction.scores import SCORES as SCORES
 from pitune.prediction.scores import Score as Score
-from pitune.prediction.scores import Target as Target
 from pitune.prediction.similarity import fisher_similarity as fisher_similarity
+from pitune.prediction.target import Source as Source
+from pitune.prediction.target import Target as Target
 from pitune.prediction.task2vec import task2vec_distance as task2vec_distance

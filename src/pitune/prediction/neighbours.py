@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
-from pitune.prediction.scores import SCORES, Target
+from pitune.prediction.scores import SCORES
+from pitune.prediction.target import Target
 from pitune.tasks import Draw
 from pitune.training import check_backbone
 
@@ -51,11 +52,15 @@ def neighbours(
     target = Target(backbone, draw)
     best: list[_Ranked] = []
     for expert in _others(backbone, draw, pool, method):
+        if not score.applies(target, expert):
+            continue
         one = _Ranked(expert, score.rate(target, expert))
         if len(best) < k:
             heapq.heappush(best, one)
         else:
             heapq.heappushpop(best, one)
+    if not best:
+        raise InputError(f"score {by!r} says nothing of task {draw.task.name!r} and any expert; choose another --by")
     ordered = sorted(best, reverse=True)
     return Neighbours(target, tuple(one.expert for one in ordered), tuple(one.score for one in ordered))
 

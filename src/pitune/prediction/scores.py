@@ -1,55 +1,66 @@
-"""How well an expert of another task may serve a target, told from the target's few labels; higher is better."""
+"""How well an expert of another task may serve a target, told from the target's few labels: the list to add to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
-from torch import Tensor
-
-from pitune.backbones import Backbone
 from pitune.experts import Expert
-from pitune.prediction.embedding import EMBEDDED, embedding
-from pitune.prediction.fisher import probe_fisher
+from pitune.prediction.embedding import embedding
+from pitune.prediction.feature_similarity import feature_similarity
+from pitune.prediction.h_score import h_score
+from pitune.prediction.label_similarity import label_similarity
+from pitune.prediction.leep import leep
+from pitune.prediction.logme import logme
 from pitune.prediction.similarity import fisher_similarity
+from pitune.prediction.target import Target
+from pitune.prediction.task2vec import task2vec_distance
 from pitune.registry import Registry
-from pitune.tasks import Draw, Example, spread
-from pitune.training import evaluate_expert
-
-
-@dataclass(frozen=True)
-class Target:
-    """A task with few labels; what several scores read of it is computed once."""
-
-    backbone: Backbone
-    draw: Draw
-
-    @cached_property
-    def support(self) -> list[Example]:
-        """The labels that scores read, to learn from and to stop by alike, 64 at most."""
-        return spread(self.draw.labels, EMBEDDED)
-
-    @cached_property
-    def probe(self) -> Mapping[str, Tensor]:
-        """The task's embedding by the fixed probe."""
-        return probe_fisher(self.backbone, self.draw.task, self.support)
 
 
 @dataclass(frozen=True)
 class Score:
-    """A transferability score: `rate` gives one number for one expert, comparable between experts of one target."""
+    """A transferability score: `rate` gives one number for one expert, comparable between experts of one target.
+
+    Higher is better. `applies` says whether the score can be told of the two.
+    """
 
     name: str
     about: str
     rate: Callable[[Target, Expert], float]
+    applies: Callable[[Target, Expert], bool] = lambda target, expert: True
 
 
+_NAMES = (
+    "expert-fisher",
+    "probe",
+    "probe-fisher-given",
+    "task2vec",
+    "logme",
+    "leep",
+    "h-score",
+    "feature-similarity",
+    "label-similarity",
+    "trial",
+    "calibrated-trial",
+)
 SCORES: Registry[Score] = Registry(
     "score",
     group="pitune.scores",
-    known={"probe": "pitune.prediction.scores:PROBE", "trial": "pitune.prediction.scores:TRIAL"},
+    known={name: f"pitune.prediction.scores:{name.upper().replace('-', '_')}" for name in _NAMES},
 )
+
+
+def _classes(target: Target, expert: Expert) -> bool:
+    return target.has_classes
+
+
+def _both_classes(target: Target, expert: Expert) -> bool:
+    return target.has_classes and bool(target.source(expert).answers)
+
+
+def _both_names(target: Target, expert: Expert) -> bool:
+    return target.names is not None and target.source(expert).names is not None
 
 
 def _probe(target: Target, expert: Expert) -> float:
@@ -57,8 +68,56 @@ def _probe(target: Target, expert: Expert) -> float:
 
 
 def _trial(target: Target, expert: Expert) -> float:
-    return -evaluate_expert(target.backbone, target.draw.task, expert, target.support).loss
+    return -target.evaluated(expert).loss
+
+
+def _calibrated_trial(target: Target, expert: Expert) -> float:
+    return -float(target.evaluated(expert).calibrated.mean())
+
+
+def _expert_fisher(target: Target, expert: Expert) -> float:
+    return fisher_similarity(target.own, embedding(expert, "expert"))
+
+
+def _probe_fisher_given(target: Target, expert: Expert) -> float:
+    return fisher_similarity(target.probe_given, target.source(expert).probe_given)
+
+
+def _task2vec(target: Target, expert: Expert) -> float:
+    return -task2vec_distance(target.probe, embedding(expert))
+
+
+def _logme(target: Target, expert: Expert) -> float:
+    return logme(target.seen_by(expert), target.labels)
+
+
+def _leep(target: Target, expert: Expert) -> float:
+    return leep(target.probabilities(expert), target.labels)
+
+
+def _h_score(target: Target, expert: Expert) -> float:
+    return h_score(target.seen_by(expert), target.labels)
+
+
+def _feature_similarity(target: Target, expert: Expert) -> float:
+    return feature_similarity(target.features.values, target.source(expert).features.values)
+
+
+def _label_similarity(target: Target, expert: Expert) -> float:
+    mine, theirs = target.names, target.source(expert).names
+    assert mine is not None
+    assert theirs is not None
+    return label_similarity(mine, theirs)
 
 
 PROBE = Score("probe", "how alike the tasks' Fisher information is at the fixed probe (π-Tuning, step 2)", _probe)
 TRIAL = Score("trial", "minus the loss of the untouched expert on the few labels", _trial)
+CALIBRATED_TRIAL = Score("calibrated-trial", "the same without the expert's over-confidence", _calibrated_trial)
+EXPERT_FISHER = Score("expert-fisher", "how alike the Fisher information is at each task's own expert", _expert_fisher)
+PROBE_FISHER_GIVEN = Score("probe-fisher-given", "the probe's, of given labels, not of drawn ones", _probe_fisher_given)
+TASK2VEC = Score("task2vec", "minus Task2Vec's distance by the probe", _task2vec)
+LOGME = Score("logme", "LogME of features with the expert in place", _logme, _classes)
+LEEP = Score("leep", "LEEP of the expert's answers to its own task", _leep, _both_classes)
+H_SCORE = Score("h-score", "H-score of features with the expert in place", _h_score, _classes)
+FEATURE_SIMILARITY = Score("feature-similarity", "how alike the inputs are to the frozen backbone", _feature_similarity)
+LABEL_SIMILARITY = Score("label-similarity", "how alike the answers' names are", _label_similarity, _both_names)

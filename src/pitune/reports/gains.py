@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pitune.reports.numbers import PERCENT, Unit, fixed, unit_of
-from pitune.reports.results import Gain, Row
-from pitune.reports.table import PI, SINGLE, by_target, order_methods, show_method, show_shots
+from pitune.reports.table import by_target, order_methods, show_method, show_shots
 from pitune.reports.text import natural_key
 from pitune.reports.tracks import Axis, Dot, draw_axis, draw_dots, draw_interval
+from pitune.studies import PI, SINGLE, Row, TaskGain
 
 
 @dataclass(frozen=True)
@@ -35,25 +35,25 @@ class Chart:
     axis: Markup
 
 
-def gain_charts(gains: Sequence[Gain], rows: Sequence[Row]) -> list[Chart]:
+def gain_charts(gains: Sequence[TaskGain], rows: Sequence[Row]) -> list[Chart]:
     """Return one chart a baseline (and unit), the single expert first."""
     baselines = order_methods([gain.baseline for gain in gains])
     baselines.sort(key=lambda baseline: baseline != SINGLE)
     charts = []
     for baseline in baselines:
         of_baseline = sorted((g for g in gains if g.baseline == baseline), key=lambda g: natural_key(g.task))
-        by_unit: dict[Unit, list[Gain]] = {}
+        by_unit: dict[Unit, list[TaskGain]] = {}
         for gain in of_baseline:
             by_unit.setdefault(_unit(gain, rows), []).append(gain)
         charts += [_gain_chart(show_method(baseline), unit, some) for unit, some in by_unit.items()]
     return charts
 
 
-def _unit(gain: Gain, rows: Sequence[Row]) -> Unit:
+def _unit(gain: TaskGain, rows: Sequence[Row]) -> Unit:
     return unit_of([row.value for row in rows if row.task == gain.task] or [gain.low, gain.high])
 
 
-def _gain_chart(baseline: str, unit: Unit, gains: Sequence[Gain]) -> Chart:
+def _gain_chart(baseline: str, unit: Unit, gains: Sequence[TaskGain]) -> Chart:
     axis = Axis.over([0.0, *(value * unit.factor for gain in gains for value in (gain.low, gain.high))])
     lines = []
     for gain in gains:
@@ -68,14 +68,14 @@ def _gain_chart(baseline: str, unit: Unit, gains: Sequence[Gain]) -> Chart:
     return Chart(baseline, "points" if unit is PERCENT else "metric", tuple(lines), draw_axis(axis, labels))
 
 
-def verdict(gains: Sequence[Gain]) -> str:
+def verdict(gains: Sequence[TaskGain]) -> str:
     """Return in one sentence how often π-Tuning beats the single expert, and how sure that is."""
-    found = [gain for gain in gains if gain.baseline == SINGLE]
-    if not found:
+    over = [gain for gain in gains if gain.baseline == SINGLE]
+    if not over:
         return "No gain over the single expert was measured."
-    better = sum(gain.mean > 0 for gain in found)
-    surely, worse = sum(gain.low > 0 for gain in found), sum(gain.high < 0 for gain in found)
-    text = f"π-Tuning is ahead on {better} of {_targets(len(found))}"
+    better = sum(gain.mean > 0 for gain in over)
+    surely, worse = sum(gain.low > 0 for gain in over), sum(gain.high < 0 for gain in over)
+    text = f"π-Tuning is ahead on {better} of {_targets(len(over))}"
     return f"{text}; the 95% interval lies above zero on {surely or 'none'} and below zero on {worse or 'none'}."
 
 
@@ -107,16 +107,16 @@ def _seeds(task: str, shots: int | None, rows: Sequence[Row], axis: Axis, unit: 
     below = {row.seed: row.value for row in rows if row.method == SINGLE}
     dots = []
     for seed in sorted(above.keys() | below.keys()):
-        known = [f"seed {seed}"]
-        for name, found in ((show_method(PI), above), (show_method(SINGLE), below)):
-            if seed in found:
-                known.append(f"{name} {unit.show(found[seed])}")
+        tip = [f"seed {seed}"]
+        for name, values in ((show_method(PI), above), (show_method(SINGLE), below)):
+            if seed in values:
+                tip.append(f"{name} {unit.show(values[seed])}")
         upper, lower = above.get(seed), below.get(seed)
         dots.append(
             Dot(
                 None if upper is None else upper * unit.factor,
                 None if lower is None else lower * unit.factor,
-                "\n".join(known),
+                "\n".join(tip),
             )
         )
     paired = above.keys() & below.keys()

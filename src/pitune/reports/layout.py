@@ -54,8 +54,8 @@ def place(similarity: Array, edges: Sequence[tuple[int, int]], boxes: Array, siz
     start = nx.spring_layout(graph, seed=0)
     length = 0.25 + (1.0 - alike)  # springs between all, so that parts without an edge between them stay in place
     springs = {i: {j: float(length[i, j]) for j in range(count)} for i in range(count)}
-    found = nx.kamada_kawai_layout(graph, dist=springs, pos=start)
-    points: Array = np.array([found[i] for i in range(count)], dtype=np.float64)
+    places = nx.kamada_kawai_layout(graph, dist=springs, pos=start)
+    points: Array = np.array([places[i] for i in range(count)], dtype=np.float64)
     return _spread(_fit(points, boxes, size), boxes, size)
 
 

@@ -47,8 +47,8 @@ class Network:
 def describe(network: Network, i: int) -> str:
     """Return one line on a node: its name, kind, score and nearest."""
     near = ", ".join(f"{network.names[j]} {fixed(network.similarity[i, j], 3)}" for j in network.neighbours[i])
-    known = ", ".join(part for part in (network.kinds[i], network.scores[i]) if part)
-    return f"{network.names[i]}{f' ({known})' if known else ''}. Nearest: {near}"
+    facts = ", ".join(part for part in (network.kinds[i], network.scores[i]) if part)
+    return f"{network.names[i]}{f' ({facts})' if facts else ''}. Nearest: {near}"
 
 
 def draw_network(network: Network, alone: bool = False) -> Markup:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pitune.reports.markup import tag
 from pitune.reports.text import clean
 
 
@@ -19,6 +20,13 @@ def render(template: str, **values: Any) -> bytes:
     policy = f"default-src 'none'; style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'"
     page = _environment().get_template(template)
     return page.render(style=Markup(style), script=Markup(script), policy=policy, **values).encode()
+
+
+def still(drawing: Markup) -> bytes:
+    """Return an SVG element as a file for a document; it follows the reader's light or dark scheme."""
+    inside = tag("style", Markup(resource("palette.css"))) + tag("rect", width="100%", height="100%", class_="back")
+    head, body = str(drawing).split(">", 1)
+    return f'{head} xmlns="http://www.w3.org/2000/svg">{inside}{body}\n'.encode()
 
 
 def resource(name: str) -> str:

@@ -5,46 +5,40 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from markupsafe import Markup
 
 from pitune.errors import InputError
 from pitune.files import write_atomic
 from pitune.reports.gains import gain_charts, seed_charts, verdict
 from pitune.reports.graph_section import describe_graph
-from pitune.reports.markup import tag
 from pitune.reports.network import Network, draw_network
 from pitune.reports.numbers import unit_of
-from pitune.reports.page import render, resource
-from pitune.reports.results import Environment, Graph, Results, Score, read_results
+from pitune.reports.page import render, still
 from pitune.reports.table import build_table
 from pitune.reports.text import natural_key
 from pitune.reports.weights import describe_mix
+from pitune.studies import DemoResults, Environment, ExpertScore
 
 if TYPE_CHECKING:
     from pitune.prediction import TaskGraph
 
 
-def write_report(results: Mapping[str, Any], path: Path) -> None:
-    """Write the whole of a run's `results.json` as one HTML file; equal results give equal bytes.
-
-    Raises `InputError` naming the field, and writes nothing, if results are not of schema 1.
-    """
-    found = read_results(results)
+def write_report(results: DemoResults, path: Path) -> None:
+    """Write the whole of a run's `results.json` as one HTML file; equal results give equal bytes."""
     page = render(
         "report.html",
-        environment=found.environment,
-        setting=_setting(found.environment),
-        verdict=verdict(found.gains),
-        gains=gain_charts(found.gains, found.rows),
-        graph=describe_graph(_network(found.graph, found)),
-        mixes=[describe_mix(task, found.targets[task]) for task in sorted(found.targets, key=natural_key)],
-        table=build_table(found.rows),
-        seeds=seed_charts(found.rows),
-        install=_install(found.environment),
-        command=found.command,
+        environment=results.environment,
+        setting=_setting(results.environment),
+        verdict=verdict(results.gains),
+        gains=gain_charts(results.gains, results.rows),
+        graph=describe_graph(_network(results)),
+        mixes=[describe_mix(task, results.targets[task]) for task in sorted(results.targets, key=natural_key)],
+        table=build_table(results.rows),
+        seeds=seed_charts(results.rows),
+        install=_install(results.environment),
+        command=results.command,
     )
     write_atomic(path, page)
 
@@ -60,10 +54,7 @@ def write_graph(graph: TaskGraph, path: Path, kinds: Mapping[str, str] | None = 
 
 def save_graph_svg(graph: TaskGraph, path: Path, kinds: Mapping[str, str] | None = None, k: int = 2) -> None:
     """Write a task graph as a still SVG for a document; it follows the reader's light or dark scheme."""
-    drawing = draw_network(_plain_network(graph, kinds, k), alone=True)
-    inside = tag("style", Markup(resource("palette.css"))) + tag("rect", width="100%", height="100%", class_="back")
-    head, body = str(drawing).split(">", 1)
-    write_atomic(path, f'{head} xmlns="http://www.w3.org/2000/svg">{inside}{body}\n'.encode())
+    write_atomic(path, still(draw_network(_plain_network(graph, kinds, k), alone=True)))
 
 
 def _plain_network(graph: TaskGraph, kinds: Mapping[str, str] | None, k: int) -> Network:
@@ -73,12 +64,12 @@ def _plain_network(graph: TaskGraph, kinds: Mapping[str, str] | None, k: int) ->
     if count < 2 or shape != (count, count) or not np.isfinite(graph.similarity).all():
         raise InputError(f"task graph: found {count} names and similarities of shape {shape}; expected at least 2 "
                          "names, and a finite similarity for every two of them")  # fmt: skip
-    known = tuple((kinds or {}).get(name, "") for name in graph.names)
-    return Network(graph.names, np.asarray(graph.similarity, dtype=np.float64), known, ("",) * count, k=k)
+    of_each = tuple((kinds or {}).get(name, "") for name in graph.names)
+    return Network(graph.names, np.asarray(graph.similarity, dtype=np.float64), of_each, ("",) * count, k=k)
 
 
-def _network(graph: Graph, results: Results) -> Network:
-    count = len(graph.names)
+def _network(results: DemoResults) -> Network:
+    graph, count = results.graph, len(results.graph.names)
     targets = frozenset(i for i in range(count) if {graph.names[i], graph.tasks[i]} & results.targets.keys())
     scores = graph.scores or (None,) * count
     return Network(
@@ -90,7 +81,7 @@ def _network(graph: Graph, results: Results) -> Network:
     )
 
 
-def _show_score(score: Score | None) -> str:
+def _show_score(score: ExpertScore | None) -> str:
     if score is None:
         return ""
     unit = unit_of([score.value])

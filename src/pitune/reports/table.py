@@ -7,23 +7,19 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from pitune.reports.numbers import Summary, Unit, summarise, unit_of
-from pitune.reports.results import Row
 from pitune.reports.text import natural_key
-
-SINGLE, PI = "single", "pi"
-METHODS = ("zero-shot", "linear probe", SINGLE, "best neighbour", "uniform mix", PI)
-_SHOWN = {SINGLE: "single expert", PI: "π-Tuning"}
+from pitune.studies import BASELINES, Row
 
 
 def show_method(method: str) -> str:
     """Return a method's name as readers see it."""
-    return _SHOWN.get(method, method)
+    return (BASELINES.get(method).title if method in BASELINES.names() else "") or method
 
 
 def order_methods(methods: Sequence[str]) -> list[str]:
-    """Return each method once: the known in their order, the others after them by name."""
-    found = set(methods)
-    return [method for method in METHODS if method in found] + sorted(found - set(METHODS), key=natural_key)
+    """Return each method once: those that are registered in their order, the others after them by name."""
+    there, registered = set(methods), BASELINES.names()
+    return [method for method in registered if method in there] + sorted(there - set(registered), key=natural_key)
 
 
 def show_shots(shots: int | None) -> str:
@@ -85,7 +81,7 @@ def _line(key: Key, rows: Sequence[Row], methods: Sequence[str]) -> Line:
     task, shots, metric = key
     unit = unit_of([row.value for row in rows])
     of = {method: [row for row in rows if row.method == method] for method in methods}
-    summaries = {method: summarise([row.value for row in found]) for method, found in of.items() if found}
+    summaries = {method: summarise([row.value for row in some]) for method, some in of.items() if some}
     best = unit.show(max(summary.mean for summary in summaries.values()))
     seeds = max(summary.count for summary in summaries.values())
     count = f"n = {_range([row.n for row in rows])}".replace(" ", "\N{NO-BREAK SPACE}")
@@ -102,10 +98,12 @@ def _entry(method: str, rows: Sequence[Row], summary: Summary, unit: Unit, seeds
     interval = "" if summary.half_width is None else f"±{unit.show(summary.half_width)}"
     if summary.count != seeds:
         interval = f"{interval} ({_count(summary.count, 'seed')})".strip()
-    known = [f"{show_method(method)}: {value} {interval}".strip()]
-    known.append(", ".join(f"seed {row.seed}: {unit.show(row.value)}" for row in sorted(rows, key=lambda r: r.seed)))
-    known.append(f"{fmean(row.seconds for row in rows):.1f} s on average")
-    return Entry(value, interval, value == best, "\n".join(known))
+    tip = [
+        f"{show_method(method)}: {value} {interval}".strip(),
+        ", ".join(f"seed {row.seed}: {unit.show(row.value)}" for row in sorted(rows, key=lambda r: r.seed)),
+        f"{fmean(row.seconds for row in rows):.1f} s on average",
+    ]
+    return Entry(value, interval, value == best, "\n".join(tip))
 
 
 def _count(count: int, what: str) -> str:

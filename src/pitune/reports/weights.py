@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from pitune.reports.heat_map import Cell, draw_heat_map
 from pitune.reports.numbers import fixed
-from pitune.reports.results import Candidate, Target
 from pitune.reports.table import show_shots
 from pitune.reports.text import natural_key
+from pitune.studies import TriedMix, TunedTarget
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Mix:
     figure: Markup | None
 
 
-def describe_mix(task: str, target: Target) -> Mix:
+def describe_mix(task: str, target: TunedTarget) -> Mix:
     """Return the neighbours, the choice among candidates, and the figure of the weights."""
     return Mix(
         task,
@@ -37,11 +37,12 @@ def describe_mix(task: str, target: Target) -> Mix:
     )
 
 
-def _candidate(candidate: Candidate, choice: str) -> tuple[str, str, str, bool]:
-    return candidate.name, fixed(candidate.validation, 3), fixed(candidate.loss, 3), candidate.name == choice
+def _candidate(candidate: TriedMix, choice: str) -> tuple[str, str, str, bool]:
+    loss = "–" if candidate.loss is None else fixed(candidate.loss, 3)
+    return candidate.name, fixed(candidate.validation, 3), loss, candidate.name == choice
 
 
-def _figure(task: str, target: Target) -> Markup | None:
+def _figure(task: str, target: TunedTarget) -> Markup | None:
     groups = sorted(target.weights, key=natural_key)
     experts = _experts(target)
     if not groups or not experts:
@@ -52,11 +53,11 @@ def _figure(task: str, target: Target) -> Markup | None:
     return draw_heat_map(groups, experts, cells, title, width=54.0, height=28.0)
 
 
-def _experts(target: Target) -> list[str]:
+def _experts(target: TunedTarget) -> list[str]:
     """Return the target's own experts, then its neighbours, the nearest first."""
     near = [name for name, _ in target.neighbours]
-    found = {expert for group in target.weights.values() for expert in group}
-    return sorted(found - set(near), key=natural_key) + [name for name in near if name in found]
+    mixed = {expert for group in target.weights.values() for expert in group}
+    return sorted(mixed - set(near), key=natural_key) + [name for name in near if name in mixed]
 
 
 def _cell(group: str, expert: str, weight: float | None, most: float) -> Cell:

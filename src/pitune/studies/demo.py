@@ -3,145 +3,96 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pitune.backbones import Backbone
-from pitune.errors import InputError
-from pitune.experts import ExpertPool, save_expert
-from pitune.files import json_bytes, write_atomic
-from pitune.interpolation import TuneResult, TuneSettings
-from pitune.prediction import build_graph, embedding, probe_fisher, spread
-from pitune.studies.compare import ROWS, cells_of, keep_settings, measure_cells, train_sources
-from pitune.studies.rows import Rows, environment
-from pitune.studies.shared import open_task
+from pitune.defaults import DEMO_TARGETS
+from pitune.experts import ExpertPool
+from pitune.interpolation import TuneResult
+from pitune.prediction import build_graph, embedding, probe_fisher
+from pitune.studies.baselines import BASELINES, PI
+from pitune.studies.compare import keep_settings, measure_methods, train_sources
+from pitune.studies.plans import DEMO, ComparePlan
+from pitune.studies.results import DemoResults, ExpertScore, Graph, TriedMix, TunedTarget
+from pitune.studies.rows import environment
 from pitune.studies.statistics import paired_gains
-from pitune.studies.trial import Cell, ComparePlan, Trial, open_backbone_of
-from pitune.tasks import Task, short_name
-from pitune.training import TrainingSettings, sample
+from pitune.studies.study import RESULTS, Study, open_backbone, open_task
+from pitune.studies.trial import Trial
+from pitune.tasks import Task, expand, few_shot, short_name, spread
 
-RESULTS = "results.json"
-
-
-@dataclass(frozen=True)
-class DemoPlan:
-    """What the demo runs: sources with all their labels, targets with a few."""
-
-    sources: tuple[str, ...] = (
-        "pocket/tweets",
-        "pocket/amazon",
-        "pocket/movie",
-        "pocket/domain",
-        "pocket/mnist",
-        "pocket/easy-vqa",
-        "pocket/textile",
-    )
-    targets: tuple[str, ...] = ("pocket/digits", "pocket/nyt")
-    shots: int = 4
-    k: int = 4
-    validation: int = 128
-    test: int = 200
-    source_training: TrainingSettings = field(default_factory=lambda: TrainingSettings(steps=72, evaluations=3))
-    tuning: TuneSettings = field(default_factory=TuneSettings)
-
-    def compared(self, seeds: int, first_seed: int, device: str | None) -> ComparePlan:
-        """Return the comparison whose pool holds the sources alone."""
-        return ComparePlan(
-            tasks=(*self.sources, *self.targets),
-            shots=(self.shots,),
-            seeds=seeds,
-            first_seed=first_seed,
-            methods=METHODS,
-            k=self.k,
-            test=self.test,
-            validation=self.validation,
-            device=device,
-            source_training=self.source_training,
-            tuning=self.tuning,
-        )
-
-
-METHODS = ("zero-shot", "linear probe", "single", "best neighbour", "uniform mix", "pi")
+_MOST = 64  # examples that a task is embedded by
 
 
 def run_demo(
     out: Path,
-    seeds: int = 3,
-    progress: bool = True,
-    plan: DemoPlan | None = None,
-    device: str | None = None,
-    first_seed: int = 0,
+    *,
+    plan: ComparePlan = DEMO,
+    targets: Sequence[str] = (DEMO_TARGETS,),
     workers: int = 1,
-) -> dict[str, Any]:
-    """Train the pool, tune every target on every seed, and leave `results.json` and `expert/`.
+    progress: bool = True,
+) -> DemoResults:
+    """Train the pool of all tasks but the targets, tune every target on every seed, leave `results.json` and `expert/`.
 
     What is there already is kept: experts in `pool/`, rows in `rows.jsonl`, checkpoints in `runs/`.
     """
-    if seeds < 1:
-        raise InputError(f"seeds is {seeds}; expected 1 or more")
-    plan = plan or DemoPlan()
-    compared = plan.compared(seeds, first_seed, device)
-    backbone = open_backbone_of(compared)
-    keep_settings(compared, compared.tasks, out)
-    train_sources(compared, plan.sources, out, workers, progress)
-    measure_cells(cells_of(compared, plan.targets, out), out, workers, progress)
-    told = {}
-    for name in plan.targets:
-        result = Trial(Cell(compared, out, name, plan.shots, first_seed)).tuned()
-        told[name] = _told(result, plan)
-        save_expert(result.expert, out / "expert")
-    rows = Rows(out / ROWS)
-    found = {
-        "schema": 1,
-        "environment": environment(backbone),
-        "command": f"pitune demo --out {shlex.quote(str(out))} --seeds {seeds} --seed {first_seed}",
-        "graph": _graph(backbone, plan, ExpertPool(out / "pool"), first_seed),
-        "targets": told,
-        "rows": [
-            row.model_dump() for row in sorted(rows, key=lambda row: (row.task, METHODS.index(row.method), row.seed))
-        ],
-        "gains": [gain for base in METHODS[:-1] for gain in paired_gains(rows, "pi", base)],
-    }
-    write_atomic(out / RESULTS, json_bytes(found))
-    return found
+    methods = tuple(one.name for one in BASELINES.all() if one.demo)
+    plan, study = plan.but(methods=methods), Study(out, workers, progress)
+    tasks, targets = expand(plan.tasks), expand(targets)
+    keep_settings(plan, study, tasks)
+    train_sources(plan, study, [name for name in tasks if name not in targets])
+    measure_methods(plan, study, targets)
+    tuned = {}
+    for name in targets:
+        result = Trial(plan, out, name, plan.shots[0], plan.first_seed).tuned
+        tuned[name] = _tuned(result, plan)
+        result.expert.save(out / "expert")
+    backbone, rows = open_backbone(plan), list(study.rows())
+    results = DemoResults(
+        schema=1,
+        environment=environment(backbone),
+        command=f"pitune demo --out {shlex.quote(str(out))} --seeds {plan.seeds} --seed {plan.first_seed}",
+        graph=_graph(backbone, plan, tasks, ExpertPool(out / "pool")),
+        targets=tuned,
+        rows=tuple(sorted(rows, key=lambda row: (row.task, methods.index(row.method), row.seed))),
+        gains=tuple(gain for name in methods if name != PI for gain in paired_gains(rows, PI, name)),
+    )
+    return results.write(out / RESULTS)
 
 
-def _told(result: TuneResult, plan: DemoPlan) -> dict[str, Any]:
-    return {
-        "shots": plan.shots,
-        "neighbours": [list(pair) for pair in result.neighbours],
-        "weights": {group: dict(weights) for group, weights in result.weights.items()},
-        "choice": result.choice,
-        "candidates": [candidate.described() for candidate in result.candidates],
-    }
+def _tuned(result: TuneResult, plan: ComparePlan) -> TunedTarget:
+    return TunedTarget(
+        shots=plan.shots[0],
+        neighbours=result.neighbours,
+        weights={group: dict(weights) for group, weights in result.weights.items()},
+        choice=result.choice,
+        candidates=tuple(TriedMix(**candidate.described()) for candidate in result.candidates),
+    )
 
 
-def _graph(backbone: Backbone, plan: DemoPlan, pool: ExpertPool, seed: int) -> dict[str, Any]:
+def _graph(backbone: Backbone, plan: ComparePlan, names: Sequence[str], pool: ExpertPool) -> Graph:
     """Compare all tasks by the probe: sources by what their experts carry, targets by their few labels."""
-    tasks = {task.name: task for task in map(open_task, (*plan.sources, *plan.targets))}
+    tasks = {task.name: task for task in map(open_task, names)}
     experts = {expert.card.task: expert for expert in pool}
-    embeddings, kinds = {}, []
-    scores: list[dict[str, Any] | None] = []
+    embeddings, scores = {}, list[ExpertScore | None]()
     for name, task in tasks.items():
         expert = experts.get(name)
         if expert is not None:
             embeddings[name] = embedding(expert)
-            scores.append({"metric": expert.card.metric, "value": expert.card.validation})
+            value = expert.card.validation
+            scores.append(None if value is None else ExpertScore(metric=expert.card.metric, value=value))
         else:
-            data = sample(task, plan.shots, seed)
-            embeddings[name] = probe_fisher(backbone, task, spread([*data.train, *data.validation]))
+            labels = few_shot(task, plan.shots[0], plan.first_seed).labels
+            embeddings[name] = probe_fisher(backbone, task, spread(labels, _MOST))
             scores.append(None)
-        kinds.append(kind_of(task))
     graph = build_graph(embeddings)
-    names = [experts[name].name if name in experts else f"{short_name(name)} (target)" for name in graph.names]
-    return {
-        "names": names,
-        "tasks": list(graph.names),
-        "similarity": graph.similarity.tolist(),
-        "kinds": kinds,
-        "scores": scores,
-    }
+    return Graph(
+        names=tuple(experts[name].name if name in experts else f"{short_name(name)} (target)" for name in graph.names),
+        tasks=graph.names,
+        similarity=graph.similarity.tolist(),
+        kinds=tuple(kind_of(task) for task in tasks.values()),
+        scores=tuple(scores),
+    )
 
 
 def kind_of(task: Task) -> str:

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter
-
-from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts import ExpertPool
-from pitune.files import json_bytes, write_atomic
-from pitune.interpolation import TuneSettings
-from pitune.prediction import spread
-from pitune.studies.baselines import Measured, measured
-from pitune.studies.compare import cells_of, prepare_pool
+from pitune.experts import Expert, ExpertPool
+from pitune.prediction import SCORES, Score, Source, Target
+from pitune.studies.compare import prepare_pool, trials_of
+from pitune.studies.plans import PREDICTORS, ComparePlan
 from pitune.studies.ranking import FEWEST, ByTarget, mean_rank, reliability, summary
-from pitune.studies.rows import Row, Rows, environment
-from pitune.studies.scores import SCORES, Pair, Source, Target
-from pitune.studies.shared import open_task
-from pitune.studies.trial import Cell, ComparePlan, open_backbone_of
-from pitune.studies.workers import run_jobs
-from pitune.tasks import Example, Task, expand
-from pitune.training import Evaluation, TrainingSettings, evaluate_expert, expert_name, fit_expert, sample
+from pitune.studies.results import PredictorsResults, Row, Summary
+from pitune.studies.rows import Measured, Measures, environment
+from pitune.studies.study import Study, open_backbone, open_task
+from pitune.studies.trial import Trial
+from pitune.tasks import Draw, Example, expand
+from pitune.training import Evaluation, evaluate_expert
 
-ROWS = "predictors.jsonl"
-RESULTS = "predictors.json"
+ROWS, RESULTS = "predictors.jsonl", "predictors.json"
 ZERO_SHOT, ZERO_SHOT_LOSS = "zero-shot", "zero-shot-loss"
 HALVES = ("-1", "-2")
 # what is measured of a source's expert on a target: as it is, by metric and by −loss; or trained on for a few steps
 UNCHANGED, UNCHANGED_LOSS, ADAPTED = "unchanged", "unchanged-loss", "adapted"
+ROW_NAMES = {"probe": "probe-fisher"}  # what kept rows call a score, where that is not its name
 # predictors that are the mean rank of several scores
 COMBINED: Mapping[str, tuple[str, ...]] = {
     "probe-fisher + label-similarity": ("probe-fisher", "label-similarity"),
@@ -40,23 +33,45 @@ COMBINED: Mapping[str, tuple[str, ...]] = {
     "label-similarity + trial": ("label-similarity", "trial"),
     "probe-fisher + calibrated-trial": ("probe-fisher", "calibrated-trial"),
 }
-PLAN = ComparePlan(
-    shots=(4,), seeds=3, test=200, tuning=TuneSettings(training=TrainingSettings(steps=30, evaluations=3))
-)
 
 
 @dataclass(frozen=True)
-class _Job:
+class Cell:
     """One target with some labels, against every source."""
 
-    cell: Cell
+    trial: Trial
     sources: tuple[str, ...]
     adapted: bool
 
+    def measures(self) -> Measures:
+        """Return what is measured of the target, and of each source's expert on it, and every score that applies."""
+        trial = self.trial
+        experts = {name: expert_of(trial.plan, trial.out, name) for name in self.sources if name != trial.name}
+        find = {open_task(name).name: partial(source_of, trial.plan, name) for name in experts}
+        target = Target(
+            trial.backbone, trial.draw, trial.plan.training, trial.folder / "own", lambda name: find[name]()
+        )
+        measures = _looks(trial, None)
+        for expert in experts.values():
+            source = expert.card.task
+            measures |= _looks(trial, expert)
+            for score in SCORES.all():
+                if score.applies(target, expert):
+                    run = partial(_scored, score, target, expert)
+                    measures[trial.key(f"{ROW_NAMES.get(score.name, score.name)} {source}")] = run
+            if self.adapted:
+                measures[trial.key(f"{ADAPTED} {source}")] = partial(_adapted, trial, expert)
+        return measures
+
 
 def run_predictors(
-    plan: ComparePlan, out: Path, adapted: bool = False, workers: int = 1, progress: bool = True
-) -> dict[str, Any]:
+    plan: ComparePlan = PREDICTORS,
+    out: Path = Path("predictors"),
+    *,
+    adapted: bool = False,
+    workers: int = 1,
+    progress: bool = True,
+) -> PredictorsResults:
     """Measure every source's expert on every target's test part, score every source, and compare the two.
 
     Scores read few labels of the target's train and validation parts, never its test part. `adapted` measures, too,
@@ -69,48 +84,35 @@ def run_predictors(
     count = len(expand(plan.tasks))
     if count < FEWEST + 1:
         raise InputError(f"{count} task(s); expected {FEWEST + 1} or more, so that each has {FEWEST} sources to rank")
-    tasks = prepare_pool(plan, out, workers, progress)
-    jobs = [_Job(cell, tuple(tasks), adapted) for cell in cells_of(plan, tasks, out)]
-    run_jobs(_measure, jobs, workers, "targets" if progress else "")
-    rows = _of_plan(Rows(out / ROWS), plan, {open_task(name).name for name in tasks})
+    study = Study(out, workers, progress, ROWS)
+    tasks = prepare_pool(plan, study)
+    rows = study.measure([Cell(trial, tuple(tasks), adapted) for trial in trials_of(plan, tasks, out)])
     kinds = (UNCHANGED, UNCHANGED_LOSS, *([ADAPTED] if adapted else []))
-    found = {
-        "schema": 1,
-        "environment": environment(open_backbone_of(plan)),
-        "plan": TypeAdapter(ComparePlan).dump_python(plan, mode="json"),
-        "rows": [row.model_dump() for row in rows],
-        "predictors": {kind: predictors(rows, kind, plan) for kind in kinds},
-        "reliability": {
-            kind: reliability(*(_table(rows, kind + half, None, 0) for half in HALVES)) for kind in kinds[:2]
-        },
-    }
-    write_atomic(out / RESULTS, json_bytes(found))
-    return found
+    results = PredictorsResults(
+        schema=1,
+        environment=environment(open_backbone(plan)),
+        plan=plan.whole(),
+        rows=tuple(rows),
+        predictors={kind: tuple(rank_predictors(rows, kind, plan)) for kind in kinds},
+        reliability={kind: reliability(*(_table(rows, kind + half, None, 0) for half in HALVES)) for kind in kinds[:2]},
+    )
+    return results.write(out / RESULTS)
 
 
-def _of_plan(rows: Iterable[Row], plan: ComparePlan, names: Set[str]) -> list[Row]:
-    """Return the rows that a plan asks for; the file may hold others."""
-    draws = {(None, 0), *((plan.shots[0], seed) for seed in range(plan.first_seed, plan.first_seed + plan.seeds))}
-    sources = {"", *names}
-    return [
-        row
-        for row in rows
-        if row.task in names and (row.shots, row.seed) in draws and row.method.partition(" ")[2] in sources
-    ]
-
-
-def predictors(rows: Sequence[Row], kind: str, plan: ComparePlan) -> list[dict[str, Any]]:
+def rank_predictors(rows: Sequence[Row], kind: str, plan: ComparePlan) -> list[Summary]:
     """Return how well each predictor ranks what was measured, best rank correlation first."""
     shots = plan.shots[0]
-    seeds = range(plan.first_seed, plan.first_seed + plan.seeds)
-    truth = [gains(rows, kind, shots, seed) for seed in seeds]
-    scores: dict[str, list[ByTarget]] = {name: [_table(rows, name, shots, seed) for seed in seeds] for name in SCORES}
+    truth = [gains(rows, kind, shots, seed) for seed in plan.all_seeds]
+    names = [ROW_NAMES.get(score, score) for score in SCORES.names()]
+    scores: dict[str, list[ByTarget]] = {
+        name: [_table(rows, name, shots, seed) for seed in plan.all_seeds] for name in names
+    }
     for name, parts in COMBINED.items():
         scores[name] = [_combined([scores[part][i] for part in parts]) for i in range(plan.seeds)]
-    scores["random"] = [{} for _ in seeds]
-    found = [summary(name, list(zip(truth, tables, strict=True))) for name, tables in scores.items()]
-    known = [one for one in found if one is not None]
-    return sorted(known, key=lambda one: (one["predictor"] == "random", -one["spearman"]["mean"]))
+    scores["random"] = [{} for _ in plan.all_seeds]
+    summaries = [summary(name, list(zip(truth, tables, strict=True))) for name, tables in scores.items()]
+    there = [one for one in summaries if one is not None]
+    return sorted(there, key=lambda one: (one.predictor == "random", -one.spearman.mean))
 
 
 def gains(rows: Sequence[Row], kind: str, shots: int | None, seed: int) -> ByTarget:
@@ -122,12 +124,12 @@ def gains(rows: Sequence[Row], kind: str, shots: int | None, seed: int) -> ByTar
 
 
 def _table(rows: Sequence[Row], name: str, shots: int | None, seed: int) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    values: dict[str, dict[str, float]] = {}
     for row in rows:
-        said, _, source = row.method.partition(" ")
-        if said == name and source and (row.shots, row.seed) == (shots, seed):
-            found.setdefault(row.task, {})[source] = row.value
-    return found
+        what, _, source = row.method.partition(" ")
+        if what == name and source and (row.shots, row.seed) == (shots, seed):
+            values.setdefault(row.task, {})[source] = row.value
+    return values
 
 
 def _combined(tables: Sequence[ByTarget]) -> ByTarget:
@@ -136,68 +138,46 @@ def _combined(tables: Sequence[ByTarget]) -> ByTarget:
 
 
 @cache
-def _source(plan: ComparePlan, out: Path, name: str) -> Source:
-    task = open_task(name)
-    return Source(open_backbone_of(plan), task, ExpertPool(out / "pool").get(expert_name(task, "lora", None, 0)))
+def expert_of(plan: ComparePlan, out: Path, name: str) -> Expert:
+    """Return a task's expert of the pool, read once a process."""
+    return ExpertPool(out / "pool").get(Draw(open_task(name), ()).expert_name("lora"))
 
 
-def _measure(job: _Job) -> None:
-    """Measure and score what the rows lack of one target, source by source."""
-    plan, task = job.cell.plan, open_task(job.cell.task)
-    assert job.cell.seed is not None
-    rows, backbone = Rows(job.cell.out / ROWS), open_backbone_of(plan)
-    data = sample(task, job.cell.shots, job.cell.seed)
-    runs = job.cell.out / "runs" / expert_name(task, "lora", data.shots, data.seed)
-    target = Target(backbone, task, data, plan.tuning.training, runs / "own")
-    test = spread(task.examples("test"), plan.test)
-    _look(rows, backbone, task, test, ZERO_SHOT, None)
-    for name in job.sources:
-        if name == job.cell.task:
-            continue
-        source = _source(plan, job.cell.out, name)
-        _look(rows, backbone, task, test, UNCHANGED, source)
-        pair = Pair(source, target)
-        for score, (known, _) in SCORES.items():
-            if known(pair):
-                key = (task.name, f"{score} {source.task.name}", data.shots, data.seed)
-                rows.measure(*key, partial(_scored, score, pair))
-        if job.adapted:
-            adapted = partial(_adapted, plan, source, target, runs / f"from-{source.expert.name}", test)
-            rows.measure(task.name, f"{ADAPTED} {source.task.name}", data.shots, data.seed, adapted)
+@cache
+def source_of(plan: ComparePlan, name: str) -> Source:
+    """Return what scores read of a task, read once a process."""
+    return Source(open_backbone(plan), open_task(name))
 
 
-def _look(
-    rows: Rows, backbone: Backbone, task: Task, test: Sequence[Example], kind: str, source: Source | None
-) -> None:
-    """Measure an expert, or none, by the task's metric and by −loss, and by halves, in one evaluation."""
-    name = f" {source.task.name}" if source else ""
-    evaluated = cache(partial(evaluate_expert, backbone, task, source.expert if source else None, test))
-    rows.measure(task.name, f"{kind}{name}", None, 0, lambda: (task.metric, evaluated().value, len(test)))
-    rows.measure(task.name, f"{kind}-loss{name}", None, 0, lambda: ("loss", -evaluated().loss, len(test)))
-    if source is None:
-        return
-    for half in HALVES:
-        row = f"{kind}-loss{half}{name}"
-        rows.measure(task.name, row, None, 0, partial(_half, evaluated, test, half, "loss"))
+def _looks(trial: Trial, expert: Expert | None) -> Measures:
+    """Return how an expert, or none, is measured by metric and by −loss, whole and by halves, in one evaluation."""
+    task, test = trial.task, trial.test
+    kind, name = (UNCHANGED, f" {expert.card.task}") if expert else (ZERO_SHOT, "")
+    evaluated = cache(partial(evaluate_expert, trial.backbone, task, expert, test))
+    looks: dict[str, Callable[[], Measured]] = {
+        kind: lambda: (task.metric, evaluated().value, len(test)),
+        f"{kind}-loss": lambda: ("loss", -evaluated().loss, len(test)),
+    }
+    for half in HALVES if expert else ():
+        looks[f"{kind}-loss{half}"] = partial(_half, evaluated, test, half, "loss")
         if task.metric == "accuracy":
-            rows.measure(task.name, f"{kind}{half}{name}", None, 0, partial(_half, evaluated, test, half, "accuracy"))
+            looks[f"{kind}{half}"] = partial(_half, evaluated, test, half, "accuracy")
+    return {(task.name, f"{look}{name}", None, 0): run for look, run in looks.items()}
 
 
 def _half(evaluated: Callable[[], Evaluation], test: Sequence[Example], half: str, metric: str) -> Measured:
     """Return the mean over every other test example, in order of their ids."""
-    found = evaluated()
+    evaluation = evaluated()
     kept = {example.id for example in test[HALVES.index(half) :: 2]}
-    at = [i for i, one in enumerate(found.ids) if one in kept]
-    right = (found.scores.argmax(1) == found.target).float()
-    return metric, float((right if metric == "accuracy" else -found.losses)[at].mean()), len(at)
+    at = [i for i, one in enumerate(evaluation.ids) if one in kept]
+    right = (evaluation.scores.argmax(1) == evaluation.target).float()
+    return metric, float((right if metric == "accuracy" else -evaluation.losses)[at].mean()), len(at)
 
 
-def _scored(score: str, pair: Pair) -> Measured:
-    return score, SCORES[score][1](pair), len(pair.target.support)
+def _scored(score: Score, target: Target, expert: Expert) -> Measured:
+    return ROW_NAMES.get(score.name, score.name), score.rate(target, expert), len(target.support)
 
 
-def _adapted(plan: ComparePlan, source: Source, target: Target, run: Path, test: Sequence[Example]) -> Measured:
+def _adapted(trial: Trial, expert: Expert) -> Measured:
     """Train a source's expert on the target's few labels, and measure what comes of it."""
-    start, training = source.expert, plan.tuning.training
-    expert, _ = fit_expert(target.backbone, target.task, target.data, "lora", training, start, run)
-    return measured(target.backbone, target.task, expert, test)
+    return trial.score(trial.fitted(f"from-{expert.name}", start=expert))

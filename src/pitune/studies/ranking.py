@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 
+from pitune.studies.results import Reliability, Spread, Summary
 from pitune.studies.statistics import interval
 
 TOP = 2
@@ -64,24 +64,20 @@ def mean_rank(scores: Sequence[BySource]) -> BySource:
     return dict(zip(shared, np.mean(ranks, axis=0).tolist(), strict=True)) if shared else {}
 
 
-def reliability(first: ByTarget, second: ByTarget) -> dict[str, Any] | None:
+def reliability(first: ByTarget, second: ByTarget) -> Reliability | None:
     """Return how far measured ranks can be trusted, and so what Spearman a perfect score may reach.
 
     Of two halves of the test examples, r is the mean over targets of their Spearman over sources; `whole` is
     `2r / (1 + r)`, that of two measurements as large as all of them (Spearman and Brown), and `ceiling` its root:
     what truth itself would reach. None where no target has both halves.
     """
-    found = [_rank_correlation(first[target], second[target]) for target in first if target in second]
-    known = [one for one in found if one is not None]
-    if not known:
+    both = [_rank_correlation(first[target], second[target]) for target in first if target in second]
+    correlations = [one for one in both if one is not None]
+    if not correlations:
         return None
-    r = max(0.0, float(np.mean(known)))
-    return {
-        "targets": len(known),
-        "halves": float(np.mean(known)),
-        "whole": 2 * r / (1 + r),
-        "ceiling": (2 * r / (1 + r)) ** 0.5,
-    }
+    halves = float(np.mean(correlations))
+    whole = 2 * max(0.0, halves) / (1 + max(0.0, halves))
+    return Reliability(targets=len(correlations), halves=halves, whole=whole, ceiling=whole**0.5)
 
 
 def _rank_correlation(first: BySource, second: BySource) -> float | None:
@@ -92,36 +88,36 @@ def _rank_correlation(first: BySource, second: BySource) -> float | None:
     return float(spearmanr(*values).statistic)
 
 
-def summary(predictor: str, by_seed: Sequence[tuple[ByTarget, ByTarget]]) -> dict[str, Any] | None:
+def summary(predictor: str, by_seed: Sequence[tuple[ByTarget, ByTarget]]) -> Summary | None:
     """Return means over targets of each target's mean over seeds, with 95 % bootstrap intervals over targets.
 
     `by_seed` holds, for every seed, what was measured and what was predicted. Targets that a score cannot read
     are not counted; None where it reads none.
     """
-    found: dict[str, list[Quality]] = {}
+    qualities: dict[str, list[Quality]] = {}
     for measured, predicted in by_seed:
         for target, truth in measured.items():
             one = at_random(truth) if predictor == "random" else quality(truth, predicted.get(target, {}))
             if one is not None:
-                found.setdefault(target, []).append(one)
-    if not found:
+                qualities.setdefault(target, []).append(one)
+    if not qualities:
         return None
 
-    def over_targets(part: Callable[[Quality], float]) -> dict[str, float]:
-        values = [float(np.mean([part(one) for one in each])) for each in found.values()]
+    def over_targets(part: Callable[[Quality], float]) -> Spread:
+        values = [float(np.mean([part(one) for one in each])) for each in qualities.values()]
         low, high = interval(values)
-        return {"mean": float(np.mean(values)), "low": low, "high": high}
+        return Spread(mean=float(np.mean(values)), low=low, high=high)
 
-    return {
-        "predictor": predictor,
-        "targets": len(found),
-        "seeds": max(map(len, found.values())),
-        "spearman": over_targets(lambda one: one.spearman),
-        "regret": over_targets(lambda one: one.regret),
-        "recall": over_targets(lambda one: one.recall),
-        "gain": over_targets(lambda one: one.gain),
-        "by_target": {target: float(np.mean([one.spearman for one in each])) for target, each in found.items()},
-    }
+    return Summary(
+        predictor=predictor,
+        targets=len(qualities),
+        seeds=max(map(len, qualities.values())),
+        spearman=over_targets(lambda one: one.spearman),
+        regret=over_targets(lambda one: one.regret),
+        recall=over_targets(lambda one: one.recall),
+        gain=over_targets(lambda one: one.gain),
+        by_target={target: float(np.mean([one.spearman for one in each])) for target, each in qualities.items()},
+    )
 
 
 def _best(values: BySource, among: Sequence[str]) -> list[str]:

@@ -9,34 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from pitune.backbones import Backbone
-from pitune.errors import InputError
+from pitune.errors import InputError, first_problem
+from pitune.studies.results import Environment, Key, Row
 
-
-class Row(BaseModel):
-    """One measured value: a method on the test part of a task."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    task: str
-    method: str
-    shots: int | None
-    seed: int
-    metric: str
-    value: float
-    n: int
-    seconds: float
-
-    @property
-    def key(self) -> tuple[str, str, int | None, int]:
-        """What the row measures."""
-        return self.task, self.method, self.shots, self.seed
+Measured = tuple[str, float, int]  # a metric, its value, and of how many examples
+Measures = dict[Key, Callable[[], Measured]]  # what is to be measured, and how
 
 
 class Rows:
@@ -50,21 +33,19 @@ class Rows:
     def __contains__(self, key: object) -> bool:
         return key in self._rows
 
-    def __getitem__(self, key: tuple[str, str, int | None, int]) -> Row:
+    def __getitem__(self, key: Key) -> Row:
         return self._rows[key]
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows.values())
 
-    def measure(
-        self, task: str, method: str, shots: int | None, seed: int, run: Callable[[], tuple[str, float, int]]
-    ) -> Row:
-        """Return the row of a measurement, from the file or by running it: `run` gives (metric, value, n)."""
-        key = (task, method, shots, seed)
+    def measure(self, key: Key, run: Callable[[], Measured]) -> Row:
+        """Return the row of a measurement, from the file or by running it."""
         if key not in self._rows:
             started = time.perf_counter()
             metric, value, n = run()
             seconds = round(time.perf_counter() - started, 2)
+            task, method, shots, seed = key
             self.add(
                 Row(task=task, method=method, shots=shots, seed=seed, metric=metric, value=value, n=n, seconds=seconds)
             )
@@ -99,18 +80,21 @@ def _read(path: Path) -> list[Row]:
         try:
             rows.append(Row.model_validate_json(line))
         except ValidationError as error:
-            raise InputError(f"{path}: line {number} is not a row of a study; mend or delete the file") from error
+            what = first_problem(error)
+            raise InputError(f"{path}: line {number} is not a row of a study ({what}); mend or delete it") from error
     return rows
 
 
-def environment(backbone: Backbone) -> dict[str, Any]:
+def environment(backbone: Backbone) -> Environment:
     """Return what results depend on besides the code's inputs."""
-    packages = {name: version(name) for name in ("torch", "transformers", "peft", "pitune")}
-    return {
-        "python": platform.python_version(),
-        **packages,
-        "threads": torch.get_num_threads(),
-        "device": str(backbone.device),
-        "backbone": backbone.name,
-        "fingerprint": backbone.fingerprint,
-    }
+    return Environment(
+        python=platform.python_version(),
+        torch=version("torch"),
+        transformers=version("transformers"),
+        peft=version("peft"),
+        pitune=version("pitune"),
+        threads=torch.get_num_threads(),
+        device=str(backbone.device),
+        backbone=backbone.name,
+        fingerprint=backbone.fingerprint,
+    )

@@ -5,28 +5,29 @@ The test part is not touched, so that defaults may follow from what is found her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pitune.errors import InputError
-from pitune.experts import Expert, ExpertPool
-from pitune.files import json_bytes, write_atomic
+from pitune.experts import KINDS, Card, Expert, ExpertPool, make_settings
+from pitune.files import sha256_bytes
 from pitune.interpolation import TuneSettings
-from pitune.prediction import embedding, fisher_similarity, spread
-from pitune.studies.baselines import measured
-from pitune.studies.compare import cells_of, prepare_pool
-from pitune.studies.rows import Row, Rows, environment
-from pitune.studies.shared import held_out, open_task
-from pitune.studies.source_experts import is_trained, train_source, unrelated_start
+from pitune.prediction import EMBEDDED, embedding, fisher_similarity
+from pitune.registry import unknown
+from pitune.studies.compare import prepare_pool, trials_of
+from pitune.studies.plans import ComparePlan
+from pitune.studies.results import Gain, Row, SettingsResults
+from pitune.studies.rows import Measured, Measures, environment
+from pitune.studies.sources import lacking, source_draw, train_source
 from pitune.studies.statistics import method_means, summed_gains
-from pitune.studies.trial import Cell, ComparePlan, Trial, open_backbone_of
-from pitune.studies.workers import run_jobs
-from pitune.training import evaluate_expert
+from pitune.studies.study import Study, held_out, measured, open_backbone, open_task
+from pitune.studies.trial import Trial
+from pitune.tasks import spread
+from pitune.training import evaluate_expert, untrained
 
 ROWS = "settings.jsonl"
 RESULTS = "settings.json"
@@ -37,22 +38,22 @@ _UNRELATED = "pool-unrelated"
 
 def _unlike(trial: Trial, k: int) -> list[Expert]:
     """Return k neighbours of which none is a near-duplicate of another."""
-    experts = {name: trial.pool.get(name) for name, _ in trial.order}
+    experts = {expert.name: expert for expert in trial.neighbours.experts}
     probes = {name: embedding(expert) for name, expert in experts.items()}
-    names = most_relevant(dict(trial.order), lambda one, other: fisher_similarity(probes[one], probes[other]), k)
+    similarity = dict(trial.neighbours.pairs)
+    names = most_relevant(similarity, lambda one, other: fisher_similarity(probes[one], probes[other]), k)
     return [experts[name] for name in names]
 
 
 def _unrelated(trial: Trial, k: int) -> list[Expert]:
     """Return the experts of the k nearest tasks that did not start from common values."""
-    pool = ExpertPool(trial.cell.out / _UNRELATED)
-    return [pool.get(name) for name, _ in trial.order[:k]]
+    pool = ExpertPool(trial.out / _UNRELATED)
+    return [pool.get(name) for name, _ in trial.neighbours.pairs[:k]]
 
 
 def _tried(trial: Trial, k: int) -> list[Expert]:
     """Return the k experts of all the pool that have the lowest calibrated losses on the few labels."""
-    labels = spread([*trial.data.train, *trial.data.validation])
-    experts = [trial.pool.get(name) for name, _ in trial.order]
+    labels, experts = spread(trial.draw.labels, EMBEDDED), trial.near(len(trial.pool))
     losses = [float(evaluate_expert(trial.backbone, trial.task, one, labels).calibrated.sum()) for one in experts]
     return [experts[i] for i in np.argsort(losses, kind="stable")[:k]]
 
@@ -95,81 +96,87 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 @dataclass(frozen=True)
-class _Job:
-    cell: Cell
+class Cell:
+    """Some variants on one draw of a target's labels."""
+
+    trial: Trial
     names: tuple[str, ...]
+
+    def measures(self) -> Measures:
+        """Return every way of every variant; a variant is tuned once for all its ways."""
+        plan = self.trial.plan
+        ways: Measures = {}
+        for name in (name for name in VARIANTS if name in self.names):
+            experts = cache(partial(self._tuned, name))
+            for i, way in enumerate(VARIANTS[name].ways(name, plan.tuning)):
+                ways[self.trial.key(way)] = partial(self._score, experts, i)
+        return ways
+
+    def _tuned(self, name: str) -> list[Expert]:
+        """Return the expert of each candidate, and the chosen one."""
+        trial, variant = self.trial, VARIANTS[name]
+        if name == DEFAULT:
+            result = trial.tuned
+        else:
+            near = variant.neighbours(trial, variant.k or trial.plan.k)
+            settings, run = variant.settings(trial.plan.tuning), f"variant-{list(VARIANTS).index(name)}"
+            result = trial.tuned_with(near, run, settings)
+        return [*result.folded.values(), result.expert]
+
+    def _score(self, experts: Callable[[], list[Expert]], i: int) -> Measured:
+        trial = self.trial
+        return measured(trial.backbone, trial.task, experts()[i], held_out(trial.draw, trial.plan.test))
 
 
 def run_settings(
-    plan: ComparePlan, out: Path, names: tuple[str, ...] = tuple(VARIANTS), workers: int = 1, progress: bool = True
-) -> dict[str, Any]:
+    plan: ComparePlan,
+    out: Path,
+    names: Sequence[str] = tuple(VARIANTS),
+    *,
+    workers: int = 1,
+    progress: bool = True,
+) -> SettingsResults:
     """Tune every (task, shots, seed) in every way; of several candidates each counts as a way of its own.
 
     Rows are kept in `settings.jsonl` beside the pool of `pitune study compare`, which is trained if need be.
     """
-    unknown = set(names) - VARIANTS.keys()
-    if unknown:
-        raise InputError(f"unknown variant {sorted(unknown)[0]!r}; expected some of: {'; '.join(VARIANTS)}")
-    tasks = prepare_pool(plan, out, workers, progress)
+    for name in names:
+        if name not in VARIANTS:
+            raise unknown("variant", name, VARIANTS)
+    study = Study(out, workers, progress, ROWS)
+    tasks = prepare_pool(plan, study)
     if any(VARIANTS[name].neighbours is _unrelated for name in names):
-        pool = ExpertPool(out / _UNRELATED)
-        lacking = [name for name in tasks if not is_trained(open_task(name), pool, plan.source_training)]
-        cells = [Cell(plan, out, name) for name in lacking]
-        run_jobs(_train_unrelated, cells, workers, "sources of unrelated starts" if progress else "")
-    jobs = [_Job(cell, names) for cell in cells_of(plan, tasks, out)]
-    kept = Rows(out / ROWS)
-    run_jobs(_measure, [job for job in jobs if _lacking(job, kept)], workers, "targets" if progress else "")
-    rows = [row for row in Rows(out / ROWS) if row.method.split(": ")[0] in names]
+        absent = lacking(tasks, ExpertPool(out / _UNRELATED), plan.source_training)
+        study.each(partial(_train_unrelated, plan, out), absent, "sources of unrelated starts")
+    study.measure([Cell(trial, tuple(names)) for trial in trials_of(plan, tasks, out)])
+    rows = [row for row in study.rows() if row.method.split(": ")[0] in names]  # those of other tasks and seeds, too
     methods = tuple(dict.fromkeys(row.method for row in rows))
-    found = {
-        "schema": 1,
-        "environment": environment(open_backbone_of(plan)),
-        "rows": [row.model_dump() for row in rows],
-        "means": method_means(rows, methods),
-        "gains": [gain for one in methods for gain in _gains(rows, one)],
-    }
-    write_atomic(out / RESULTS, json_bytes(found))
-    return found
+    results = SettingsResults(
+        schema=1,
+        environment=environment(open_backbone(plan)),
+        rows=tuple(rows),
+        means=tuple(method_means(rows, methods)),
+        gains=tuple(gain for one in methods for gain in _gains(rows, one)),
+    )
+    return results.write(out / RESULTS)
 
 
-def _gains(rows: list[Row], method: str) -> list[dict[str, Any]]:
+def _gains(rows: Sequence[Row], method: str) -> list[Gain]:
     """Return the gains of a way over the own expert alone, and those of a change over what it changes."""
     name, _, candidate = method.partition(": ")
     baselines = [ALONE] if name == DEFAULT else [ALONE, f"{DEFAULT}: {candidate or 'joint'}"]
-    return [{"method": method, **gain} for one in dict.fromkeys(baselines) for gain in summed_gains(rows, method, one)]
+    return [gain for one in dict.fromkeys(baselines) for gain in summed_gains(rows, method, one)]
 
 
-def _lacking(job: _Job, rows: Rows) -> dict[str, list[str]]:
-    """Return the variants of which rows are missing, each with the names of its rows."""
-    task, cell = open_task(job.cell.task).name, job.cell
-    assert cell.seed is not None
-    ways = {name: one.ways(name, cell.plan.tuning) for name, one in VARIANTS.items() if name in job.names}
-    return {name: of for name, of in ways.items() if not all((task, way, cell.shots, cell.seed) in rows for way in of)}
-
-
-def _train_unrelated(cell: Cell) -> None:
-    plan, backbone, task = cell.plan, open_backbone_of(cell.plan), open_task(cell.task)
-    pool, start = ExpertPool(cell.out / _UNRELATED), unrelated_start(backbone, task)
-    runs = cell.out / "runs" / "unrelated"
-    train_source(backbone, task, pool, plan.source_training, plan.validation, runs, start)
-
-
-def _measure(job: _Job) -> None:
-    trial, rows = Trial(job.cell), Rows(job.cell.out / ROWS)
-    plan, data = trial.plan, trial.data
-    examples = held_out(trial.task, data, plan.test)
-    for name, ways in _lacking(job, rows).items():
-        variant = VARIANTS[name]
-        settings = variant.settings(plan.tuning)
-        if name == DEFAULT:
-            result = trial.tuned()
-        else:
-            near = variant.neighbours(trial, variant.k or plan.k)
-            result = trial.tuned_with(near, settings, f"variant-{list(VARIANTS).index(name)}")
-        experts = dict(zip(ways, (*result.folded.values(), result.expert), strict=False))
-        for way, expert in experts.items():
-            score = partial(measured, trial.backbone, trial.task, expert, examples)
-            rows.measure(trial.task.name, way, data.shots, data.seed, score)
+def _train_unrelated(plan: ComparePlan, out: Path, name: str) -> None:
+    """Train a task's expert from a LoRA whose values no other task's begins with."""
+    backbone, draw = open_backbone(plan), source_draw(open_task(name), validation=plan.validation)
+    card = Card(name="unrelated-start", backbone=backbone.fingerprint, base_model=backbone.name)
+    kind = KINDS.get("lora")
+    seed = int(sha256_bytes(draw.task.name.encode()), 16)
+    start = untrained(backbone, kind, make_settings(kind, backbone), card, seed=seed)
+    pool, runs = ExpertPool(out / _UNRELATED), out / "runs" / "unrelated"
+    train_source(backbone, draw, pool, settings=plan.source_training, runs=runs, start=start)
 
 
 def most_relevant(similarity: Mapping[str, float], between: Callable[[str, str], float], k: int) -> list[str]:

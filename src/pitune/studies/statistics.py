@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from pitune.studies.rows import Row
+from pitune.studies.results import Gain, Mean, Row, TaskGain
 
 HALF_A_POINT = 0.005
 _RESAMPLES = 10_000
@@ -24,7 +23,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def paired_gains(rows: Iterable[Row], method: str, baseline: str) -> list[dict[str, Any]]:
+def paired_gains(rows: Iterable[Row], method: str, baseline: str) -> list[TaskGain]:
     """Return, by task, the mean gain of a method over a baseline on the same seeds, with its interval."""
     by_key = {row.key: row.value for row in rows}
     tasks = dict.fromkeys((task, shots) for task, name, shots, _ in by_key if name == method)
@@ -38,32 +37,26 @@ def paired_gains(rows: Iterable[Row], method: str, baseline: str) -> list[dict[s
         ]
         if differences:
             low, high = interval(differences)
-            mean = float(np.mean(differences))
-            found = {"task": task, "shots": shots, "baseline": baseline, "mean": mean, "low": low, "high": high}
-            gains.append({**found, "seeds": len(differences)})
+            mean, both = float(np.mean(differences)), len(differences)
+            gains.append(TaskGain(task=task, shots=shots, baseline=baseline, mean=mean, low=low, high=high, seeds=both))
     return gains
 
 
-def method_means(rows: Iterable[Row], methods: Sequence[str]) -> list[dict[str, Any]]:
+def method_means(rows: Iterable[Row], methods: Iterable[str]) -> list[Mean]:
     """Return, by method and shots, the mean over tasks of each task's mean over seeds, and how many tasks there are."""
     values: dict[tuple[str, int | None], dict[str, list[float]]] = {}
     for row in rows:
         values.setdefault((row.method, row.shots), {}).setdefault(row.task, []).append(row.value)
     shots = dict.fromkeys(few for _, few in values)
     return [
-        {
-            "method": name,
-            "shots": few,
-            "mean": _mean_of_means(values[name, few].values()),
-            "tasks": len(values[name, few]),
-        }
+        Mean(method=name, shots=few, mean=_mean_of_means(values[name, few].values()), tasks=len(values[name, few]))
         for few in shots
         for name in methods
         if (name, few) in values
     ]
 
 
-def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[dict[str, Any]]:
+def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[Gain]:
     """Return, by shots, the gain of a method over a baseline as a mean over tasks, paired by task and seed.
 
     The 95 % interval is a bootstrap stratified by task: seeds are drawn anew within each (Agarwal et al., NeurIPS
@@ -77,25 +70,26 @@ def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[dict[s
         other = by_key.get((task, baseline, shots, seed))
         if name == method and other is not None:
             differences.setdefault(shots, {}).setdefault(task, []).append(value - other)
-    found = []
+    gains = []
     for shots, by_task in differences.items():
         low, high = _stratified(list(by_task.values()))
         means = {task: float(np.mean(values)) for task, values in by_task.items()}
-        found.append(
-            {
-                "shots": shots,
-                "baseline": baseline,
-                "mean": _mean_of_means(by_task.values()),
-                "low": low,
-                "high": high,
-                "over_tasks": list(interval(list(means.values()))),
-                "tasks": means,
-                "seeds": min(map(len, by_task.values())),
-                "wins": sum(value > HALF_A_POINT for value in means.values()),
-                "losses": sum(value < -HALF_A_POINT for value in means.values()),
-            }
+        gains.append(
+            Gain(
+                method=method,
+                shots=shots,
+                baseline=baseline,
+                mean=_mean_of_means(by_task.values()),
+                low=low,
+                high=high,
+                over_tasks=interval(list(means.values())),
+                tasks=means,
+                seeds=min(map(len, by_task.values())),
+                wins=sum(value > HALF_A_POINT for value in means.values()),
+                losses=sum(value < -HALF_A_POINT for value in means.values()),
+            )
         )
-    return found
+    return gains
 
 
 def _mean_of_means(strata: Iterable[Sequence[float]]) -> float:

@@ -7,6 +7,8 @@ from pitune.training.evaluate import calibrated_losses as calibrated_losses
 from pitune.training.evaluate import check_backbone as check_backbone
 from pitune.training.evaluate import evaluate_expert as evaluate_expert
 from pitune.training.evaluate import evaluate_tensors as evaluate_tensors
+from pitune.training.features import Features as Features
+from pitune.training.features import features_of as features_of
 from pitune.training.fit import INITIAL_SEED as INITIAL_SEED
 from pitune.training.fit import SingleLearner as SingleLearner
 from pitune.training.fit import continued as continued

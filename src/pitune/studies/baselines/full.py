@@ -8,20 +8,17 @@ from pathlib import Path
 
 from pitune.backbones import Backbone
 from pitune.experts import Attached, Attachment
-from pitune.studies.baselines import Measured
-from pitune.tasks import Example, Task
-from pitune.training import Data, SingleLearner, TrainingSettings, evaluate_tensors, train
+from pitune.studies.baselines.baseline import Baseline
+from pitune.studies.rows import Measured
+from pitune.studies.trial import Trial
+from pitune.tasks import Draw, Example
+from pitune.training import OneTask, SingleLearner, TrainingSettings, evaluate_tensors, train
 
 _RATE = 1e-4  # of the usual size for whole transformers; an expert's would undo the pretraining
 
 
 def full_fine_tuning(
-    backbone: Backbone,
-    task: Task,
-    data: Data,
-    test: Sequence[Example],
-    settings: TrainingSettings,
-    run: Path | None = None,
+    backbone: Backbone, draw: Draw, test: Sequence[Example], *, settings: TrainingSettings, run: Path | None = None
 ) -> Measured:
     """Train all weights of `backbone.module` for as many steps as an expert, and score the test examples.
 
@@ -34,8 +31,16 @@ def full_fine_tuning(
         {name: value.detach().clone() for name, value in backbone.module.named_parameters() if name in paths}
     )
     chosen = settings.model_copy(update={"learning_rate": _RATE})
-    train(place, learner, task, data.train, data.validation, chosen, data.seed, run)
-    found = evaluate_tensors(place, learner.tensors(), task, test)
+    train(place, learner, OneTask(draw, chosen.batch_size), chosen, run=run)
+    evaluation = evaluate_tensors(place, learner.tensors(), draw.task, test)
     if run:
         shutil.rmtree(run)
-    return found.metric, found.value, len(found.ids)
+    return evaluation.metric, evaluation.value, len(evaluation.ids)
+
+
+def _measure(trial: Trial) -> Measured:
+    settings, run = trial.plan.training, trial.folder / "full"
+    return full_fine_tuning(trial.backbone, trial.draw, trial.test, settings=settings, run=run)
+
+
+FULL = Baseline("full fine-tuning", _measure, "every weight of the backbone, trained on the labels", default=True)

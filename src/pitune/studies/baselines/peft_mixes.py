@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from peft import get_peft_model
@@ -12,8 +13,10 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from pitune.backbones import Backbone
-from pitune.experts import Expert, read_config
-from pitune.experts.kinds.lora import DOWN, LORA, UP, LoraSettings, peft_config
+from pitune.experts import Expert
+from pitune.experts.kinds.lora import DOWN, UP, LoraSettings, peft_config
+from pitune.studies.baselines.baseline import Baseline
+from pitune.studies.trial import Trial
 
 _DENSITY = 0.5
 COMBINATIONS: Mapping[str, dict[str, object]] = {
@@ -27,9 +30,8 @@ COMBINATIONS: Mapping[str, dict[str, object]] = {
 
 def settings_of(expert: Expert) -> LoraSettings:
     """Return a LoRA expert's settings."""
-    config = read_config(LORA, expert.config, f"expert {expert.name!r}")
-    assert isinstance(config, LoraSettings)
-    return config
+    assert isinstance(expert.settings, LoraSettings)
+    return expert.settings
 
 
 def with_peft(backbone: Backbone, experts: Sequence[Expert], weights: Sequence[float]) -> Callable[[str], Expert]:
@@ -68,5 +70,16 @@ def _read_back(layers: Mapping[str, LoraLayer], like: Expert) -> Expert:
             tensors[f"{site}{UP}"] = layer.lora_B["mixed"].weight.detach().cpu().clone()
             ranks[site] = tensors[f"{site}{DOWN}"].shape[0]
             alphas[site] = layer.scaling["mixed"] * ranks[site]
-    config = LoraSettings(r=max(ranks.values()), target_modules=tuple(ranks), rank_pattern=ranks, alpha_pattern=alphas)
-    return Expert(LORA.name, config.model_dump(mode="json"), tensors, like.card)
+    settings = LoraSettings(
+        r=max(ranks.values()), target_modules=tuple(ranks), rank_pattern=ranks, alpha_pattern=alphas
+    )
+    return Expert(like.kind, settings, tensors, like.card)
+
+
+def _mixed(kind: str, trial: Trial) -> Expert:
+    near = trial.near()
+    return with_peft(trial.backbone, near, [1 / len(near)] * len(near))(kind)
+
+
+LINEAR = Baseline("PEFT linear", partial(_mixed, "linear"), "the neighbours' factors in equal shares", default=True)
+TIES = Baseline("PEFT ties", partial(_mixed, "ties"), "the neighbours in equal shares by PEFT's TIES", default=True)

@@ -1,0 +1,38 @@
+"""Without any other task: nothing learned, one expert of the target's own, and two of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pitune.experts import Expert
+from pitune.interpolation import mix
+from pitune.studies.baselines.baseline import SINGLE, Baseline
+from pitune.studies.rows import Measured
+from pitune.studies.trial import Trial
+
+_ANOTHER_ORDER = 1000  # added to the seed, for a second run on the same examples
+
+
+def zero_shot(trial: Trial) -> Measured:
+    """Return what the backbone scores by itself."""
+    return trial.score(None)
+
+
+def single(trial: Trial) -> Expert:
+    """Return the target's own expert, trained as long as every method."""
+    return trial.tuned.folded["alone"]
+
+
+def mean_of_two_singles(trial: Trial) -> Expert:
+    """Return the mean of two runs on the same examples in another order: what π-Tuning costs."""
+    again = trial.fitted("again", draw=replace(trial.draw, seed=trial.draw.seed + _ANOTHER_ORDER))
+    return mix([single(trial), again], [0.5, 0.5])
+
+
+ZERO_SHOT = Baseline("zero-shot", zero_shot, "the backbone as it is", default=True, demo=True)
+SINGLE_EXPERT = Baseline(
+    SINGLE, single, "the target's own expert, without neighbours", default=True, demo=True, title="single expert"
+)
+TWO_SINGLES = Baseline(
+    "mean of two singles", mean_of_two_singles, "the mean of two runs on the same labels", default=True
+)
