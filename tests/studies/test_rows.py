@@ -7,6 +7,7 @@ import pytest
 
 from pitune.errors import InputError
 from pitune.studies import Row, Rows, interval, method_means, paired_gains, summed_gains
+from pitune.tasks.metrics import Metric
 
 
 def row(method: str, seed: int, value: float, task: str = "t") -> Row:
@@ -47,6 +48,13 @@ def test_gains_are_paired_by_seed():
     assert gain.mean == pytest.approx((0.4 + 0.6) / 2)
     assert gain.seeds == 2
     assert gain.low <= gain.mean <= gain.high
+
+
+def test_less_of_a_metric_may_be_better(monkeypatch):
+    monkeypatch.setattr(Metric, "worth", lambda metric, value: -value)
+    rows = [row("pi", 0, 0.2), row("single", 0, 0.5)]
+    assert paired_gains(rows, "pi", "single")[0].mean == pytest.approx(0.3)
+    assert summed_gains(rows, "pi", "single")[0].wins == 1
 
 
 def test_the_interval_is_that_of_the_mean():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -15,6 +16,7 @@ from pitune.reports.page import still
 from pitune.reports.text import columns
 from pitune.studies import SINGLE, CompareResults, Gain, Mean, Row
 from pitune.tasks import short_name
+from pitune.tasks.metrics import worth
 
 _ROW, _TOP, _PLOT, _CHARACTER = 24.0, 34.0, 420.0, 7.2
 _SETS = 2  # of shots that a figure can tell apart: full and hollow
@@ -66,13 +68,14 @@ def _gain_cells(gain: Gain | None) -> str:
 def task_table(rows: Sequence[Row], shots: int | None) -> str:
     """Return a line a task and a column a method: means over seeds, and at the end the mean over tasks."""
     values: dict[str, dict[str, list[float]]] = {}
+    metrics = {row.task: row.metric for row in rows}
     for row in rows:
         if row.shots == shots:
             values.setdefault(row.task, {}).setdefault(row.method, []).append(row.value)
     methods = list(dict.fromkeys(method for of in values.values() for method in of))
     lines = ["| | " + " | ".join(methods) + " |", "|---|" + "---|" * len(methods)]
     for task, of in values.items():
-        best = max(map(fmean, of.values()))
+        best = max(map(fmean, of.values()), key=partial(worth, metrics[task]))
         lines.append(f"| {short_name(task)} | " + " | ".join(_cell(of.get(method), best) for method in methods) + " |")
     means = [[fmean(of[method]) for of in values.values() if method in of] for method in methods]
     lines.append("| **mean** | " + " | ".join(f"{fmean(of):.3f}{_few(len(of), len(values))}" for of in means) + " |")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 from pitune.reports.numbers import Summary, Unit, summarise, unit_of
 from pitune.reports.text import natural_key
 from pitune.studies import BASELINES, Row
+from pitune.tasks.metrics import worth
 
 
 def show_method(method: str) -> str:
@@ -82,7 +84,7 @@ def _line(key: Key, rows: Sequence[Row], methods: Sequence[str]) -> Line:
     unit = unit_of([row.value for row in rows])
     of = {method: [row for row in rows if row.method == method] for method in methods}
     summaries = {method: summarise([row.value for row in some]) for method, some in of.items() if some}
-    best = unit.show(max(summary.mean for summary in summaries.values()))
+    best = unit.show(max((summary.mean for summary in summaries.values()), key=partial(worth, metric)))
     seeds = max(summary.count for summary in summaries.values())
     count = f"n = {_range([row.n for row in rows])}".replace(" ", "\N{NO-BREAK SPACE}")
     setting = f"{show_shots(shots)}, {metric}, {_count(seeds, 'seed')}, {count}"

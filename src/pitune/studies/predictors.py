@@ -119,7 +119,7 @@ def gains(rows: Sequence[Row], kind: str, shots: int | None, seed: int) -> ByTar
     """Return what each source's expert gains on each target over none at all, in shares of the metric, or in nats."""
     values = _table(rows, kind, *((shots, seed) if kind == ADAPTED else (None, 0)))
     zero_shot = ZERO_SHOT_LOSS if kind == UNCHANGED_LOSS else ZERO_SHOT
-    base = {row.task: row.value for row in rows if row.method == zero_shot}
+    base = {row.task: row.worth for row in rows if row.method == zero_shot}
     return {target: {source: value - base[target] for source, value in each.items()} for target, each in values.items()}
 
 
@@ -128,7 +128,7 @@ def _table(rows: Sequence[Row], name: str, shots: int | None, seed: int) -> dict
     for row in rows:
         what, _, source = row.method.partition(" ")
         if what == name and source and (row.shots, row.seed) == (shots, seed):
-            values.setdefault(row.task, {})[source] = row.value
+            values.setdefault(row.task, {})[source] = row.worth
     return values
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pitune.errors import InputError, first_problem
 from pitune.files import json_bytes, write_atomic
 from pitune.studies.plans import ComparePlan, PromptPlan, Stage, TransferPlan
+from pitune.tasks.metrics import worth
 
 Name = Annotated[str, Field(min_length=1, max_length=400)]
 Number = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]  # figures need room to compute
@@ -57,6 +58,11 @@ class Row(Part):
     def key(self) -> Key:
         """What the row measures."""
         return self.task, self.method, self.shots, self.seed
+
+    @property
+    def worth(self) -> float:
+        """Its value such that more is better, whichever way its metric goes."""
+        return worth(self.metric, self.value)
 
 
 class Mean(Part):

@@ -25,7 +25,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 def paired_gains(rows: Iterable[Row], method: str, baseline: str) -> list[TaskGain]:
     """Return, by task, the mean gain of a method over a baseline on the same seeds, with its interval."""
-    by_key = {row.key: row.value for row in rows}
+    by_key = {row.key: row.worth for row in rows}
     tasks = dict.fromkeys((task, shots) for task, name, shots, _ in by_key if name == method)
     gains = []
     for task, shots in tasks:
@@ -64,7 +64,7 @@ def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[Gain]:
     is none of a single seed. `over_tasks` is the interval of other tasks: a bootstrap of the tasks' mean gains.
     A task is a win or a loss where its mean gain is beyond half a point, else a tie.
     """
-    by_key = {row.key: row.value for row in rows}
+    by_key = {row.key: row.worth for row in rows}
     differences: dict[int | None, dict[str, list[float]]] = {}
     for (task, name, shots, seed), value in by_key.items():
         other = by_key.get((task, baseline, shots, seed))

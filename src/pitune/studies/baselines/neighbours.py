@@ -10,6 +10,7 @@ from pitune.studies.baselines.baseline import PI, Baseline
 from pitune.studies.sources import source_expert
 from pitune.studies.trial import Trial
 from pitune.tasks import expand
+from pitune.tasks.metrics import worth
 from pitune.training import evaluate_expert
 
 
@@ -21,8 +22,8 @@ def pi_tuning(trial: Trial) -> Expert:
 def best_neighbour(trial: Trial) -> Expert:
     """Return the neighbour that is best on validation data, unchanged; ties go to the nearest."""
     near, draw = trial.near(), trial.draw
-    values = [evaluate_expert(trial.backbone, draw.task, expert, draw.validation) for expert in near]
-    return near[max(range(len(near)), key=lambda i: (values[i].value, -values[i].loss))]
+    found = [evaluate_expert(trial.backbone, draw.task, expert, draw.validation) for expert in near]
+    return near[max(range(len(near)), key=lambda i: (worth(draw.task.metric, found[i].value), -found[i].loss))]
 
 
 def from_best_neighbour(trial: Trial) -> Expert:
