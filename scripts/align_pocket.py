@@ -25,13 +25,14 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from pitune.files import json_bytes, write_atomic
+from pitune.pocket import ARCHIVES, fetch
 from pitune.pocket import weights as weights
 from pitune.pocket.backbone import Pocket, stem_cache
 from pitune.pocket.model import TOKENS, PocketModel, Projection, mean_pool
 from pitune.pocket.parts import position
 from pitune.pocket.sources import openclipart, tuxpaint
 from pitune.pocket.stem import WIDTH
-from pitune.tasks import ARCHIVES, Example, fetch
+from pitune.tasks import Example
 
 OUT = Path(__file__).parents[1] / "src/pitune/pocket/data"
 

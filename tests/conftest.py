@@ -6,8 +6,9 @@ process of its own can load this file by its path and call them there.
 
 from __future__ import annotations
 
+import io
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,18 @@ def pitune_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "pitune-home"
     monkeypatch.setenv("PITUNE_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def png() -> Callable[[int], bytes]:
+    """Return a function that makes a small PNG, another one for every number."""
+
+    def make(number: int) -> bytes:
+        sink = io.BytesIO()
+        Image.new("RGB", (8, 8), (number % 256, number // 256 % 256, 99)).save(sink, "PNG")
+        return sink.getvalue()
+
+    return make
 
 
 @pytest.fixture(scope="session")

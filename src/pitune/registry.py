@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import pickle
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from pitune.errors import InputError
 
 T = TypeVar("T")
 _OWN = "pitune"
-_ALL: list[Registry[Any]] = []
+_ALL: WeakSet[Registry[Any]] = WeakSet()
+_LATER: dict[str, dict[str, Any]] = {}  # what a worker process was given for registries not imported yet, by group
 
 
 class Registry(Generic[T]):
@@ -26,14 +29,15 @@ class Registry(Generic[T]):
         """Make a registry; `what` is the word for one of its things in messages, such as `metric`."""
         self.what, self.group = what, group
         self._known = dict(known or {})
-        self._given: dict[str, T] = {}
+        self._given: dict[str, T] = _LATER.pop(group, {})
         self._loaded: dict[str, T] = {}
         self._points: dict[str, EntryPoint] | None = None
-        _ALL.append(self)
+        _ALL.add(self)
 
     def register(self, name: str, value: T) -> None:
         """Add a thing for as long as this process runs; raise `InputError` if the name is another's already."""
-        if self._given.setdefault(name, value) is not value or name in self._known:
+        taken = name in self._known or name in self._installed()
+        if taken or self._given.setdefault(name, value) is not value:
             raise InputError(f"a {self.what} named {name!r} is registered already; choose another name")
 
     def forget(self, name: str) -> None:
@@ -92,27 +96,37 @@ class Registry(Generic[T]):
         return found
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
-    """Return the error for a name that is not known, with those that are near it, or all."""
+def unknown(what: str, name: str, known: Iterable[str], *, why: str = "") -> InputError:
+    """Return the error for a name that is not known: `why`, if told, and the names near it, or all."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of: {', '.join(sorted(names))}"
-    return InputError(f"unknown {what} {name!r}; {hint}")
+    return InputError(f"unknown {what} {name!r}{why and f' ({why})'}; {hint}")
 
 
 def registries() -> tuple[Registry[Any], ...]:
-    """Return every registry there is, those of packages not yet imported left out."""
-    return tuple(_ALL)
+    """Return every registry there is, by group; those of packages not yet imported are left out."""
+    return tuple(sorted(_ALL, key=lambda one: one.group))
 
 
 def given_everywhere() -> dict[str, dict[str, Any]]:
     """Return what this program has registered, by group and name, for its worker processes."""
-    return {one.group: one.given() for one in _ALL if one.given()}
+    given = {one.group: one.given() for one in registries() if one.given()}
+    try:
+        pickle.dumps(given)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"what this program registers cannot be sent to worker processes ({error}); define it at the top of a "
+            "module, or use one worker"
+        ) from error
+    return given
 
 
 def register_again(given: Mapping[str, Mapping[str, Any]]) -> None:
     """Register in a worker process what the program that started it had registered."""
-    for one in _ALL:
-        for name, value in given.get(one.group, {}).items():
+    left = {group: dict(values) for group, values in given.items()}
+    for one in registries():
+        for name, value in left.pop(one.group, {}).items():
             if name not in one.given():
                 one.register(name, value)
+    _LATER.update(left)

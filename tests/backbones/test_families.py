@@ -159,7 +159,7 @@ def test_checkpoints_that_cannot_be_loaded(checkpoints: dict[str, Path], tmp_pat
         assert "\n" not in str(caught.value)
 
     t5 = checkpoints["t5"]
-    refuse("nothing", "unknown backbone 'nothing'; expected pocket, a checkpoint folder, or a hub id")
+    refuse("nothing", "unknown backbone 'nothing'; expected one of: a checkpoint folder, a hub id OWNER/NAME, pocket")
     refuse(copy(t5, tmp_path / "a", "config.json"), "has no config.json")
     pickled = copy(t5, tmp_path / "b", "model.safetensors")
     (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04")
@@ -175,7 +175,7 @@ def test_checkpoints_that_cannot_be_loaded(checkpoints: dict[str, Path], tmp_pat
     (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:-9])
     refuse(cut, "cannot be loaded")
     refuse(t5, "unknown number format 'float8'; expected one of: float32, bfloat16, float16", "float8")
-    refuse("pocket", "pocket computes in float32", "float16")
+    refuse("pocket", "pocket computes in float32; found dtype 'float16'", "float16")
 
 
 def test_the_fingerprint_follows_the_weights(checkpoints: dict[str, Path], tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from tenacity import wait_none
 
-import pitune.tasks
+import pitune
 from pitune.errors import InputError
 from pitune.files import sha256_bytes
-from pitune.tasks import ARCHIVES, Archive, fetch
+from pitune.pocket import ARCHIVES, Archive, fetch
 
 CONTENT = b"an archive\n" * 1000
 ARCHIVE = Archive("toy", "npm", "@scope/toy", "1.0.0", "scope-toy-1.0.0.tgz", sha256_bytes(CONTENT))
 FETCH = (
-    "from pitune.tasks import Archive, fetch; "
+    "from pitune.pocket import Archive, fetch; "
     f"fetch(Archive('toy', 'npm', '@scope/toy', '1.0.0', {ARCHIVE.filename!r}, {ARCHIVE.sha256!r}))"
 )
 
@@ -36,7 +36,7 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.write_text('#!/bin/sh\necho "$@" >> "$0-folder/calls"\n. "$0-folder/behaviour"\n')
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(Path(pitune.tasks.__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(pitune.__file__).parents[1]))
     monkeypatch.setattr("pitune.pocket.archives.wait_exponential", lambda **_: wait_none())
     return folder
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from pitune.errors import InputError
+from pitune.pocket import Archive
 from pitune.pocket.prepared import prepared
-from pitune.tasks import Archive
 
 ARCHIVE = Archive("toy", "pip", "toy", "1", "toy-1.whl", "0" * 64)
 

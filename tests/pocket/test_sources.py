@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from pitune.files import sha256_file
+from pitune.pocket import ARCHIVES, Archive
 from pitune.pocket import source as source_module
 from pitune.pocket.sources import digits, easy_vqa, emoji, image_text, openclipart, sentiment, tuxpaint
-from pitune.tasks import ARCHIVES, Archive, Example
+from pitune.tasks import Example
 
 Write = Callable[[Path, Mapping[str, bytes]], Path]
 Png = Callable[[int], bytes]

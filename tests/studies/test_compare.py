@@ -12,12 +12,13 @@ from pitune.cli import main
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest
 from pitune.interpolation import TuneSettings
+from pitune.pocket import POCKET_20
 from pitune.reports import points, write_comparison
 from pitune.studies import BASELINES, Baseline, ComparePlan, CompareResults, Study, Trial, run_compare
 from pitune.studies import trial as trial_module
 from pitune.studies.baselines.full import full_fine_tuning
 from pitune.studies.compare import prepare_pool
-from pitune.tasks import POCKET_20, expand, few_shot
+from pitune.tasks import expand, few_shot
 from pitune.training import TrainingSettings
 
 METHODS = BASELINES.names()

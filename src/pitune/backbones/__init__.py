@@ -8,4 +8,7 @@ from pitune.backbones.base import batch_answers as batch_answers
 from pitune.backbones.base import has_several_labels as has_several_labels
 from pitune.backbones.base import masked_log_softmax as masked_log_softmax
 from pitune.backbones.base import target_losses as target_losses
+from pitune.backbones.checkpoint import Checkpoint as Checkpoint
+from pitune.backbones.family import FAMILIES as FAMILIES
+from pitune.backbones.family import Family as Family
 from pitune.backbones.loading import load_backbone as load_backbone

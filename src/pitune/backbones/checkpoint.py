@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Checkpoint:
             loaded, report = kind.from_pretrained(
                 self.folder, dtype=dtype, output_loading_info=True, **{**_CLOSED, **more}
             )
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
             raise InputError(f"{self.folder}: cannot be loaded ({_first_line(error)})") from error
         missing = sorted(report["missing_keys"])
         if missing:
@@ -75,39 +76,57 @@ def read_dtype(name: str | None) -> torch.dtype:
     return _DTYPES[name or "float32"]
 
 
-def open_checkpoint(name: str) -> Checkpoint:
-    """Open a local folder, or fetch `OWNER/NAME` or `OWNER/NAME@REVISION` from the hub.
+def is_checkpoint(name: str) -> bool:
+    """Return whether a name is a folder's or has the form of a hub id."""
+    return Path(name).is_dir() or re.fullmatch(_HUB_ID, name) is not None
 
-    Raises `InputError` if there is none, its configuration is of no kind that transformers knows by itself, or
-    its weights are not in safetensors.
+
+def open_checkpoint(name: str) -> Checkpoint:
+    """Open a local folder, `OWNER/NAME` or `OWNER/NAME@REVISION` of the hub, as far as its configuration.
+
+    Raises `InputError` if there is none, or it is of no kind that transformers knows by itself.
     """
-    folder = Path(name)
-    if folder.is_dir():
-        revision = ""
-    elif re.fullmatch(_HUB_ID, name):
-        folder = _fetch(name)
+    folder, revision = Path(name), ""
+    if not folder.is_dir():
+        folder = _fetch(name, ("config.json",))
         revision = folder.name  # the commit, whatever branch or tag was asked for
         name = f"{name.split('@')[0]}@{revision}"
-    else:
-        raise InputError(f"unknown backbone {name!r}; expected pocket, a checkpoint folder, or a hub id OWNER/NAME")
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: has no config.json; expected a checkpoint that transformers saved")
+    return Checkpoint(name, folder, revision, _read_config(folder / "config.json"))
+
+
+def with_weights(found: Checkpoint) -> Checkpoint:
+    """Return a checkpoint with all its files; raise `InputError` if its weights are not in safetensors."""
+    folder = _fetch(found.name, _WANTED) if found.revision else found.folder
     if not list(folder.glob("*.safetensors")):
         raise InputError(f"{folder}: has no *.safetensors; convert the weights, other formats can run code when loaded")
+    return replace(found, folder=folder)
+
+
+def _read_config(file: Path) -> PretrainedConfig:
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder / 'config.json'}: not a known configuration ({_first_line(error)})") from error
-    return Checkpoint(name, folder, revision, config)
+        named = "model_type" in json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{file.parent}: has no config.json; expected a checkpoint that transformers saved") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file}: not JSON ({_first_line(error)}); fetch it again") from error
+    if not named:
+        raise InputError(f"{file}: names no model_type; expected a checkpoint that transformers saved, not timm")
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            file.parent, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # a configuration is code of transformers that runs on whatever the file says
+        raise InputError(f"{file}: not a known configuration ({_first_line(error)})") from error
+    return config
 
 
-def _fetch(name: str) -> Path:
+def _fetch(name: str, wanted: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_WANTED)))
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(wanted)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise InputError(f"backbone {name!r}: cannot be fetched from the hub ({_first_line(error)})") from error
 

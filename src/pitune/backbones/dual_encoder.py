@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModel
+from transformers import AutoModel, PretrainedConfig
 
 from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones.cache import FeatureCache, Features
 from pitune.backbones.checkpoint import Checkpoint
+from pitune.backbones.family import Family
 from pitune.backbones.shared_start import shared_start
 from pitune.backbones.sites import find_sites
 from pitune.errors import InputError
@@ -234,11 +235,24 @@ def _recomputed(module: nn.Module, function: Callable[[], Tensor]) -> Tensor:
 
 
 def load_dual_encoder(found: Checkpoint, device: torch.device, dtype: torch.dtype) -> DualEncoder:
-    """Load any model of transformers that offers image and text features; `InputError` if it does not."""
-    model = found.model(AutoModel, dtype)
-    if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
-        raise InputError(
-            f"{found.folder}: a {found.config.model_type} model; expected one with image and text features, a "
-            "sequence-to-sequence model, or a vision-language model"
-        )
-    return DualEncoder(model.to(device), found.tokenizer(), found.image_processor(), found.name, found.fingerprint)
+    """Load a model of transformers that offers image features, text features and the scale between them."""
+    model = found.model(AutoModel, dtype).to(device)
+    return DualEncoder(model, found.tokenizer(), found.image_processor(), found.name, found.fingerprint)
+
+
+def _is_dual_encoder(config: PretrainedConfig) -> bool:
+    """Return whether transformers' model has all that is called here; it is built to see, but without its numbers."""
+    try:
+        with torch.device("meta"):
+            model = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    except Exception:  # whatever a model that is of another kind, or lacks a library, raises
+        return False
+    sees = hasattr(getattr(config, "vision_config", None), "hidden_size")
+    return sees and all(hasattr(model, name) for name in ("get_image_features", "get_text_features", "logit_scale"))
+
+
+FAMILY = Family(
+    types=("altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "siglip2", "vision-text-dual-encoder"),
+    load=load_dual_encoder,
+    reads=_is_dual_encoder,
+)

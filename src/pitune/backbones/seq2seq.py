@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from pitune.backbones.base import Batch
 from pitune.backbones.checkpoint import Checkpoint
+from pitune.backbones.family import Family
 from pitune.backbones.generative import Generative
 from pitune.backbones.likelihood import Prefix, repeated_cache
 from pitune.errors import InputError
@@ -22,6 +23,10 @@ from pitune.tasks import Example, Task, open_image
 _LONGEST_INPUT = 512
 _LOOKS_AT_INPUT = ("EncDecAttention", "encoder_attn")  # attention to the encoder's states
 _SEES = ("florence2",)
+_READS = (
+    *("bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "led", "longt5", "m2m_100", "marian", "mbart"),
+    *("mt5", "mvp", "pegasus", "pegasus_x", "plbart", "t5", "umt5"),
+)
 _QUESTION = "What does the image describe?"  # what Florence-2 learned to read where there is no text
 
 
@@ -34,7 +39,7 @@ class Seq2Seq(Generative):
         config = model.config.get_text_config()
         super().__init__(model, tokenizer, name, fingerprint, int(config.d_model))
         self._processor = processor
-        self._start = int(config.decoder_start_token_id)
+        self._start = _start_token(model, name)
         self._image_tokens: int | None = None
 
     def _where(self) -> str:
@@ -128,14 +133,22 @@ def _answers_together(decoder: nn.Module, inputs: int, tokens: int) -> Iterator[
         yield
 
 
+def _start_token(model: Any, name: str) -> int:
+    """Return the token that a decoder begins with."""
+    configs = (model.config.get_text_config(), model.generation_config)
+    found = (getattr(one, "decoder_start_token_id", None) for one in configs)
+    start = next((one for one in found if one is not None), None)
+    if start is None:
+        raise InputError(f"{name}: names no decoder_start_token_id; add it to config.json")
+    return int(start)
+
+
 def load_seq2seq(found: Checkpoint, device: torch.device, dtype: torch.dtype) -> Seq2Seq:
     """Load T5 and its kin, or Florence-2 with its image processor."""
     sees = found.config.model_type in _SEES
     model = found.model(AutoModelForImageTextToText if sees else AutoModelForSeq2SeqLM, dtype)
-    if not any(name.endswith(_LOOKS_AT_INPUT) for name, _ in model.named_modules()):
-        raise InputError(
-            f"{found.folder}: a {found.config.model_type} model, whose attention to its input is called neither "
-            f"{' nor '.join(_LOOKS_AT_INPUT)}; expected one built like T5 or BART"
-        )
     processor = found.image_processor() if sees else None
     return Seq2Seq(model.to(device), found.tokenizer(), processor, found.name, found.fingerprint)
+
+
+FAMILY = Family(types=(*_READS, *_SEES), load=load_seq2seq)

@@ -11,11 +11,11 @@ from transformers import AutoModelForImageTextToText
 
 from pitune.backbones.base import Batch
 from pitune.backbones.checkpoint import Checkpoint
+from pitune.backbones.family import Family
 from pitune.backbones.generative import _TARGET, Generative
 from pitune.backbones.likelihood import Prefix, repeated_cache
 from pitune.tasks import Example, Task, open_image
 
-MODEL_TYPES = ("smolvlm", "idefics3")
 _IMAGE, _AROUND, _WHOLE = "<image>", "<fake_token_around_image>", "<global-img>"
 _QUESTION = "What is this?"
 _LONGEST_INPUT = 2048
@@ -112,3 +112,6 @@ def load_vision_language(found: Checkpoint, device: torch.device, dtype: torch.d
     """Load a decoder that reads images among text."""
     model = found.model(AutoModelForImageTextToText, dtype)
     return VisionLanguage(model.to(device), found.tokenizer(), found.image_processor(), found.name, found.fingerprint)
+
+
+FAMILY = Family(types=("idefics3", "smolvlm"), load=load_vision_language)

@@ -29,34 +29,20 @@ def list_tasks(
     config: options.Config = None,
 ) -> None:
     """List the named tasks."""
-    from pitune.tasks import declaration, declared_names, task_names, task_source
+    from pitune.tasks import task_facts, task_names
 
-    sources = [task_source(name) for name in task_names()]
-    rows: list[dict[str, Any]] = [
+    known = [task_facts(name) for name in task_names()]
+    rows = [
         {
             "name": one.name,
             "about": one.about,
             "answers": None if one.answers is None else list(one.answers),
             "licence": one.licence,
-            "provenance": one.provenance(),
-        }
-        for one in sources
-    ]
-    cells: list[tuple[str, str, int | None, str]] = [
-        (one.name, one.about, None if one.answers is None else len(one.answers), one.licence) for one in sources
-    ]
-    declared = [declaration(name) for name in declared_names()]
-    rows += [
-        {
-            "name": one.name,
-            "about": one.about,
-            "answers": None,
-            "licence": one.licence,
             "provenance": one.provenance,
         }
-        for one in declared
+        for one in known
     ]
-    cells += [(one.name, one.about, one.expected_classes, one.licence) for one in declared]
+    cells = [(one.name, one.about, one.classes, one.licence) for one in known]
     report(as_json, {"tasks": rows}, [table(("task", "about", "answers", "licence"), cells)])
 
 
@@ -69,10 +55,10 @@ def show(
     config: options.Config = None,
 ) -> None:
     """Show a task's parts, answers and origin, or a collection's tasks; fetches their data if need be."""
-    from pitune.tasks import COLLECTIONS
+    from pitune.tasks import task_collections
 
-    if task in COLLECTIONS:
-        cards = [_card(_load(name, None)) for name in COLLECTIONS[task]]
+    if members := task_collections().get(task):
+        cards = [_card(_load(name, None)) for name in members]
         report(
             as_json, {"name": task, "tasks": cards}, [table(tuple(cards[0]), (list(card.values()) for card in cards))]
         )
@@ -153,9 +139,10 @@ def _load(name: str, columns: list[str] | None) -> Task:
 
 
 def _announce(name: str) -> None:
-    from pitune.tasks import task_names
+    from pitune.tasks import library_of
 
-    if name in task_names():
+    library = library_of(name)
+    if library is not None and library.fetches:
         note(f"reading {name}; the first time fetches its data")
 
 

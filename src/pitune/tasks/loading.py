@@ -1,102 +1,78 @@
-"""The named tasks, and loading one by name or by path."""
+"""The named tasks of all libraries, and loading one by name or by path."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.pocket.archives import fetch
-from pitune.pocket.collections import COLLECTIONS as COLLECTIONS
-from pitune.pocket.pinned import ARCHIVES
-from pitune.pocket.source import Source, load
-from pitune.pocket.sources import (
-    digits,
-    easy_vqa,
-    emoji,
-    fashion,
-    image_text,
-    openclipart,
-    sentiment,
-    spam,
-    textile,
-    tuxpaint,
-    wordnet,
-)
-from pitune.tasks.declared import declared_names, declared_source
+from pitune.registry import unknown
 from pitune.tasks.formats import declaration, hub
 from pitune.tasks.formats.labelled import build_task
-from pitune.tasks.formats.reading import Found, Options, Reading, Tell
+from pitune.tasks.formats.reading import Options, Reading, Tell
 from pitune.tasks.formats.registry import read_path
+from pitune.tasks.library import LIBRARIES, Facts, Library
 from pitune.tasks.task import Task
 
-SOURCES: tuple[Source, ...] = (
-    *sentiment.SOURCES,
-    *digits.SOURCES,
-    *easy_vqa.SOURCES,
-    *textile.SOURCES,
-    *fashion.SOURCES,
-    *emoji.SOURCES,
-    *openclipart.SOURCES,
-    *tuxpaint.SOURCES,
-    *wordnet.SOURCES,
-    *spam.SOURCES,
-    *image_text.SOURCES,
-)
+
+def libraries() -> list[Library]:
+    """Return all libraries of named tasks, those that fetch their data first."""
+    return sorted(LIBRARIES.all(), key=lambda library: not library.fetches)
+
+
+def library_of(name: str | Path) -> Library | None:
+    """Return the library that has a task of this name, or None."""
+    return next((library for library in libraries() if name in library.names()), None)
+
+
+def task_collections() -> dict[str, tuple[str, ...]]:
+    """Return the named collections, each with the names of its tasks."""
+    return {name: tasks for library in libraries() for name, tasks in library.collections.items()}
 
 
 def expand(names: Iterable[str]) -> list[str]:
-    """Return task names with every collection, such as `pocket-20`, replaced by its members; each name once."""
-    return list(dict.fromkeys(one for name in names for one in COLLECTIONS.get(name, (name,))))
+    """Return task names with every collection replaced by its members; each name once."""
+    known = task_collections()
+    return list(dict.fromkeys(one for name in names for one in known.get(name, (name,))))
 
 
 def task_names() -> tuple[str, ...]:
     """Return the names of the named tasks."""
-    return tuple(source.name for source in SOURCES)
+    return tuple(name for library in libraries() for name in library.names())
 
 
-def task_source(name: str) -> Source:
+def task_facts(name: str) -> Facts:
     """Return what is known of a named task without loading it; raise `InputError` listing near names if unknown."""
-    for source in SOURCES:
-        if source.name == name:
-            return source
-    known = (*task_names(), *declared_names())
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known tasks are {', '.join(task_names())}"
-    raise InputError(f"unknown task {name!r}: neither a named task nor a file or folder of data; {hint}")
+    library = library_of(name)
+    if library is None:
+        raise _unknown(name)
+    return library.facts(name)
 
 
 def load_task(name_or_path: str | Path, columns: Mapping[str, str] | None = None, tell: Tell | None = None) -> Task:
-    """Return a named or declared task, `hf:OWNER/NAME`, or one read from a file or folder in any known format.
+    """Return a named task, `hf:OWNER/NAME`, or one declared in or read from a file or folder in any known format.
 
     `columns` names a table's columns by role, such as `{"label": "stars"}`; `tell` hears what was guessed.
     Raises `InputError` if there is no such task or what is there cannot be used.
     """
-    options = _options(columns, tell)
-    name = str(name_or_path)
-    if isinstance(name_or_path, str) and name in task_names():
-        return load(task_source(name))
-    if isinstance(name_or_path, str) and name in declared_names():
-        return declaration.declared_task(*declared_source(name), options)
+    options, library = _options(columns, tell), library_of(name_or_path)
+    if library is not None:
+        return library.load(str(name_or_path), options)
     path = Path(name_or_path)
     if declaration.recognises(path):
         return declaration.declared_task(declaration.read_declaration(path), path.parent, options)
-    return build_task(_read(name, path, options))
+    return build_task(_read(str(name_or_path), path, options))
 
 
 def read_task(name_or_path: str | Path, columns: Mapping[str, str] | None = None, tell: Tell | None = None) -> Reading:
     """Return what is at a path, or of a named task, entry by entry, before any of it is checked."""
-    options = _options(columns, tell)
-    name = str(name_or_path)
-    if name in task_names():
-        return _as_reading(load(task_source(name)))
-    if name in declared_names():
-        return declaration.declared_reading(*declared_source(name), options)
+    options, library = _options(columns, tell), library_of(name_or_path)
+    if library is not None:
+        return library.read(str(name_or_path), options)
     path = Path(name_or_path)
     if declaration.recognises(path):
         return declaration.declared_reading(declaration.read_declaration(path), path.parent, options)
-    return _read(name, path, options)
+    return _read(str(name_or_path), path, options)
 
 
 def _options(columns: Mapping[str, str] | None, tell: Tell | None) -> Options:
@@ -107,21 +83,8 @@ def _read(name: str, path: Path, options: Options) -> Reading:
     if name.startswith(hub.PREFIX):
         return hub.read_hub(name, options)
     if not path.exists() and not path.suffix:
-        task_source(name)
+        raise _unknown(name)
     return read_path(path, options)
-
-
-def _as_reading(task: Task) -> Reading:
-    items = (Found(example.id, example, split) for split, found in task.splits.items() for example in found)
-    return Reading(
-        Path(task.name),
-        task.name,
-        items,
-        task.answers,
-        balanced=task.balanced,
-        metric=task.metric,
-        provenance=task.provenance,
-    )
 
 
 def pull(names: Iterable[str], progress: Callable[[str], None] | None = None) -> None:
@@ -129,15 +92,17 @@ def pull(names: Iterable[str], progress: Callable[[str], None] | None = None) ->
 
     Raises `InputError` before anything is downloaded if a name is unknown.
     """
+    known = {name: library for library in reversed(libraries()) for name in (*library.names(), *library.archives())}
     wanted = expand(names)
     for name in wanted:
-        if name not in ARCHIVES:
-            task_source(name)
+        if name not in known:
+            raise _unknown(name, known)
     for name in wanted:
-        if name in ARCHIVES:
-            told = str(fetch(ARCHIVES[name]))
-        else:
-            task = load_task(name)
-            told = ", ".join(f"{len(examples)} {split}" for split, examples in task.splits.items())
+        found = known[name].pull(name)
         if progress is not None:
-            progress(f"{name}: {told}")
+            progress(f"{name}: {found}")
+
+
+def _unknown(name: str, known: Iterable[str] | None = None) -> InputError:
+    names = task_names() if known is None else known
+    return unknown("task", name, names, why="neither a named task nor a file or folder of data")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 Write = Callable[[Path, Mapping[str, bytes]], Path]
 
@@ -53,15 +52,3 @@ def write_archive() -> Write:
         return path
 
     return write
-
-
-@pytest.fixture
-def png() -> Callable[[int], bytes]:
-    """Return a function that makes a small PNG, another one for every number."""
-
-    def make(number: int) -> bytes:
-        sink = io.BytesIO()
-        Image.new("RGB", (8, 8), (number % 256, number // 256 % 256, 99)).save(sink, "PNG")
-        return sink.getvalue()
-
-    return make
