@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from transformers import CONFIG_MAPPING, BertConfig, EncoderDecoderConfig, OwlViTConfig, OwlViTModel, ViTConfig
 
 from pitune import TrainingSettings, evaluate, fit
-from pitune.backbones import Backbone, load_backbone
+from pitune.backbones import FAMILIES as REGISTERED
+from pitune.backbones import Backbone, Family, load_backbone
 from pitune.errors import InputError
 from pitune.experts import KINDS, attached, initial_tensors, make_settings
 from pitune.prediction.fisher import expert_fisher, probe_fisher
@@ -178,6 +180,64 @@ def test_checkpoints_that_cannot_be_loaded(checkpoints: dict[str, Path], tmp_pat
     refuse("pocket", "pocket computes in float32; found dtype 'float16'", "float16")
 
 
+@pytest.mark.parametrize(
+    "kind", ["vit", "blip-2", "qwen2_vl", "llava", "paligemma", "bert", "whisper", "align", "flava", "encoder-decoder"]
+)
+def test_models_of_no_family_are_refused_by_their_type_before_weights_are_read(kind: str, tmp_path: Path) -> None:
+    config = EncoderDecoderConfig(encoder=BertConfig().to_dict(), decoder=BertConfig().to_dict())
+    (config if kind == "encoder-decoder" else CONFIG_MAPPING[kind]()).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=f"no backbone family reads models of type '{kind}'; expected") as caught:
+        load_backbone(str(tmp_path), "cpu")
+    assert "\n" not in str(caught.value)
+    for readable in ("clip", "florence2", "idefics3", "siglip2", "smolvlm", "t5"):
+        assert readable in str(caught.value).split("expected one of: ")[1].split(", ")
+
+
+def test_a_folder_of_timm_or_no_json_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    for text, said in (
+        ('{"architecture": "resnet18", "pretrained_cfg": {}}', "names no model_type; expected .* transformers saved"),
+        ("{", "not JSON"),
+        ("5", "not JSON"),
+        ('{"model_type": "clip", "text_config": 5}', "not a known configuration"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=said) as caught:
+            load_backbone(str(tmp_path), "cpu")
+        assert "\n" not in str(caught.value)
+
+
+def test_any_other_dual_encoder_of_transformers_is_read(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    """A type that no family lists is read where the model has all that a dual encoder needs."""
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**tower, "vocab_size": 64, "eos_token_id": 2, "max_position_embeddings": 16}
+    vision = {**tower, "image_size": 16, "patch_size": 8}
+    config = OwlViTConfig(text_config=text, vision_config=vision, projection_dim=16)
+    OwlViTModel(config).save_pretrained(copy(checkpoints["clip"], tmp_path / "owl", "model.safetensors"))
+    backbone, task = load_backbone(str(tmp_path / "owl"), "cpu"), task_for("clip", data)
+    assert evaluate(backbone, task)["n"] == len(task.examples("test"))
+
+
+def test_a_family_of_a_program_s_own_is_one_registration(backbones: dict[str, Backbone], tmp_path: Path) -> None:
+    ViTConfig().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    family = Family(
+        named={"mine": lambda device, dtype: backbones["t5"]},
+        types=("vit",),
+        load=lambda found, device, dtype: backbones["clip"],
+    )
+    REGISTERED.register("mine", family)
+    try:
+        assert load_backbone("mine", "cpu") is backbones["t5"]
+        assert load_backbone(str(tmp_path), "cpu") is backbones["clip"]
+    finally:
+        REGISTERED.forget("mine")
+    with pytest.raises(InputError, match="unknown backbone 'mine'"):
+        load_backbone("mine", "cpu")
+
+
 def test_the_fingerprint_follows_the_weights(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     first = load_backbone(str(checkpoints["t5"]), "cpu")
     assert load_backbone(str(copy(checkpoints["t5"], tmp_path / "same")), "cpu").fingerprint == first.fingerprint
@@ -192,13 +252,13 @@ def test_a_hub_id_is_pinned_to_its_commit(
     asked: list[object] = []
 
     def download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
-        asked.append((name, revision))
-        assert not any(pattern.endswith((".py", ".bin")) for pattern in allow_patterns)
+        asked.append((name, revision, allow_patterns))
         return str(snapshot)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     backbone = load_backbone("some/t5@v1.0", "cpu")
-    assert asked == [("some/t5", "v1.0")]
+    weights = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+    assert asked == [("some/t5", "v1.0", ["config.json"]), ("some/t5", commit, weights)]
     assert backbone.name == f"some/t5@{commit}"
     assert backbone.fingerprint != load_backbone(str(checkpoints["t5"]), "cpu").fingerprint
 

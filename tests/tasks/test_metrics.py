@@ -289,9 +289,10 @@ def test_a_task_without_a_metric_has_one_that_reads_its_answers() -> None:
     assert Task("t", {"train": [Example("0", "a", text="x", candidates=("a", "b"))]}).metric == "accuracy"
 
 
-def test_a_metric_of_ones_own_is_known_by_its_name() -> None:
+def test_a_metric_of_ones_own_is_known_by_its_name(request: pytest.FixtureRequest) -> None:
     mine = Metric("test-error", "share of wrong answers", lambda found: 1.0, higher_is_better=False)
     METRICS.register("test-error", mine)
+    request.addfinalizer(lambda: METRICS.forget("test-error"))
     assert compute_metric("test-error", torch.zeros(1, 2), torch.zeros(1).long()) == 1.0
     assert Task("t", {}, ("a", "b"), metric="test-error").metric == "test-error"
     assert max([0.1, 0.3], key=lambda value: worth("test-error", value)) == 0.1
