@@ -12,8 +12,20 @@ class InputError(ValueError):
     """What was given cannot be used.
 
     The message says in one line what was found, what was expected, and what to do.
-    Whoever raises it leaves every file as it was.
+    Whoever raises it leaves every file as it was. Names that it quotes may be a stranger's: the message is made
+    printable, so that none of them reaches the terminal as an escape sequence.
     """
+
+    def __init__(self, message: object = "") -> None:
+        """Make an error of one printable line."""
+        super().__init__(printable(str(message)))
+
+
+def printable(text: str) -> str:
+    """Return text as one line that a terminal shows as it is: what it would act on is written as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def first_problem(error: ValidationError) -> str:
