@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from pitune.errors import InputError
+from pitune.experts import KINDS, Kind, KindSettings
+from pitune.prediction import SCORES, Score
+from pitune.studies import BASELINES, Baseline
 from pitune.studies.workers import run_jobs
+from pitune.tasks import LIBRARIES, Facts, Library, Task, load_task
+from pitune.tasks.metrics import METRICS, Metric
 
 SCRIPT = """
 import os, time
@@ -45,6 +50,72 @@ def test_every_job_is_done_and_the_first_error_raised(tmp_path, workers):
         run_jobs(partial(write, tmp_path), [13, 14], workers)
 
 
+class Mine(Kind):
+    """A kind that is never attached."""
+
+    name, settings, roles = "mine", KindSettings, ()
+
+    def attach(self, backbone, settings):
+        raise NotImplementedError
+
+    def initial(self, tensor, shape, generator, settings):
+        raise NotImplementedError
+
+    def site(self, tensor):
+        return tensor
+
+
+class MyTasks(Library):
+    """A library of one task."""
+
+    def names(self):
+        return ("mine/one",)
+
+    def facts(self, name):
+        return Facts(name, "", "CC0", "")
+
+    def load(self, name, options):
+        return Task(name, {})
+
+
+def compute(answered) -> float:
+    return 1.0
+
+
+def rate(target, expert) -> float:
+    return 1.0
+
+
+def run(trial):
+    return ("accuracy", 1.0, 1)
+
+
+def note_what_is_known(folder: Path, job: int) -> None:
+    names = [one.group for one in REGISTRIES if "mine" in one.names()]
+    (folder / str(job)).write_text(f"{len(names)} {load_task('mine/one').name} {METRICS.get('mine').compute(None)}")
+
+
+REGISTRIES = (KINDS, METRICS, SCORES, BASELINES, LIBRARIES)
+MINE = (
+    Mine(),
+    Metric("mine", "always right", compute),
+    Score("mine", "all are alike", rate),
+    Baseline("mine", run, "nothing"),
+    MyTasks(),
+)
+
+
+def test_workers_know_what_the_program_that_started_them_registered(tmp_path):
+    for registry, value in zip(REGISTRIES, MINE, strict=True):
+        registry.register("mine", value)
+    try:
+        run_jobs(partial(note_what_is_known, tmp_path), [1, 2], 2)
+    finally:
+        for registry in REGISTRIES:
+            registry.forget("mine")
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"5 mine/one 1.0"}
+
+
 def test_no_workers_is_bad_input():
     with pytest.raises(InputError, match="workers is 0"):
         run_jobs(print, [1], 0)
@@ -72,8 +143,8 @@ def _lives(process: int) -> bool:
 
 
 def _until(true) -> None:
-    for _ in range(600):
+    for _ in range(1800):
         if true():
             return
         time.sleep(0.1)
-    pytest.fail("waited for a minute")
+    pytest.fail("waited for three minutes")

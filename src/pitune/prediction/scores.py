@@ -18,6 +18,10 @@ from pitune.prediction.task2vec import task2vec_distance
 from pitune.registry import Registry
 
 
+def _always(target: Target, expert: Expert) -> bool:  # a lambda could not be sent to worker processes
+    return True
+
+
 @dataclass(frozen=True)
 class Score:
     """A transferability score: `rate` gives one number for one expert, comparable between experts of one target.
@@ -28,7 +32,7 @@ class Score:
     name: str
     about: str
     rate: Callable[[Target, Expert], float]
-    applies: Callable[[Target, Expert], bool] = lambda target, expert: True
+    applies: Callable[[Target, Expert], bool] = _always
 
 
 _NAMES = (

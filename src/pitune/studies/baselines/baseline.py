@@ -14,6 +14,10 @@ from pitune.tasks import Task
 SINGLE, PI = "single", "pi"
 
 
+def _always(task: Task) -> bool:  # a lambda could not be sent to worker processes
+    return True
+
+
 @dataclass(frozen=True)
 class Baseline:
     """One way to use a few labels, and what studies and pages need to know of it.
@@ -24,7 +28,7 @@ class Baseline:
     name: str
     run: Callable[[Trial], Expert | Measured]
     about: str  # in one line
-    applies: Callable[[Task], bool] = lambda task: True  # whether a task can be measured so
+    applies: Callable[[Task], bool] = _always  # whether a task can be measured so
     once: Callable[[Trial], object] | None = None  # what all draws of a task share: done before any is measured
     default: bool = False  # whether `pitune study compare` measures it where no method is named
     demo: bool = False  # whether `pitune demo` measures it
