@@ -123,7 +123,7 @@ def test_a_link_out_of_the_folder(images: Path, tmp_path: Path, png: Png) -> Non
         (["text,kind", "a,b"], "found columns text, kind; expected label"),
         (["label", "b"], "found columns label; expected label, and text or image"),
         ([""], "found columns none"),
-        (["text,label", "one,good", "two,NaN"], "row 2: the label is NaN"),
+        (["text,label", "one,good", "a, b,bad"], "row 2: more fields than the header names"),
         (["text,label", "one,"], "row 1: the label is empty"),
         (["text,label", "one"], "row 1: the label is empty"),
         (["text,label", ",good"], "row 1: neither text nor image"),
@@ -187,3 +187,55 @@ def test_a_format_of_ones_own_is_asked_before_the_folder_of_images(tmp_path: Pat
         assert load_task(images).answers == ("round one", "square")
     finally:
         FORMATS.forget("notes")
+
+
+@pytest.mark.parametrize("rest", ["test1", "models", "eval"])
+def test_folders_beside_the_parts_are_no_classes(tmp_path: Path, png: Png, rest: str) -> None:
+    for i, name in enumerate(("train/cat", "train/dog", f"{rest}/cat", f"{rest}/dog")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for j in range(6):
+            (tmp_path / "pets" / name / f"{j}.png").write_bytes(png(100 * i + j))
+    told: list[str] = []
+    task = load_task(tmp_path / "pets", tell=told.append)
+    assert task.answers == ("cat", "dog")
+    assert any(f"leaving out {rest}" in line for line in told)
+    assert sum(map(len, task.splits.values())) == 12
+
+
+def test_a_class_may_be_called_train(tmp_path: Path, png: Png) -> None:
+    for i, name in enumerate(("train", "car")):
+        (tmp_path / "vehicles" / name).mkdir(parents=True)
+        for j in range(6):
+            (tmp_path / "vehicles" / name / f"{j}.png").write_bytes(png(100 * i + j))
+    assert load_task(tmp_path / "vehicles").answers == ("car", "train")
+
+
+def test_what_systems_leave_behind_is_no_data(images: Path) -> None:
+    before = load_task(images)
+    (images / "__MACOSX" / "square").mkdir(parents=True)
+    (images / "__MACOSX" / "square" / "._0.png").write_bytes(b"\0")
+    (images / ".ipynb_checkpoints").mkdir()
+    for name in ("._0.png", ".DS_Store", "Thumbs.db"):
+        (images / "square" / name).write_bytes(b"\0\1")
+    (images / "square" / ".ipynb_checkpoints").mkdir()
+    (images / "square" / ".ipynb_checkpoints" / "0-checkpoint.png").write_bytes(b"\0")
+    assert load_task(images) == before
+
+
+@pytest.mark.parametrize("name", ["none", "null", "nan", "NA", "None"])
+def test_a_class_may_be_called_as_programs_call_a_gap(tmp_path: Path, name: str) -> None:
+    path = write_csv(tmp_path / "codes.csv", ["text,label", *(f"text {i},{('other', name)[i % 2]}" for i in range(16))])
+    task = load_task(path)
+    assert set(task.answers or ()) == {"other", name}
+    assert sum(map(len, task.splits.values())) == 16
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_the_separator_of_a_table_is_found_and_told(tmp_path: Path, separator: str) -> None:
+    rows = [f"a, text {i}{separator}{'ab'[i % 2]}" for i in range(16)]
+    path = write_csv(tmp_path / "export.csv", [f"text{separator}label", *rows])
+    told: list[str] = []
+    task = load_task(path, tell=told.append)
+    assert task.answers == ("a", "b")
+    assert any(f"divided by {separator!r}" in line for line in told)
+    assert {e.text for part in task.splits.values() for e in part} == {f"a, text {i}" for i in range(16)}

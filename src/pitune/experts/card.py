@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -41,11 +42,24 @@ class Card(BaseModel):
         return tuple(map(str, named)) if isinstance(named, list | tuple) else (self.task,)
 
 
+def hub_id(base_model: str) -> tuple[str, str]:
+    """Return the hub id and the commit of a backbone's name `OWNER/NAME@COMMIT`; no commit for any other name."""
+    name, _, commit = base_model.rpartition("@")
+    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and re.fullmatch(r"[0-9a-f]{7,64}", commit)
+    return (name, commit) if on_hub else (base_model, "")
+
+
+def base_of(card: Card) -> dict[str, str]:
+    """Return what PEFT calls an expert's base model: a name that loaders resolve, and on the hub its revision."""
+    name, commit = hub_id(card.base_model)
+    return {"base_model_name_or_path": name, **({"revision": commit} if commit else {})}
+
+
 def readme(card: Card, *, method: str, parameters: int, library: str) -> bytes:
     """Return an expert's model card, in a library that loads it."""
     lines = [
         "---",
-        f"base_model: {card.base_model}",
+        f"base_model: {hub_id(card.base_model)[0]}",
         f"library_name: {library}",
         "---",
         f"# {card.name}",

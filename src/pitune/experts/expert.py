@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pitune.errors import InputError
-from pitune.experts.card import Card, readme
+from pitune.experts.card import Card, base_of, readme
 from pitune.experts.kind import Kind, KindSettings, read_settings
 from pitune.experts.registry import KINDS
 from pitune.files import atomic_folder, json_bytes, sha256_bytes
@@ -113,7 +113,7 @@ def weights_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 def _encode(expert: Expert) -> dict[str, bytes]:
     peft = expert.kind.peft(expert.settings)
-    base = {"base_model_name_or_path": expert.card.base_model}
+    base = base_of(expert.card)
     if peft is None:
         config = {"peft_type": f"PITUNE_{expert.method.upper().replace('-', '_')}", **base, **expert.config}
     else:

@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pitune.backbones import Backbone
+from pitune.backbones.checkpoint import open_checkpoint
 from pitune.errors import InputError
 from pitune.experts.attached import attached
-from pitune.experts.card import Card, readme
+from pitune.experts.card import Card, base_of, hub_id, readme
 from pitune.experts.expert import CONFIG, PREFIX, README, WEIGHTS, Expert, check_tensors, weights_bytes
 from pitune.experts.kind import Kind
 from pitune.experts.registry import KINDS
@@ -60,7 +61,7 @@ def export_peft(expert: Expert, folder: str | Path, backbone: Backbone | None = 
     folder = Path(folder)
     check_free(folder)
     config, tensors = expert.kind.to_peft(expert, backbone)
-    config = {**config, "base_model_name_or_path": expert.card.base_model, "inference_mode": True}
+    config = {**config, **base_of(expert.card), "inference_mode": True}
     card = readme(expert.card, method=expert.method, parameters=expert.parameters, library="peft")
     files = {CONFIG: json_bytes(config), WEIGHTS: weights_bytes(tensors), README: card}
     with atomic_folder(folder) as beside:
@@ -113,10 +114,26 @@ def _kind(config: Mapping[str, Any], where: str) -> Kind:
 
 
 def _check_base(config: Mapping[str, Any], backbone: Backbone, where: str) -> None:
-    found = str(config.get("base_model_name_or_path") or "")
+    """Raise `InputError` unless an adapter's base model is the backbone: by hub id, by name, or by its weights."""
+    base, revision = str(config.get("base_model_name_or_path") or ""), config.get("revision")
+    name, commit = hub_id(backbone.name)
+    if commit and base == name:
+        if revision not in (None, "", "main", commit):
+            raise InputError(
+                f"{where}: belongs to revision {revision!r} of {name}; expected {commit} (if they are the same, say so)"
+            )
+        return
     known = {backbone.name, getattr(getattr(backbone.module, "config", None), "_name_or_path", "")} - {""}
-    if found not in known and not (Path(found).is_absolute() and Path(found).name in {Path(one).name for one in known}):
+    if base not in known and not _same_weights(base, backbone):
         raise InputError(
-            f"{where}: belongs to the base model {found!r}; expected {' or '.join(sorted(known))} "
+            f"{where}: belongs to the base model {base!r}; expected {' or '.join(sorted(known))} "
             "(if they are the same model, say so)"
         )
+
+
+def _same_weights(folder: str, backbone: Backbone) -> bool:
+    """Return whether a folder holds a checkpoint of the backbone's own weights."""
+    try:
+        return Path(folder).is_dir() and open_checkpoint(folder).fingerprint == backbone.fingerprint
+    except InputError:
+        return False

@@ -10,6 +10,7 @@ from pitune.errors import InputError
 from pitune.tasks.task import Example, Split
 
 Tell = Callable[[str], None]
+_LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini", "lost+found", "@eaDir")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _SPLIT_NAMES: Mapping[str, Split] = {
     "train": "train",
@@ -76,6 +77,11 @@ class Format:
 def split_named(name: str) -> Split | None:
     """Return the part that a folder, file or cell of this name means, if any."""
     return _SPLIT_NAMES.get(name.strip().lower())
+
+
+def is_system(path: Path) -> bool:
+    """Return whether a file or folder is no data but what systems leave behind: hidden ones, `__MACOSX`, thumbnails."""
+    return (path.name.startswith(".") and path.name not in (".", "..")) or path.name in _LEFT_BEHIND
 
 
 def inside(folder: Path, name: str) -> Path:

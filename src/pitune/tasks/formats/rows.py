@@ -29,7 +29,7 @@ def columns_of(path: Path) -> tuple[str, ...]:
             if suffix == ".jsonl":
                 some = enumerate(islice(file, _LOOKED_AT), 1)
                 return tuple(dict.fromkeys(name for number, line in some for name in _object(path, number, line)))
-            return tuple(csv.DictReader(file, dialect=_dialect(path), strict=True).fieldnames or ())
+            return tuple(csv.DictReader(file, delimiter=separator_of(path), strict=True).fieldnames or ())
     except (OSError, ValueError, csv.Error) as error:
         raise _unreadable(path, error) from error
 
@@ -49,15 +49,21 @@ def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
                 return
             before = csv.field_size_limit(_LONGEST_CELL)
             try:
-                yield from enumerate(csv.DictReader(file, dialect=_dialect(path), strict=True), 1)
+                yield from enumerate(csv.DictReader(file, delimiter=separator_of(path), strict=True), 1)
             finally:
                 csv.field_size_limit(before)
     except (OSError, ValueError, csv.Error) as error:
         raise _unreadable(path, error) from error
 
 
-def _dialect(path: Path) -> str:
-    return "excel-tab" if path.suffix.lower() == ".tsv" else "excel"
+def separator_of(path: Path) -> str:
+    """Return what stands between a text table's fields: a comma or a tab by its name, or what its header holds."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline(_LONGEST_CELL)
+    others = [one for one in (";", "\t", "|") if one in header]
+    return others[0] if "," not in header and len(others) == 1 else ","
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:

@@ -10,10 +10,9 @@ from typing import Any
 from pitune.errors import InputError
 from pitune.tasks.formats.columns import Columns, find_columns
 from pitune.tasks.formats.reading import Format, Found, Options, Reading, inside, split_named
-from pitune.tasks.formats.rows import SUFFIXES, Row, columns_of, rows_of
+from pitune.tasks.formats.rows import SUFFIXES, Row, columns_of, rows_of, separator_of
 from pitune.tasks.task import Example, Split
 
-_MISSING = ("", "nan", "none", "null")
 _BAR = "|"
 _WRITTEN = ("caption", "captions", "summary", "output", "response")  # columns of free text
 
@@ -25,6 +24,8 @@ def recognises(path: Path) -> bool:
 def read(path: Path, options: Options) -> Reading:
     """Read a table; images are looked for beside it. Raises `InputError` if its columns do not make a task."""
     columns = find_columns(path, columns_of(path), options)
+    if path.suffix.lower() == ".csv" and (separator := separator_of(path)) != ",":
+        options.tell(f"{path}: fields are divided by {separator!r}")
     items = (as_found(f"{path}, row {number}", row, columns, path.parent) for number, row in rows_of(path))
     return table_reading(path, path.stem, items, columns)
 
@@ -68,9 +69,11 @@ def _example(row: Row, columns: Columns, folder: Path, classes: Mapping[int, str
     if columns.target == columns.references:
         value = max(sorted(references), key=references.count, default=None)  # of equals the first by name
     target = _cell(classes.get(value, value) if isinstance(value, int) else value)
-    if target.lower() in _MISSING:
+    if None in row:  # how the csv module keeps fields that no column names
+        raise InputError("more fields than the header names; put quotes around a field that holds the separator")
+    if not target:
         role = "label" if columns.is_label else "answer"
-        raise InputError(f"the {role} is {target or 'empty'}; fill it in, or remove the row")
+        raise InputError(f"the {role} is empty; fill it in, or remove the row")
     cells = {column: _cell(row.get(column)) for column in columns.text}
     texts = [f"{column}: {cell}" if len(cells) > 1 else cell for column, cell in cells.items() if cell]
     image = _image(row.get(columns.image), folder) if columns.image else None
@@ -87,8 +90,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        if math.isnan(value):
-            return "NaN"
+        if math.isnan(value):  # how pandas writes a gap among numbers
+            return ""
         return str(int(value)) if value.is_integer() else str(value)
     if isinstance(value, str | int):
         return str(value).strip()
