@@ -15,9 +15,9 @@ from PIL import Image
 
 from pitune.errors import InputError
 from pitune.files import sha256_bytes
-from pitune.tasks.formats.labelled import content_key
+from pitune.tasks.formats.labelled import check_text, content_key
 from pitune.tasks.formats.reading import Found, Reading
-from pitune.tasks.images import image_bytes, open_image
+from pitune.tasks.images import FORMATS, image_bytes, is_deep, open_image
 from pitune.tasks.task import Example
 
 _USUAL_MODES = ("RGB", "L")
@@ -54,13 +54,17 @@ class _Seen:
 
 def inspect(reading: Reading) -> Inspection:
     """Read everything of a data set, and go on past whatever is wrong with it."""
-    seen = _Seen()
+    seen, blank = _Seen(), list[str]()
     for found in reading.items:
         part = found.split or "all"
         if found.example is None:
-            seen.problems.append(found.problem)
+            if found.problem:
+                seen.problems.append(found.problem)
+            else:
+                blank.append(found.where)
             continue
         try:
+            check_text(found)
             _look(seen, part, found, found.example)
         except InputError as error:
             said = str(error)
@@ -72,6 +76,8 @@ def inspect(reading: Reading) -> Inspection:
         parts.update(counts)
     problems = [*seen.problems, *leaks, *_few(classes, reading)]
     remarks = [
+        *reading.remarks,
+        *([f"{len(blank)} entries have no label and are left out, such as {blank[0]}"] if blank else ()),
         *duplicates,
         *_alike(seen),
         *_names(reading.answers or tuple(classes)),
@@ -108,7 +114,7 @@ def _look(seen: _Seen, part: str, found: Found, example: Example) -> None:
 
 
 def _mode(example: Example) -> str:
-    with Image.open(io.BytesIO(image_bytes(example))) as image:
+    with Image.open(io.BytesIO(image_bytes(example)), formats=FORMATS) as image:
         return image.mode
 
 
@@ -197,6 +203,7 @@ def _skewed(classes: Mapping[str, Mapping[str, int]], reading: Reading) -> list[
 
 
 _ODD_NAMES: Mapping[str, str] = {
+    r"(?i)nan|none|null|n/?a|\?|-": "reads as if the label were missing",
     r"\d+([.,]\d+)?": "is a number",
     r"n\d{8}": "is a WordNet number",
     r".": "is one letter",
@@ -220,7 +227,8 @@ def _names(answers: tuple[str, ...]) -> list[str]:
 
 def _odd(seen: _Seen) -> list[str]:
     return [
-        f"{number} image(s) have mode {mode}; they are read as RGB, transparency on white"
+        f"{number} image(s) have mode {mode}; they are read as RGB, "
+        + ("scaled to 0 to 255 by depth or range" if is_deep(mode) else "transparency on white")
         for mode, number in sorted(seen.modes.items())
         if mode not in _USUAL_MODES
     ]

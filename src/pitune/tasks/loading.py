@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pitune.errors import InputError
 from pitune.registry import unknown
 from pitune.tasks.formats import declaration, hub
 from pitune.tasks.formats.labelled import build_task
-from pitune.tasks.formats.reading import Options, Reading, Tell
+from pitune.tasks.formats.parsing import regular_file
+from pitune.tasks.formats.reading import CONFLICTS, Conflicts, Options, Reading, Tell
 from pitune.tasks.formats.registry import read_path
 from pitune.tasks.library import LIBRARIES, Facts, Library
 from pitune.tasks.task import Task
@@ -49,19 +51,33 @@ def task_facts(name: str) -> Facts:
     return library.facts(name)
 
 
-def load_task(name_or_path: str | Path, columns: Mapping[str, str] | None = None, tell: Tell | None = None) -> Task:
+def load_task(
+    name_or_path: str | Path,
+    columns: Mapping[str, str] | None = None,
+    tell: Tell | None = None,
+    *,
+    conflicts: Conflicts = "refuse",
+    limit: int | None = None,
+) -> Task:
     """Return a named task, `hf:OWNER/NAME`, or one declared in or read from a file or folder in any known format.
 
-    `columns` names a table's columns by role, such as `{"label": "stars"}`; `tell` hears what was guessed.
+    `columns` names a table's columns by role, such as `{"label": "stars"}`; `tell` hears what was guessed, doubtful
+    or left out. `conflicts` says what becomes of one input with two labels or in two parts; `limit` is how many
+    examples of a part to take at most, evenly from its classes (of a user's own data).
     Raises `InputError` if there is no such task or what is there cannot be used.
     """
-    options, library = _options(columns, tell), library_of(name_or_path)
+    if conflicts not in CONFLICTS:
+        raise InputError(f"conflicts is {conflicts!r}; expected one of: {', '.join(CONFLICTS)}")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; expected 1 or more")
+    options = replace(_options(columns, tell), conflicts=conflicts, limit=limit)
+    library = library_of(name_or_path)
     if library is not None:
         return library.load(str(name_or_path), options)
     path = Path(name_or_path)
     if declaration.recognises(path):
         return declaration.declared_task(declaration.read_declaration(path), path.parent, options)
-    return build_task(_read(str(name_or_path), path, options))
+    return build_task(_read(str(name_or_path), path, options), options)
 
 
 def read_task(name_or_path: str | Path, columns: Mapping[str, str] | None = None, tell: Tell | None = None) -> Reading:
@@ -82,6 +98,7 @@ def _options(columns: Mapping[str, str] | None, tell: Tell | None) -> Options:
 def _read(name: str, path: Path, options: Options) -> Reading:
     if name.startswith(hub.PREFIX):
         return hub.read_hub(name, options)
+    regular_file(path)
     if not path.exists() and not path.suffix:
         raise _unknown(name)
     return read_path(path, options)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pitune.errors import InputError
-from pitune.tasks.formats.reading import Format, Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.formats.parsing import json_value
+from pitune.tasks.formats.reading import (
+    Format,
+    Found,
+    Options,
+    Reading,
+    distinct_classes,
+    inside,
+    shared_names,
+    split_named,
+)
 from pitune.tasks.formats.unpack import unpacked
 from pitune.tasks.task import Example, Split
 
@@ -56,13 +65,21 @@ def read(path: Path, options: Options) -> Reading:
     parts = _parts(path) if path.is_dir() else [(path, None)]
     files = [(file, split, _load(file)) for file, split in parts]
     captions = any(annotation.caption is not None for _, _, one in files for annotation in one.annotations)
-    names = tuple(dict.fromkeys(readable_class(category.name) for _, _, one in files for category in one.categories))
-    items = (found for file, split, one in files for found in _items(file, split, one))
+    categories = {category.id: category.name for _, _, one in files for category in one.categories}
+    classes = distinct_classes(categories)
+    names = tuple(classes.values())
+    items = (found for file, split, one in files for found in _items(file, split, one, classes))
     if captions:
         return Reading(path, path.stem, items, balanced=False, listed=False, metric="cider")
     several = any(found > 1 for _, _, one in files for found in _labels_per_image(one).values())
     return Reading(
-        path, path.stem, items, names, balanced=not several, metric="11-point-map" if several else "accuracy"
+        path,
+        path.stem,
+        items,
+        names,
+        balanced=not several,
+        metric="11-point-map" if several else "accuracy",
+        remarks=shared_names(path, categories),
     )
 
 
@@ -73,7 +90,7 @@ def _parts(path: Path) -> list[tuple[Path, Split | None]]:
 
 def _load(file: Path) -> _File:
     try:
-        return _File.model_validate(json.loads(file.read_bytes()))
+        return _File.model_validate(json_value(file.read_bytes()))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -89,13 +106,16 @@ def _labels_per_image(found: _File) -> dict[Any, int]:
     return {image: len(some) for image, some in labels.items()}
 
 
-def _items(file: Path, split: Split | None, found: _File) -> Iterator[Found]:
-    names = {category.id: readable_class(category.name) for category in found.categories}
+def _items(file: Path, split: Split | None, found: _File, names: Mapping[int | str, str]) -> Iterator[Found]:
     right: dict[int | str, list[str]] = defaultdict(list)
     known = {image.id for image in found.images}
     for number, annotation in enumerate(found.annotations, 1):
         where = f"{file}, annotation {number}"
-        answer = annotation.caption if annotation.caption is not None else names.get(annotation.category_id or 0)
+        answer = (
+            annotation.caption
+            if annotation.caption is not None
+            else names.get(annotation.category_id if annotation.category_id is not None else "")
+        )
         if annotation.image_id not in known:
             yield Found(where, split=split, problem=f"{where}: no image has the id {annotation.image_id!r}")
         elif not answer or not answer.strip():

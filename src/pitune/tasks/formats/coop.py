@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
-from pitune.tasks.formats.reading import Format, Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.formats.parsing import json_value
+from pitune.tasks.formats.reading import (
+    Format,
+    Found,
+    Options,
+    Reading,
+    distinct_classes,
+    inside,
+    shared_names,
+    split_named,
+)
 from pitune.tasks.task import Example
 
 _PATTERN = "split_zhou_*.json"
@@ -25,7 +34,7 @@ def read(path: Path, options: Options) -> Reading:
     """
     file = path if path.is_file() else next(path.glob(_PATTERN))
     try:
-        parts = json.loads(file.read_bytes())
+        parts = json_value(file.read_bytes())
         entries = {name: [_entry(entry) for entry in found] for name, found in parts.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
@@ -33,15 +42,16 @@ def read(path: Path, options: Options) -> Reading:
         ) from error
     folder = _image_folder(file.parent, [entry[0] for found in entries.values() for entry in found])
     name = file.stem.removeprefix("split_zhou_")
-    classes = {label: readable_class(text) for found in entries.values() for _, label, text in found}
-    answers = tuple(dict.fromkeys(classes[label] for label in sorted(classes)))
-    return Reading(file, name, _items(file, folder, entries), answers)
+    labels = {label: text for found in entries.values() for _, label, text in found}
+    classes = distinct_classes(dict(sorted(labels.items())))
+    items = _items(file, folder, entries, classes)
+    return Reading(file, name, items, tuple(classes.values()), remarks=shared_names(file, labels))
 
 
 def _entry(entry: Any) -> tuple[str, int, str]:
     image, label, name = entry
     if not isinstance(image, str) or not isinstance(label, int) or not isinstance(name, str):
-        raise ValueError(f"found the entry {entry!r}")
+        raise ValueError(f"found the entry {str(entry)[:80]}")
     return image, label, name
 
 
@@ -51,15 +61,17 @@ def _image_folder(folder: Path, names: Sequence[str]) -> Path:
     return next((one for one in near if names and (one / names[0]).is_file()), folder)
 
 
-def _items(file: Path, folder: Path, parts: dict[str, list[tuple[str, int, str]]]) -> Iterator[Found]:
+def _items(
+    file: Path, folder: Path, parts: dict[str, list[tuple[str, int, str]]], classes: dict[int, str]
+) -> Iterator[Found]:
     for part, entries in parts.items():
         split = split_named(part)
         if split is None:
             raise InputError(f"{file}: found a part named {part!r}; expected train, val and test")
-        for number, (image, _, text) in enumerate(entries, 1):
+        for number, (image, label, _) in enumerate(entries, 1):
             where = f"{file}, {part} entry {number}"
             try:
-                example = Example(f"{part}/{image}", readable_class(text), image=inside(folder, image))
+                example = Example(f"{part}/{image}", classes[label], image=inside(folder, image))
                 yield Found(where, example, split)
             except InputError as error:
                 yield Found(where, split=split, problem=f"{where}: image {error}")

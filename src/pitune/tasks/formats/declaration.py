@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from pitune.errors import InputError
+from pitune.errors import InputError, first_problem
 from pitune.tasks.formats.labelled import build_task
+from pitune.tasks.formats.parsing import yaml_value
 from pitune.tasks.formats.reading import Found, Options, Reading
 from pitune.tasks.formats.registry import read_path
 from pitune.tasks.metrics import METRICS
@@ -44,6 +44,7 @@ class Declaration(BaseModel):
     classes: tuple[str, ...] | dict[str, str] | None = Field(
         default=None, description="the answers in order, or the name of each label of the data"
     )
+    unlabelled: tuple[str, ...] = Field(default=(), description="labels that mean none; their entries are left out")
     metric: str = "accuracy"
     expected_classes: int | None = Field(default=None, ge=1)
     expected_examples: dict[Split, int] = Field(default_factory=dict)
@@ -62,20 +63,15 @@ def recognises(path: Path) -> bool:
 
 def read_declaration(path: Path) -> Declaration:
     """Read and check a YAML file; raise `InputError` naming the file and the field that is wrong."""
-    try:
-        data = yaml.safe_load(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a task in YAML") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML ({str(error).splitlines()[0]})") from error
+    data = yaml_value(path)
     if not isinstance(data, dict):
         raise InputError(f"{path}: holds a {type(data).__name__}; expected `field: value` lines that declare a task")
     try:
         return Declaration.model_validate({"name": path.stem, **data})
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the top"
-        raise InputError(f"{path}: {field}: {first['msg'].lower()} (found {first['input']!r})") from error
+        raise InputError(f"{path}: {first_problem(error)}") from error
+    except (TypeError, RecursionError) as error:
+        raise InputError(f"{path}: not fields with plain names; expected `field: value` lines") from error
 
 
 def declared_reading(declared: Declaration, folder: Path, options: Options) -> Reading:
@@ -83,7 +79,9 @@ def declared_reading(declared: Declaration, folder: Path, options: Options) -> R
     if declared.source is None:
         raise InputError(f"task {declared.name!r}: declares no source; add `source: PATH` to it")
     columns = {**declared.columns, **options.columns}
-    options = replace(options, columns=columns)
+    named = declared.classes if isinstance(declared.classes, dict) else ()
+    unlabelled = (*options.unlabelled, *declared.unlabelled)
+    options = replace(options, columns=columns, named=frozenset(named), unlabelled=unlabelled)
     if isinstance(declared.source, str):
         reading = read_path(folder / declared.source, options)
     else:
@@ -126,9 +124,11 @@ def _named(reading: Reading, names: Mapping[str, str], listed: tuple[str, ...] |
 
 def declared_task(declared: Declaration, folder: Path, options: Options) -> Task:
     """Return a declared task; raise `InputError` if its data does not hold what the declaration expects."""
-    task = build_task(declared_reading(declared, folder, options))
+    task = build_task(declared_reading(declared, folder, options), options)
     check_counts(declared, task)
-    return replace(task, template=declared.template, answer_template=declared.answer_template, licence=declared.licence)
+    told = "answer_template" in declared.model_fields_set
+    answer_template = declared.answer_template if told else task.answer_template
+    return replace(task, template=declared.template, answer_template=answer_template, licence=declared.licence)
 
 
 def check_counts(declared: Declaration, task: Task) -> None:

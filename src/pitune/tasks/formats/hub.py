@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def read_hub(name: str, options: Options) -> Reading:
     from datasets.exceptions import DatasetNotFoundError
 
     owner_name, _, revision = name.removeprefix(PREFIX).partition("@")
+    if not re.fullmatch(r"[\w.-]{1,96}(/[\w.-]{1,96})?", owner_name):
+        raise InputError(f"{name[:120]}: expected {PREFIX}OWNER/NAME or {PREFIX}OWNER/NAME@REVISION")
     try:
         found = load_dataset(owner_name, revision=revision or None)
     except (DatasetNotFoundError, OSError, ValueError, RuntimeError) as error:
@@ -57,11 +60,13 @@ def _reading(path: Path, name: str, found: Any, options: Options) -> Reading:
             if isinstance(kind, Image):
                 data = data.cast_column(column, Image(decode=False))
         parts[part] = data
-    items = (one for part, data in parts.items() for one in _items(path, part, data, columns, classes))
+    items = (one for part, data in parts.items() for one in _items(path, part, data, columns, options, classes=classes))
     return table_reading(path, name, items, columns)
 
 
-def _items(path: Path, part: str, data: Any, columns: Columns, classes: Mapping[int, str]) -> Iterator[Found]:
+def _items(
+    path: Path, part: str, data: Any, columns: Columns, options: Options, *, classes: Mapping[int, str]
+) -> Iterator[Found]:
     split: Split | None = split_named(part) if part else None
     if part and split is None:
         return  # such as `unsupervised`, which has no labels
@@ -69,7 +74,7 @@ def _items(path: Path, part: str, data: Any, columns: Columns, classes: Mapping[
     read_ = data.select_columns([name for name in dict.fromkeys(wanted) if name])
     for number, row in enumerate(read_, 1):
         where = f"{path}, {part + ' ' if part else ''}row {number}"
-        yield as_found(where, row, columns, path, split, classes)
+        yield as_found(where, row, columns, path, options, split=split, classes=classes)
 
 
 FORMAT = Format("hub", "saved data set", recognises, read)

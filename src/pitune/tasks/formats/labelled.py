@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pitune.errors import InputError
 from pitune.files import sha256_bytes
-from pitune.tasks.formats.reading import Found, Reading
+from pitune.tasks.formats.reading import Found, Options, Reading
 from pitune.tasks.hashing import data_hash
 from pitune.tasks.images import image_hash, open_image
 from pitune.tasks.task import SPLITS, Example, Split, Task
@@ -20,14 +20,18 @@ _Keyed = dict[str, Example]
 _Parts = Mapping[Split | None, _Keyed]
 
 
-def build_task(reading: Reading) -> Task:
+def build_task(reading: Reading, options: Options | None = None) -> Task:
     """Return a task; where an example goes depends on its content alone, unless the data says where.
 
     Exact copies within a part are dropped. Raises `InputError` at the first entry that is no example, an
-    unreadable image, one input in two parts or with two classes, fewer than two classes, or a class with
-    fewer than three distinct examples to divide.
+    unreadable image, one input in two parts or with two classes (unless `options.conflicts` says otherwise), fewer
+    than two classes, or a class with fewer than three distinct examples to divide. `options.tell` hears what was
+    doubtful and what was left out.
     """
-    parts = _distinct(reading)
+    options = options or Options()
+    for remark in reading.remarks:
+        options.tell(remark)
+    parts = _limited(_distinct(reading, options), options.limit)
     told = reading.answers or _answers(parts)
     choice = reading.answers or (reading.listed and (reading.balanced or len(told) <= _MOST_ANSWERS))
     answers = told if choice else None
@@ -38,6 +42,7 @@ def build_task(reading: Reading) -> Task:
         name=reading.name,
         splits={split: tuple(found) for split, found in splits.items()},
         answers=answers,
+        answer_template=reading.answer_template,
         metric="exact-match" if answers is None and reading.metric == "accuracy" else reading.metric,
         provenance=reading.provenance or str(reading.path),
         balanced=reading.balanced,
@@ -48,7 +53,8 @@ def build_task(reading: Reading) -> Task:
 def sound_example(found: Found) -> Example:
     """Return the example; raise `InputError` if there is none or its image cannot be read."""
     if found.example is None:
-        raise InputError(found.problem)
+        raise InputError(found.problem or f"{found.where}: has no label")
+    check_text(found)
     if found.example.image is not None:
         try:
             open_image(found.example)
@@ -57,24 +63,45 @@ def sound_example(found: Found) -> Example:
     return found.example
 
 
+def check_text(found: Found) -> None:
+    """Raise `InputError` if an entry holds half of a character (a lone surrogate), which no file can hold as UTF-8."""
+    example = found.example
+    if example is None:
+        return
+    held = [example.id, example.text or "", *example.right, *(example.candidates or ())]
+    if any("\ud800" <= one <= "\udfff" for text in held if not text.isascii() for one in text):
+        raise InputError(f"{found.where}: holds text that is no UTF-8; correct it or remove the entry")
+
+
 def content_key(example: Example) -> str:
     """Return a hash of what an example shows, whatever its name and target."""
     image = "" if example.image is None else image_hash(example)
     return sha256_bytes(f"{_SEED}\n{image}\n{example.text or ''}".encode())
 
 
-def _distinct(reading: Reading) -> _Parts:
-    """Return the examples by part and content."""
+def _distinct(reading: Reading, options: Options) -> _Parts:
+    """Return the examples by part and content, without those in conflict that are not wanted."""
     parts: dict[Split | None, _Keyed] = defaultdict(dict)
     first: dict[str, tuple[Split | None, str]] = {}
+    clashes: dict[str, list[Found]] = {}
+    seen: dict[str, list[Found]] = defaultdict(list)
+    blank: list[str] = []
     for found in reading.items:
+        if found.example is None and not found.problem:
+            blank.append(found.where)
+            continue
         example = sound_example(found)
         key = content_key(example)
         split, where = first.setdefault(key, (found.split, found.where))
+        if options.conflicts != "refuse":
+            seen[key].append(found)
+            if split != found.split or (reading.balanced and _right(seen[key][0]) != set(example.right)):
+                clashes[key] = seen[key]
+                continue
         if split != found.split:
             raise InputError(
                 f"{reading.path}: {where} ({split or 'no part'}) and {found.where} ({found.split or 'no part'}) hold "
-                "the same input; remove one, or scores on it will flatter"
+                "the same input; remove one, or scores on it will flatter (--conflicts drop or keep does)"
             )
         if not example.id:  # rows have no names; one that follows from the content does not depend on their order
             example = replace(example, id=key[:16])
@@ -83,12 +110,52 @@ def _distinct(reading: Reading) -> _Parts:
             if reading.balanced and set(same.right) != set(example.right):
                 raise InputError(
                     f"{reading.path}: {where} and {found.where} hold the same input, but one is labelled "
-                    f"{same.target!r} and the other {example.target!r}; correct or remove one"
+                    f"{same.target!r} and the other {example.target!r}; correct one, or --conflicts drop or keep"
                 )
             parts[split][key] = _merged(same, example)
+    if blank:
+        options.tell(f"{reading.path}: {len(blank)} without a label are left out, such as {blank[0]}")
+    for key, same_input in clashes.items():
+        _settle(parts, key, same_input, options)
     if None in parts and len(parts) > 1:
         raise InputError(f"{reading.path}: some entries name their part and some do not; expected all or none")
     return parts
+
+
+def _right(found: Found) -> set[str]:
+    return set(found.example.right) if found.example else set()
+
+
+def _settle(parts: _Parts, key: str, clash: Sequence[Found], options: Options) -> None:
+    """Leave an input in conflict out of all parts, or keep it once, and tell which it was."""
+    for held in parts.values():
+        held.pop(key, None)
+    wheres = " and ".join(found.where for found in clash)
+    targets = sorted(found.example.target for found in clash if found.example)
+    target = max(targets, key=targets.count)
+    if options.conflicts == "drop":
+        options.tell(f"{wheres} hold the same input, labelled {', '.join(map(repr, targets))}; left out")
+        return
+    order: tuple[Split | None, ...] = ("test", "validation", "train", None)
+    split = next(one for one in order if any(found.split == one for found in clash))
+    kept = min((f.example for f in clash if f.example and f.example.target == target), key=lambda one: one.id)
+    parts[split][key] = kept if kept.id else replace(kept, id=key[:16])
+    options.tell(f"{wheres} hold the same input; kept once as {target!r} in {split or 'the whole'}")
+
+
+def _limited(parts: _Parts, limit: int | None) -> _Parts:
+    """Return at most `limit` examples of every part, evenly from its classes and whatever their order."""
+    if limit is None:
+        return parts
+    limited: dict[Split | None, _Keyed] = {}
+    for split, found in parts.items():
+        places: Counter[str] = Counter()
+        ranked = []
+        for key in sorted(found):
+            ranked.append((places[found[key].target], key))
+            places[found[key].target] += 1
+        limited[split] = {key: found[key] for _, key in sorted(ranked)[:limit]}
+    return limited
 
 
 def _merged(same: Example, example: Example) -> Example:
@@ -137,10 +204,3 @@ def _by_class(found: _Keyed, balanced: bool) -> dict[str, list[Example]]:
     for key in sorted(found):
         classes[found[key].target if balanced else ""].append(found[key])
     return dict(sorted(classes.items()))
-
-
-def known_target(answers: Iterable[str], target: str, where: str) -> str:
-    """Return `target`; raise `InputError` if it is not among the answers that the data lists."""
-    if target not in answers:
-        raise InputError(f"{where}: {target!r} is not among the listed classes; correct it or add it to the list")
-    return target

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeVar
 
 from pitune.errors import InputError
 from pitune.tasks.task import Example, Split
 
 Tell = Callable[[str], None]
-_LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini", "lost+found", "@eaDir")
+Conflicts = Literal["refuse", "drop", "keep"]
+CONFLICTS: tuple[Conflicts, ...] = ("refuse", "drop", "keep")
+K = TypeVar("K")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_SYSTEM = ("thumbs.db", "desktop.ini", "system volume information", "lost+found")
 _SPLIT_NAMES: Mapping[str, Split] = {
     "train": "train",
     "training": "train",
@@ -26,7 +32,10 @@ _SPLIT_NAMES: Mapping[str, Split] = {
 
 @dataclass(frozen=True)
 class Found:
-    """One entry: an example, or the `problem` that keeps it from being one, in the words of an error message."""
+    """One entry: an example, or the `problem` that keeps it from being one, in the words of an error message.
+
+    An entry with neither has no label, which is how data sets mark what nobody has labelled: it is left out and told.
+    """
 
     where: str
     example: Example | None = None
@@ -39,7 +48,7 @@ class Reading:
     """What a format makes of a path; `items` may be read once.
 
     `answers` is None where the examples tell them; they make no list to choose from where they are not `listed`,
-    as captions.
+    as captions. `remarks` say what was doubtful in finding the entries. An answer is matched in `answer_template`.
     """
 
     path: Path
@@ -50,14 +59,25 @@ class Reading:
     listed: bool = True
     metric: str = "accuracy"
     provenance: str = ""
+    answer_template: str = "{}"
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to read: columns by role, and whom to tell what was guessed."""
+    """How to read: columns by role, whom to tell what was guessed, and what to do with doubtful entries.
+
+    `conflicts` says what becomes of one input with two labels or in two parts: `refuse` raises, `drop` leaves it out,
+    `keep` takes the commonest label and the part it is judged in. `unlabelled` are the labels that mean none, whose
+    entries are left out. `limit` is how many entries of a part to take at most, evenly from its classes.
+    """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     tell: Tell = lambda _: None
+    conflicts: Conflicts = "refuse"
+    unlabelled: tuple[str, ...] = ()
+    named: frozenset[str] = frozenset()
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,15 +99,15 @@ def split_named(name: str) -> Split | None:
     return _SPLIT_NAMES.get(name.strip().lower())
 
 
-def is_system(path: Path) -> bool:
-    """Return whether a file or folder is no data but what systems leave behind: hidden ones, `__MACOSX`, thumbnails."""
-    return (path.name.startswith(".") and path.name not in (".", "..")) or path.name in _LEFT_BEHIND
-
-
 def inside(folder: Path, name: str) -> Path:
     """Return the file `name` of `folder`; raise `InputError` if it leads out of the folder, by `..`, path or link."""
-    root = folder.resolve()
-    found = (root / name).resolve()
+    try:
+        root = folder.resolve()
+        found = (root / name).resolve()
+        if "\\" in name and not found.exists():
+            found = (root / name.replace("\\", "/")).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name[:80]!r} is no path ({getattr(error, 'strerror', None) or error})") from error
     if not found.is_relative_to(root):
         raise InputError(f"{name!r} is outside {root}; expected a path inside it")
     return found
@@ -95,4 +115,24 @@ def inside(folder: Path, name: str) -> Path:
 
 def readable_class(name: str) -> str:
     """Return a class's name with spaces for underscores, as it reads in a prompt."""
-    return name.replace("_", " ").strip()
+    return unicodedata.normalize("NFC", name.replace("_", " ").strip())
+
+
+def is_ignored(name: str) -> bool:
+    """Return whether a file or folder of this name is a system's or a program's own, and so no data."""
+    return name.startswith((".", "__MACOSX", "@eaDir", "$RECYCLE")) or name.lower() in _SYSTEM
+
+
+def distinct_classes(names: Mapping[K, str]) -> dict[K, str]:
+    """Return readable names of classes by their ids, with the id behind where two classes have one name."""
+    readable = {key: readable_class(name) for key, name in names.items()}
+    number = Counter(readable.values())
+    return {key: name if number[name] == 1 else f"{name} ({key})" for key, name in readable.items()}
+
+
+def shared_names(path: Path, names: Mapping[K, str]) -> tuple[str, ...]:
+    """Return a remark on classes that have one name, if any do."""
+    shared = sorted(name for name, number in Counter(map(readable_class, names.values())).items() if number > 1)
+    if not shared:
+        return ()
+    return (f"{path}: several classes are named {shared[0]!r}; they are told apart as '{shared[0]} (ID)'",)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pitune.errors import InputError
 from pitune.registry import Registry
 from pitune.tasks.formats import zipped
+from pitune.tasks.formats.parsing import regular_file
 from pitune.tasks.formats.reading import Format, Options, Reading
 
 _NAMES = ("table", "coop", "elevater", "hub", "webdataset", "coco", "folder")
@@ -22,6 +23,7 @@ def read_path(path: Path, options: Options) -> Reading:
     if zipped.recognises(path):
         inside = read_path(zipped.content(path), options)
         return replace(inside, name=path.stem, provenance=str(path))
+    regular_file(path)
     formats = sorted(FORMATS.all(), key=lambda one: one.any_folder)
     for one in formats:
         if one.recognises(path):

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
+from pitune.tasks.formats.parsing import json_value, regular_file
 
 Row = Mapping[str, Any]
+EXTRA = "\0extra"  # the key of a row's fields past the last column
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+_SEPARATORS = (";", "\t", "|", ",")
 _LOOKED_AT = 100  # objects of a JSONL file, to learn its fields
 _LONGEST_CELL = 1 << 24  # the csv module's own limit, 128 KiB, is less than a long document
 
 
 def columns_of(path: Path) -> tuple[str, ...]:
     """Return the names of a table's columns; raise `InputError` if it cannot be read."""
-    suffix = path.suffix.lower()
+    suffix = regular_file(path).suffix.lower()
     try:
         if suffix == ".parquet":
             import pyarrow.parquet as pq
@@ -29,7 +31,11 @@ def columns_of(path: Path) -> tuple[str, ...]:
             if suffix == ".jsonl":
                 some = enumerate(islice(file, _LOOKED_AT), 1)
                 return tuple(dict.fromkeys(name for number, line in some for name in _object(path, number, line)))
-            return tuple(csv.DictReader(file, delimiter=separator_of(path), strict=True).fieldnames or ())
+            names = tuple(csv.DictReader(file, delimiter=separator_of(path), strict=True).fieldnames or ())
+            twice = next((name for name in names if name and names.count(name) > 1), None)
+            if twice is not None:
+                raise InputError(f"{path}: two columns are named {twice!r}; rename one")
+            return names
     except (OSError, ValueError, csv.Error) as error:
         raise _unreadable(path, error) from error
 
@@ -49,7 +55,8 @@ def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
                 return
             before = csv.field_size_limit(_LONGEST_CELL)
             try:
-                yield from enumerate(csv.DictReader(file, delimiter=separator_of(path), strict=True), 1)
+                rows = csv.DictReader(file, restkey=EXTRA, delimiter=separator_of(path), strict=True)
+                yield from enumerate(rows, 1)
             finally:
                 csv.field_size_limit(before)
     except (OSError, ValueError, csv.Error) as error:
@@ -57,13 +64,13 @@ def rows_of(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def separator_of(path: Path) -> str:
-    """Return what stands between a text table's fields: a comma or a tab by its name, or what its header holds."""
-    if path.suffix.lower() == ".tsv":
-        return "\t"
+    """Return what stands between a table's fields: by its suffix, unless the header holds only another one."""
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline(_LONGEST_CELL)
-    others = [one for one in (";", "\t", "|") if one in header]
-    return others[0] if "," not in header and len(others) == 1 else ","
+        header = file.readline(1 << 16)
+    if usual in header:
+        return usual
+    return max((usual, *_SEPARATORS), key=header.count)
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
@@ -81,7 +88,7 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     if not line.strip():
         return {}
     try:
-        value = json.loads(line)
+        value = json_value(line)
     except ValueError as error:
         raise InputError(f"{path}, row {number}: not JSON ({error}); expected one object a line") from error
     if not isinstance(value, dict):

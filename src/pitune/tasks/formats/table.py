@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
 from pitune.tasks.formats.columns import Columns, find_columns
-from pitune.tasks.formats.reading import Format, Found, Options, Reading, inside, split_named
-from pitune.tasks.formats.rows import SUFFIXES, Row, columns_of, rows_of, separator_of
+from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Format, Found, Options, Reading, inside, split_named
+from pitune.tasks.formats.rows import EXTRA, SUFFIXES, Row, columns_of, rows_of, separator_of
 from pitune.tasks.task import Example, Split
 
+_NO_LABEL = ("-1", "-100")  # of GLUE and SNLI, and of losses
 _BAR = "|"
+_FOLDERS = ("images", "imgs", "train", "test", "data")  # where images lie, if not beside the table
 _WRITTEN = ("caption", "captions", "summary", "output", "response")  # columns of free text
 
 
@@ -26,7 +30,7 @@ def read(path: Path, options: Options) -> Reading:
     columns = find_columns(path, columns_of(path), options)
     if path.suffix.lower() == ".csv" and (separator := separator_of(path)) != ",":
         options.tell(f"{path}: fields are divided by {separator!r}")
-    items = (as_found(f"{path}, row {number}", row, columns, path.parent) for number, row in rows_of(path))
+    items = (as_found(f"{path}, row {number}", row, columns, path.parent, options) for number, row in rows_of(path))
     return table_reading(path, path.stem, items, columns)
 
 
@@ -51,6 +55,8 @@ def as_found(
     row: Row,
     columns: Columns,
     folder: Path,
+    options: Options,
+    *,
     split: Split | None = None,
     classes: Mapping[int, str] | None = None,
 ) -> Found:
@@ -58,22 +64,36 @@ def as_found(
     try:
         if columns.split is not None and split is None:
             split = _split(row[columns.split])
-        return Found(where, _example(row, columns, folder, classes or {}), split)
+        if row.get(EXTRA):
+            raise InputError("more fields than the header names; put quotes around a field that holds the separator")
+        target = _target(row, columns, classes or {})
+        if columns.is_label and (target in options.unlabelled or (classes and target in _NO_LABEL)):
+            return Found(where, split=split)
+        if columns.is_label and target in _NO_LABEL and target not in options.named:
+            raise InputError(
+                f"the label is {target}, which often says that there is none; leave such rows out with "
+                f"`unlabelled: ['{target}']` in a YAML task, or name the class there with `classes`"
+            )
+        return Found(where, _example(row, columns, folder, target), split)
     except InputError as error:
         return Found(where, split=split, problem=f"{where}: {error}")
 
 
-def _example(row: Row, columns: Columns, folder: Path, classes: Mapping[int, str]) -> Example:
+def _target(row: Row, columns: Columns, classes: Mapping[int, str]) -> str:
+    """Return the label or answer of a row; raise `InputError` if there is none."""
     references = _many(row.get(columns.references)) if columns.references else ()
     value = row.get(columns.target)
     if columns.target == columns.references:
         value = max(sorted(references), key=references.count, default=None)  # of equals the first by name
-    target = _cell(classes.get(value, value) if isinstance(value, int) else value)
-    if None in row:  # how the csv module keeps fields that no column names
-        raise InputError("more fields than the header names; put quotes around a field that holds the separator")
+    role = "label" if columns.is_label else "answer"
+    target = unicodedata.normalize("NFC", _cell(classes.get(value, value) if isinstance(value, int) else value))
     if not target:
-        role = "label" if columns.is_label else "answer"
         raise InputError(f"the {role} is empty; fill it in, or remove the row")
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", target) if columns.is_label else target
+
+
+def _example(row: Row, columns: Columns, folder: Path, target: str) -> Example:
+    references = _many(row.get(columns.references)) if columns.references else ()
     cells = {column: _cell(row.get(column)) for column in columns.text}
     texts = [f"{column}: {cell}" if len(cells) > 1 else cell for column, cell in cells.items() if cell]
     image = _image(row.get(columns.image), folder) if columns.image else None
@@ -90,7 +110,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        if math.isnan(value):  # how pandas writes a gap among numbers
+        if math.isnan(value):
             return ""
         return str(int(value)) if value.is_integer() else str(value)
     if isinstance(value, str | int):
@@ -103,7 +123,8 @@ def _many(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     entries = value if isinstance(value, list | tuple) else str(value).split(_BAR)
-    return tuple(_cell(one.get("answer") if isinstance(one, dict) else one) for one in entries)
+    cells = (_cell(one.get("answer") if isinstance(one, dict) else one) for one in entries)
+    return tuple(unicodedata.normalize("NFC", cell) for cell in cells)
 
 
 def _image(value: Any, folder: Path) -> bytes | Path | None:
@@ -119,9 +140,16 @@ def _image(value: Any, folder: Path) -> bytes | Path | None:
 
 def _inside(folder: Path, name: str) -> Path:
     try:
-        return inside(folder, name)
+        place = inside(folder, name)
+        if not place.exists():
+            names = [name] if Path(name).suffix.lower() in IMAGE_SUFFIXES else [name + one for one in IMAGE_SUFFIXES]
+            near = (inside(folder, str(Path(one, name))) for one in (".", *_FOLDERS) for name in names)
+            place = next((one for one in near if one.is_file()), place)
     except InputError as error:
         raise InputError(f"image {error}") from error
+    except OSError as error:
+        raise InputError(f"image {name[:80]!r} cannot be read ({error.strerror})") from error
+    return place
 
 
 def _split(value: Any) -> Split:

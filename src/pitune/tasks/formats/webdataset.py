@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pitune.errors import InputError
 from pitune.tasks.formats.columns import Columns, find_columns
+from pitune.tasks.formats.parsing import json_value
 from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Format, Found, Options, Reading, split_named
 from pitune.tasks.formats.table import as_found, table_reading
 from pitune.tasks.formats.unpack import unpacked
@@ -32,7 +32,7 @@ def read(path: Path, options: Options) -> Reading:
     some = list(first.items())[:_LOOKED_AT]
     names = tuple(dict.fromkeys(name for key, files in some for name in _row(shards[0], key, files)))
     columns = find_columns(shards[0], names, options)
-    items = (found for shard in shards for found in _items(shard, columns))
+    items = (found for shard in shards for found in _items(shard, columns, options))
     return table_reading(path, path.stem, items, columns)
 
 
@@ -46,7 +46,7 @@ def _samples(shard: Path) -> dict[str, dict[str, Path]]:
     return samples
 
 
-def _items(shard: Path, columns: Columns) -> Iterator[Found]:
+def _items(shard: Path, columns: Columns, options: Options) -> Iterator[Found]:
     split: Split | None = split_named(shard.stem.split("-")[0])
     for key, files in _samples(shard).items():
         where = f"{shard}, sample {key!r}"
@@ -55,7 +55,7 @@ def _items(shard: Path, columns: Columns) -> Iterator[Found]:
         except InputError as error:
             yield Found(where, split=split, problem=str(error))
             continue
-        yield as_found(where, row, columns, unpacked(shard), split)
+        yield as_found(where, row, columns, unpacked(shard), options, split=split)
 
 
 def _row(shard: Path, key: str, files: Mapping[str, Path]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _row(shard: Path, key: str, files: Mapping[str, Path]) -> dict[str, Any]:
             row[_LABEL if suffix == ".cls" else _CAPTION] = file.read_text(encoding="utf-8", errors="replace").strip()
         elif suffix == ".json":
             try:
-                value = json.loads(file.read_bytes())
+                value = json_value(file.read_bytes())
             except ValueError as error:
                 raise InputError(f"{shard}, sample {key!r}: {file.name} is not JSON ({error})") from error
             row |= value if isinstance(value, dict) else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pitune.tasks.formats.reading import is_system
+from pitune.tasks.formats.reading import is_ignored
 from pitune.tasks.formats.unpack import unpacked
 
 
@@ -16,7 +16,7 @@ def content(path: Path) -> Path:
     """Return what a zip holds: its folder, or the one folder or file that all is in."""
     place = unpacked(path)
     while place.is_dir():
-        entries = [entry for entry in place.iterdir() if not is_system(entry)]
+        entries = [entry for entry in place.iterdir() if not is_ignored(entry.name)]
         if len(entries) != 1:
             break
         place = entries[0]

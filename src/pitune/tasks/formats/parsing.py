@@ -1,0 +1,78 @@
+"""Read JSON and YAML of strangers: whatever they hold, a value or an `InputError`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pitune.errors import InputError
+
+_LONGEST_YAML = 1 << 22
+_SHOWN = 120
+
+
+def regular_file(path: Path) -> Path:
+    """Return a path; raise `InputError` if it is a pipe, a device or of a system's own folder, which have no end."""
+    try:
+        real = path.resolve()
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"{path}: a pipe, socket or device; expected a file or folder of data")
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(path)[:_SHOWN]}: cannot be read ({why}); expected a file or folder of data") from error
+    if any(real.is_relative_to(one) for one in ("/proc", "/sys", "/dev")):
+        raise InputError(f"{path}: lies in {real.parts[1]}, which holds no data; expected a file or folder of data")
+    return path
+
+
+def json_value(data: str | bytes) -> Any:
+    """Return what JSON text holds; raise `ValueError` if it is none, too deep, or names a field twice."""
+    try:
+        return json.loads(data, object_pairs_hook=_fields)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the field {next(one for one in names if names.count(one) > 1)!r} is there twice")
+    return fields
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """Plain YAML: no aliases, which can grow without bound, and no field twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("holds an alias (*name); write its value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        fields: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        if len(fields) < len(node.value):
+            raise yaml.YAMLError(f"a field is there twice, in the lines from {node.start_mark.line + 1}")
+        return fields
+
+
+def yaml_value(path: Path) -> Any:
+    """Return what a YAML file holds; raise `InputError` naming the file if it is none or cannot be read."""
+    try:
+        if regular_file(path).stat().st_size > _LONGEST_YAML:
+            raise InputError(f"{path}: larger than 4 MiB; expected a task in YAML")
+        return yaml.load(path.read_bytes(), Loader=_Loader)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a task in YAML") from error
+    except RecursionError:
+        raise InputError(f"{path}: not YAML (nested too deeply)") from None
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not YAML ({str(error).splitlines()[0][:_SHOWN]})") from error
