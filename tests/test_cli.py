@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import pitune
 from pitune import cli
+from pitune.studies import ComparePlan
 from pitune.training import TrainingSettings
 
 FAST = ("--shots", "4", "--steps", "12", "--learning-rate", "0.01")
@@ -231,13 +233,14 @@ def test_data_pull(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_demo(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Path, int, int]] = []
 
-    def run(out: Path, seeds: int, device: str | None, first_seed: int, workers: int) -> dict[str, Any]:
-        asked.append((out, seeds, first_seed))
+    def run(out: Path, *, plan: ComparePlan, workers: int) -> SimpleNamespace:
+        asked.append((out, plan.seeds, plan.first_seed))
         row = {"task": "t", "method": "pi", "value": 0.5}
-        gain = {"baseline": "single", "task": "t", "mean": 0.1, "low": 0.0, "high": 0.2, "seeds": seeds}
-        return {"rows": [row], "gains": [gain]}
+        gain = {"baseline": "single", "task": "t", "mean": 0.1, "low": 0.0, "high": 0.2, "seeds": plan.seeds}
+        found = {"rows": [row], "gains": [gain]}
+        return SimpleNamespace(rows=[SimpleNamespace(**row)], gains=[SimpleNamespace(**gain)], described=lambda: found)
 
-    monkeypatch.setattr("pitune.studies.demo.run_demo", run)
+    monkeypatch.setattr("pitune.studies.run_demo", run)
     monkeypatch.setattr("pitune.reports.write_report", lambda results, path: path.write_text("report"))
     assert command("demo", "--out", tmp_path, "--seeds", 5, "--seed", 2)["rows"][0]["value"] == 0.5
     assert asked == [(tmp_path, 5, 2)]
