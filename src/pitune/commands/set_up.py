@@ -59,11 +59,16 @@ def open_task(name: str, columns: Sequence[str] | None) -> Task:
 
 def read_columns(given: Sequence[str] | None) -> dict[str, str]:
     """Return columns by role; raise `InputError` at one that is not `ROLE=NAME`."""
-    columns = {}
+    columns: dict[str, str] = {}
     for one in given or ():
         role, equals, name = one.partition("=")
         if not (role and equals and name):
             raise InputError(f"--column {one}: expected ROLE=NAME, such as label=stars")
+        if role in columns:
+            raise InputError(
+                f"--column {one}: {role} is {columns[role]} already; name each role once, several columns of text as "
+                f"--column {role}={columns[role]},{name}"
+            )
         columns[role] = name
     return columns
 

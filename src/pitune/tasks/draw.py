@@ -18,7 +18,7 @@ _MOST_VALIDATION = 4
 class Draw:
     """The examples of a task to learn from and those to stop and choose by, and how they were drawn.
 
-    `shots` is None where they are all there are.
+    `shots` is None where they are all there are; `short` names the classes that had fewer than that to train on.
     """
 
     task: Task
@@ -26,6 +26,7 @@ class Draw:
     validation: tuple[Example, ...] = ()
     shots: int | None = None
     seed: int = 0
+    short: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[Example, ...]:
@@ -78,25 +79,28 @@ class Draw:
         )
 
 
-def few_shot(task: Task, shots: int | None = None, seed: int = 0) -> Draw:
+def few_shot(task: Task, shots: int | None = None, seed: int = 0, *, at_most: bool = False) -> Draw:
     """Return `shots` examples per class to train on and up to min(shots, 4) per class to validate on.
 
     They come from the task's train and validation parts; None means all of both. The result does
     not depend on the order of the task's examples, nor on the platform: examples are ranked by a
     hash of (data, shots, seed, example). A task that is not balanced gives what it has of a rare answer;
-    one with open answers as well counts as a single class. Raises `InputError` if `shots` is not positive, a class
+    one with open answers as well counts as a single class. With `at_most` a class that has fewer
+    gives what there is, and `Draw.short` names it. Raises `InputError` if `shots` is not positive, a class
     has no examples, or fewer than `shots` to train on.
     """
     if shots is not None and shots < 1:
         raise InputError(f"shots is {shots}, expected 1 or more (or none at all for every example)")
     salt = f"{task.data_hash or data_hash(task.splits)} {shots} {seed}"
+    few = shots or 1
     validation = None if shots is None else min(shots, _MOST_VALIDATION)
     return Draw(
         task=task,
-        train=_ranked(task, "train", shots, shots or 1, salt),
-        validation=_ranked(task, "validation", validation, 1, salt),
+        train=_ranked(task, "train", shots, 1 if at_most else shots or 1, salt),
+        validation=_ranked(task, "validation", validation, 0 if at_most else 1, salt),
         shots=shots,
         seed=seed,
+        short=tuple(name for name, found in _classes(task, "train").items() if task.balanced and len(found) < few),
     )
 
 
@@ -114,7 +118,7 @@ def _ranked(task: Task, split: Split, most: int | None, fewest: int, salt: str) 
         if len(found) < fewest:
             raise InputError(
                 f"task {task.name!r}: class {target!r} has {len(found)} {split} example(s), expected at least "
-                f"{fewest}; ask for fewer shots or add examples"
+                f"{fewest}; ask for fewer shots, take what there is (at most), or add examples"
             )
 
     def rank(example: Example) -> tuple[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +11,11 @@ from typing import Literal
 
 from pitune import defaults
 from pitune.errors import InputError
+from pitune.files import sha256_bytes
 from pitune.tasks.metrics import METRICS
 
 Split = Literal["train", "validation", "test"]
+_LONGEST_STEM = 38  # what is left of an expert's 64 letters for its kind, shots and seed
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -104,5 +108,16 @@ def short_name(task: str) -> str:
 
 
 def stem_of(task: str) -> str:
-    """Return the part of an expert's name that says which task it is for."""
-    return short_name(task).lower().replace("/", "-").replace(" ", "-")
+    """Return the part of an expert's name that says which task it is for.
+
+    Accents, brackets and the like are left out; where letters are lost, or the name is long, a hash keeps names apart.
+    """
+    wanted = short_name(task).lower().replace("/", "-").replace(" ", "-")
+    if re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,47}", wanted):
+        return wanted
+    plain = unicodedata.normalize("NFKD", wanted)
+    lost = any(one.isalnum() and not one.isascii() for one in plain)
+    plain = re.sub(r"[^a-z0-9._]+", "-", "".join(one for one in plain if not unicodedata.combining(one))).strip("-._")
+    if not lost and 0 < len(plain) <= _LONGEST_STEM:
+        return plain
+    return f"{plain[:_LONGEST_STEM].strip('-._') or 'task'}-{sha256_bytes(task.encode(errors='replace'))[:8]}"
