@@ -58,6 +58,13 @@ def test_everything_wrong_is_told_at_once(folder: Path) -> None:
     assert "1 image(s) have mode RGBA" in remarks
 
 
+def test_what_fit_will_use_is_said_last(tmp_path: Path) -> None:
+    rows = [f"some words {i},{'ab'[i > 8]}" for i in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    said = "12 to divide; 2 classes or answers; the rarest to train on 'b' with 3; the longest text of 3 words"
+    assert look(tmp_path / "t.csv").outlook == f"fit will use: {said}"
+
+
 def test_class_names_that_read_badly(tmp_path: Path) -> None:
     names = ["n01440764", "7", "x", "runTogether", "class 3", "fine words"]
     rows = [f"text {i} {name},{name}" for name in names for i in range(3)]

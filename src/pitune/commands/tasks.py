@@ -89,7 +89,7 @@ def check(
     told = {"sound": sound, **asdict(found)}
     parts = ", ".join(f"{number} {part}" for part, number in found.parts.items()) or "no examples"
     state = "sound" if sound else f"{len(found.problems)} problem(s)"
-    report(as_json, told, [*_report(found), f"{found.name}: {state} ({parts})"])
+    report(as_json, told, [*_report(found), f"{found.name}: {state} ({parts})", found.outlook])
     if not sound:
         more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
         raise InputError(f"{found.problems[0]}{more}")

@@ -39,6 +39,20 @@ class Inspection:
     sizes: tuple[str, ...]
     preview: tuple[Mapping[str, Any], ...]
     content: str
+    longest: int = 0
+
+    @property
+    def outlook(self) -> str:
+        """What there is to learn, in one line: parts, classes, the rarest class, the longest text."""
+        parts = ", ".join(f"{number} {'to divide' if part == 'all' else part}" for part, number in self.parts.items())
+        totals = {name: counts.get("train", counts.get("all", 0)) for name, counts in self.classes.items()}
+        said = [f"fit will use: {parts or 'nothing'}", f"{len(totals)} classes or answers"]
+        if totals:
+            rarest = min(totals, key=lambda name: (totals[name], name))
+            said.append(f"the rarest to train on {rarest!r} with {totals[rarest]}")
+        if self.longest:
+            said.append(f"the longest text of {self.longest} words")
+        return "; ".join(said)
 
 
 @dataclass
@@ -49,6 +63,7 @@ class _Seen:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     exact: dict[str, list[tuple[str, Found]]] = field(default_factory=lambda: defaultdict(list))
     pictures: list[tuple[int, str, Found]] = field(default_factory=list)
+    longest: int = 0
     preview: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -94,6 +109,7 @@ def inspect(reading: Reading) -> Inspection:
         tuple(f"{width}×{height}" for width, height in (min(seen.sizes), max(seen.sizes))) if seen.sizes else (),
         tuple(seen.preview),
         sha256_bytes("\n".join(sorted(seen.exact)).encode()),
+        seen.longest,
     )
 
 
@@ -103,6 +119,7 @@ def _look(seen: _Seen, part: str, found: Found, example: Example) -> None:
         seen.modes[_mode(example)] += 1
         seen.sizes.append(picture.size)
         seen.pictures.append((difference_hash(picture), part, found))
+    seen.longest = max(seen.longest, len((example.text or "").split()))
     seen.exact[content_key(example)].append((part, found))
     for answer in example.right if len(set(example.right)) < _FEW or not example.text else (example.target,):
         seen.counts[answer][part] += 1

@@ -31,6 +31,8 @@ def build_task(reading: Reading, options: Options | None = None) -> Task:
     options = options or Options()
     for remark in reading.remarks:
         options.tell(remark)
+    if reading.answer_template != "{}":
+        options.tell(f"{reading.path}: its answers are matched as {reading.answer_template!r}")
     parts = _limited(_distinct(reading, options), options.limit)
     told = reading.answers or _answers(parts)
     choice = reading.answers or (reading.listed and (reading.balanced or len(told) <= _MOST_ANSWERS))
