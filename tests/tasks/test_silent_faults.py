@@ -225,3 +225,15 @@ def test_a_pipe_is_no_data(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(InputError):
         load_task(tmp_path / name)
+
+
+def test_an_image_folder_with_metadata_is_read_from_its_top(tmp_path: Path, png: Png) -> None:
+    for part, start in (("train", 0), ("test", 50)):
+        for top in ("one", "two/data"):
+            pictures(tmp_path / top / part, png, start, 6)
+            rows = [f"{i}.png,{'ab'[i % 2]}" for i in range(6)]
+            table(tmp_path / top / part / "metadata.csv", "file_name,label", *rows)
+    for name in ("one", "two"):
+        task = load_task(tmp_path / name)
+        assert task.answers == ("a", "b")
+        assert {part: len(found) for part, found in task.splits.items()} == {"train": 4, "validation": 2, "test": 6}

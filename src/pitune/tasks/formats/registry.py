@@ -11,7 +11,7 @@ from pitune.tasks.formats import zipped
 from pitune.tasks.formats.parsing import regular_file
 from pitune.tasks.formats.reading import Format, Options, Reading
 
-_NAMES = ("table", "coop", "elevater", "hub", "webdataset", "coco", "folder")
+_NAMES = ("table", "coop", "elevater", "hub", "webdataset", "coco", "imagefolder", "folder")
 
 FORMATS: Registry[Format] = Registry(
     "format", group="pitune.formats", known={name: f"pitune.tasks.formats.{name}:FORMAT" for name in _NAMES}
