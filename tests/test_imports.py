@@ -6,7 +6,7 @@ import ast
 import os
 import subprocess
 import sys
-import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -81,8 +81,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert pitune.__version__ == project["version"]
+    assert pitune.__version__ == version("pitune")
 
 
 def test_the_public_names_are_those_that_type_checkers_see() -> None:
