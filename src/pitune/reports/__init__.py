@@ -1,5 +1,6 @@
 """Pages and figures that a browser shows without a network."""
 
+from pitune.reports.comparison import interval as interval
 from pitune.reports.comparison import points as points
 from pitune.reports.comparison import write_comparison as write_comparison
 from pitune.reports.prompts import write_prompts as write_prompts
