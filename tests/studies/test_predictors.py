@@ -15,14 +15,13 @@ from pitune.cli import main
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneSettings
-from pitune.prediction import SCORES, Source, Target, leep
+from pitune.prediction import SCORES, Target, embed, leep, whole
 from pitune.studies import ComparePlan, PredictorsResults, run_predictors
 from pitune.studies import predictors as predictors_module
 from pitune.studies.predictors import COMBINED, ROW_NAMES
 from pitune.studies.ranking import at_random, mean_rank, quality, reliability, summary
-from pitune.studies.sources import source_draw, train_source
 from pitune.tasks import Example, Task, few_shot, spread
-from pitune.training import TrainingSettings, evaluate_expert
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 ROWS = [ROW_NAMES.get(name, name) for name in SCORES.names()]
 TRUTH = {"a": 0.3, "b": 0.2, "c": 0.1, "d": -0.1}
@@ -189,27 +188,24 @@ def test_what_cannot_be_ranked_is_refused(pocket_is_tiny, plan, tmp_path):
         run_predictors(plan.but(tasks=plan.tasks[:3]), tmp_path, progress=False)
 
 
-def test_a_sources_task_is_loaded_by_its_name_where_a_score_reads_it(
-    tiny_backbone, tiny_task_paths, tiny_tasks, tmp_path
-):
-    expert = _expert(tiny_backbone, tiny_tasks["taste"], tmp_path)
+def test_a_sources_task_is_loaded_by_its_name_where_a_score_reads_it(tiny_backbone, tiny_task_paths, tiny_tasks):
+    expert = _expert(tiny_backbone, tiny_tasks["taste"])
     named = replace(expert, card=expert.card.model_copy(update={"task": str(tiny_task_paths["taste"])}))
     draw, score = few_shot(tiny_tasks["mood"], 2, 0), SCORES.get("label-similarity")
-    given = Target(tiny_backbone, draw, find=lambda _: Source(tiny_backbone, tiny_tasks["taste"]))
+    given = Target(tiny_backbone, draw, find=lambda _: whole(tiny_backbone, tiny_tasks["taste"]))
     assert score.applies(Target(tiny_backbone, draw), named)
     assert score.rate(Target(tiny_backbone, draw), named) == score.rate(given, expert)
 
 
-def _expert(backbone, task: Task, out: Path) -> Expert:
+def _expert(backbone, task: Task) -> Expert:
+    draw = few_shot(task)
     steps = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
-    pool, draw = ExpertPool(out / "pool"), source_draw(task, validation=6)
-    train_source(backbone, draw, pool, settings=steps, runs=out / "runs")
-    return next(iter(pool))
+    return embed(backbone, draw, fit_expert(backbone, draw, settings=steps)[0])
 
 
 def _pair(backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> tuple[Target, Expert]:
-    draw, expert = few_shot(target, 2, 0), _expert(backbone, source, out)
-    return Target(backbone, draw, plan.training, out / "own", lambda _: Source(backbone, source)), expert
+    draw, expert = few_shot(target, 2, 0), _expert(backbone, source)
+    return Target(backbone, draw, plan.training, out / "own", lambda _: whole(backbone, source)), expert
 
 
 def _scores(backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> dict[str, float]:

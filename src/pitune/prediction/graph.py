@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from pitune.errors import InputError
-from pitune.prediction.similarity import fisher_similarity
+from pitune.prediction.formulas import fisher_similarity
 
 
 @dataclass(frozen=True)

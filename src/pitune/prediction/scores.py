@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from pitune.experts import Expert
 from pitune.prediction.embedding import embedding
-from pitune.prediction.feature_similarity import feature_similarity
-from pitune.prediction.h_score import h_score
-from pitune.prediction.label_similarity import label_similarity
-from pitune.prediction.leep import leep
-from pitune.prediction.logme import logme
-from pitune.prediction.similarity import fisher_similarity
+from pitune.prediction.formulas import (
+    feature_similarity,
+    fisher_similarity,
+    h_score,
+    label_similarity,
+    leep,
+    logme,
+    task2vec_distance,
+)
 from pitune.prediction.target import Target
-from pitune.prediction.task2vec import task2vec_distance
 from pitune.registry import Registry
 
 

@@ -1,4 +1,4 @@
-"""What scores read: of a target's few labels, of an expert in place on them, and of the task that the expert is for."""
+"""What scores read of a task's labels, and of an expert in place on them."""
 
 from __future__ import annotations
 
@@ -31,51 +31,18 @@ _CHUNK = 32
 
 
 @dataclass(frozen=True)
-class Source:
-    """The task that an expert of a pool is for, with all its labels; each is computed once."""
-
-    backbone: Backbone
-    task: Task
-
-    @cached_property
-    def support(self) -> list[Example]:
-        """The examples that the task is embedded by, 64 at most."""
-        return spread(self.task.examples("train"), EMBEDDED)
-
-    @cached_property
-    def probe_given(self) -> Mapping[str, Tensor]:
-        """The probe's empirical Fisher information: of the given labels rather than of drawn ones."""
-        return probe_fisher(self.backbone, self.task, self.support, labels="empirical")
-
-    @cached_property
-    def features(self) -> Features:
-        """What the frozen backbone sees in the examples."""
-        return features_of(self.backbone, self.task, self.support)
-
-    @cached_property
-    def names(self) -> Tensor | None:
-        """The backbone's vectors (C, D) of the answers, None where they are open or are read as tokens."""
-        return None if self.task.answers is None else features_of(self.backbone, self.task, self.support[:1]).answers
-
-    @property
-    def answers(self) -> list[str]:
-        """The texts of the answers, none where they are open."""
-        return [self.task.answer_text(answer) for answer in self.task.answers or ()]
-
-
-@dataclass(frozen=True)
 class Target:
     """A task with few labels; what several scores read of it, or of one expert on it, is computed once.
 
     `training` and `run` are how and where the target's own expert is trained if a score asks for it; `find` gives
-    what is known of an expert's task by the task's name, which is loaded unless told otherwise.
+    the task of an expert, with all its labels, by that task's name, which is loaded unless told otherwise.
     """
 
     backbone: Backbone
     draw: Draw
     training: TrainingSettings | None = None
     run: Path | None = None
-    find: Callable[[str], Source] | None = None
+    find: Callable[[str], Target] | None = None
 
     @cached_property
     def support(self) -> list[Example]:
@@ -116,11 +83,16 @@ class Target:
         return None if task.answers is None else features_of(self.backbone, task, self.support[:1]).answers
 
     @property
+    def answers(self) -> list[str]:
+        """The texts of the answers, none where they are open."""
+        return [self.draw.task.answer_text(answer) for answer in self.draw.task.answers or ()]
+
+    @property
     def has_classes(self) -> bool:
         """Whether there are classes to tell apart."""
         return self.draw.task.answers is not None and len(set(self.labels)) > 1
 
-    def source(self, expert: Expert) -> Source:
+    def source(self, expert: Expert) -> Target:
         """Return the task that an expert is for; raise `InputError` if it cannot be loaded by its name."""
         return self._find(expert.card.task)
 
@@ -151,8 +123,8 @@ class Target:
         return [self.backbone.prepare(chunk, self.draw.task) for chunk in chunks]
 
     @cached_property
-    def _find(self) -> Callable[[str], Source]:
-        return self.find or lru_cache(maxsize=None)(lambda name: Source(self.backbone, load_task(name)))
+    def _find(self) -> Callable[[str], Target]:
+        return self.find or lru_cache(maxsize=None)(lambda name: whole(self.backbone, load_task(name)))
 
     @cached_property
     def _evaluated(self) -> Callable[[Expert], Evaluation]:  # one at a time: a pool may be large
@@ -165,6 +137,11 @@ class Target:
                 return [place.features(expert.tensors, batch) for batch in self._batches]
 
         return lru_cache(maxsize=1)(seen)
+
+
+def whole(backbone: Backbone, task: Task) -> Target:
+    """Return a task with all its labels to train on: what scores read of the task that an expert is for."""
+    return Target(backbone, Draw(task, tuple(task.examples("train"))))
 
 
 @contextmanager

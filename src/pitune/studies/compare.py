@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.experts import ExpertPool
 from pitune.studies.baselines import BASELINES, PI
 from pitune.studies.plans import ComparePlan
 from pitune.studies.results import CompareResults, Row
 from pitune.studies.rows import Measures, environment
-from pitune.studies.sources import lacking, source_draw, train_source
+from pitune.studies.sources import train_pool
 from pitune.studies.statistics import method_means, summed_gains
-from pitune.studies.study import RESULTS, Study, distinct, open_backbone, open_task
+from pitune.studies.study import RESULTS, Study, distinct, open_backbone
 from pitune.studies.trial import Trial
 from pitune.tasks import expand
 
@@ -29,10 +28,8 @@ class Cell:
 
     def measures(self) -> Measures:
         """Return the methods that can be measured on the task."""
-        found = [BASELINES.get(name) for name in self.methods]
-        return {
-            self.trial.key(one.name): partial(one.measure, self.trial) for one in found if one.applies(self.trial.task)
-        }
+        trial, methods = self.trial, map(BASELINES.get, self.methods)
+        return {trial.key(one.name): partial(one.measure, trial) for one in methods if one.applies(trial.task)}
 
 
 def run_compare(plan: ComparePlan, out: Path, *, workers: int = 1, progress: bool = True) -> CompareResults:
@@ -64,7 +61,7 @@ def prepare_pool(plan: ComparePlan, study: Study) -> list[str]:
     if len(tasks) < 2:
         raise InputError(f"{len(tasks)} task(s) to compare; expected 2 or more, so that each has a neighbour")
     keep_settings(plan, study, tasks)
-    train_sources(plan, study, tasks)
+    train_pool(study, plan, tasks)
     return tasks
 
 
@@ -74,17 +71,6 @@ def keep_settings(plan: ComparePlan, study: Study, tasks: Sequence[str]) -> None
         raise InputError(f"seeds is {plan.seeds}; expected 1 or more")
     distinct(tasks)
     study.keep(plan, ("k", "test", "validation", "source_training", "tuning"), tasks=list(tasks))
-
-
-def train_sources(plan: ComparePlan, study: Study, tasks: Sequence[str]) -> None:
-    """Train the source experts of `tasks` that the pool lacks."""
-    pool = ExpertPool(study.out / "pool")
-    study.each(partial(_train_source, plan, study.out), lacking(tasks, pool, plan.source_training), "sources")
-
-
-def _train_source(plan: ComparePlan, out: Path, name: str) -> None:
-    draw, pool = source_draw(open_task(name), validation=plan.validation), ExpertPool(out / "pool")
-    train_source(open_backbone(plan), draw, pool, settings=plan.source_training, runs=out / "runs")
 
 
 def trials_of(plan: ComparePlan, tasks: Sequence[str], out: Path) -> list[Trial]:

@@ -12,10 +12,11 @@ from pitune.experts import ExpertPool
 from pitune.interpolation import TuneResult
 from pitune.prediction import build_graph, embedding, probe_fisher
 from pitune.studies.baselines import BASELINES, PI
-from pitune.studies.compare import keep_settings, measure_methods, train_sources
+from pitune.studies.compare import keep_settings, measure_methods
 from pitune.studies.plans import DEMO, ComparePlan
 from pitune.studies.results import DemoResults, ExpertScore, Graph, TriedMix, TunedTarget
 from pitune.studies.rows import environment
+from pitune.studies.sources import train_pool
 from pitune.studies.statistics import paired_gains
 from pitune.studies.study import RESULTS, Study, open_backbone, open_task
 from pitune.studies.trial import Trial
@@ -40,7 +41,7 @@ def run_demo(
     plan, study = plan.but(methods=methods), Study(out, workers, progress)
     tasks, targets = expand(plan.tasks), expand(targets)
     keep_settings(plan, study, tasks)
-    train_sources(plan, study, [name for name in tasks if name not in targets])
+    train_pool(study, plan, [name for name in tasks if name not in targets])
     measure_methods(plan, study, targets)
     tuned = {}
     for name in targets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pitune import defaults
 from pitune.errors import InputError, first_problem
@@ -67,6 +67,11 @@ class ComparePlan(Plan):
     validation: int = Field(default=128, description="examples at most that a source stops by")
     source_training: TrainingSettings = TrainingSettings(steps=120, evaluations=4)
     tuning: TuneSettings = TuneSettings(training=FEWEST)
+
+    @field_validator("tuning")
+    @classmethod
+    def _as_long_as_others(cls, tuning: TuneSettings) -> TuneSettings:
+        return tuning if tuning.training else tuning.model_copy(update={"training": FEWEST})
 
     @property
     def training(self) -> TrainingSettings:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
-from pitune.prediction import SCORES, Score, Source, Target
+from pitune.prediction import SCORES, Score, Target, whole
 from pitune.studies.compare import prepare_pool, trials_of
 from pitune.studies.plans import PREDICTORS, ComparePlan
 from pitune.studies.ranking import FEWEST, ByTarget, mean_rank, reliability, summary
@@ -144,9 +144,9 @@ def expert_of(plan: ComparePlan, out: Path, name: str) -> Expert:
 
 
 @cache
-def source_of(plan: ComparePlan, name: str) -> Source:
+def source_of(plan: ComparePlan, name: str) -> Target:
     """Return what scores read of a task, read once a process."""
-    return Source(open_backbone(plan), open_task(name))
+    return whole(open_backbone(plan), open_task(name))
 
 
 def _looks(trial: Trial, expert: Expert | None) -> Measures:

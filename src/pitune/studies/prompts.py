@@ -48,16 +48,9 @@ class Cell:
     def source(self) -> Expert:
         """Return the expert of all sources but the target, trained if need be."""
         plan = self.plan
-        return source_expert(
-            open_backbone(plan),
-            sources_of(plan, self.task),
-            self.out,
-            method=self.method,
-            shots=plan.source_shots,
-            settings=plan.source_training,
-            mixing=plan.mixing,
-            **vectors_of(self.method, plan.length),
-        )
+        own = {"mixing": plan.mixing, **vectors_of(self.method, plan.length)}
+        tasks = sources_of(plan, self.task)
+        return source_expert(plan, tasks, self.out, method=self.method, shots=plan.source_shots, **own)
 
     def _expert(self, arm: str, start: Expert | None) -> Expert:
         plan, draw = self.plan, drawn(self.plan, open_task(self.task), self.shots, self.seed)

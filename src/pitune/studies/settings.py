@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pitune.experts import KINDS, Card, Expert, ExpertPool, make_settings
-from pitune.files import sha256_bytes
+from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneSettings
 from pitune.prediction import EMBEDDED, embedding, fisher_similarity
 from pitune.registry import unknown
@@ -22,12 +21,12 @@ from pitune.studies.compare import prepare_pool, trials_of
 from pitune.studies.plans import ComparePlan
 from pitune.studies.results import Gain, Row, SettingsResults
 from pitune.studies.rows import Measured, Measures, environment
-from pitune.studies.sources import lacking, source_draw, train_source
+from pitune.studies.sources import train_pool
 from pitune.studies.statistics import method_means, summed_gains
-from pitune.studies.study import Study, held_out, measured, open_backbone, open_task
+from pitune.studies.study import Study, held_out, measured, open_backbone
 from pitune.studies.trial import Trial
 from pitune.tasks import spread
-from pitune.training import evaluate_expert, untrained
+from pitune.training import evaluate_expert
 
 ROWS = "settings.jsonl"
 RESULTS = "settings.json"
@@ -146,8 +145,7 @@ def run_settings(
     study = Study(out, workers, progress, ROWS)
     tasks = prepare_pool(plan, study)
     if any(VARIANTS[name].neighbours is _unrelated for name in names):
-        absent = lacking(tasks, ExpertPool(out / _UNRELATED), plan.source_training)
-        study.each(partial(_train_unrelated, plan, out), absent, "sources of unrelated starts")
+        train_pool(study, plan, tasks, _UNRELATED, unrelated=True)
     study.measure([Cell(trial, tuple(names)) for trial in trials_of(plan, tasks, out)])
     rows = [row for row in study.rows() if row.method.split(": ")[0] in names]  # those of other tasks and seeds, too
     methods = tuple(dict.fromkeys(row.method for row in rows))
@@ -166,17 +164,6 @@ def _gains(rows: Sequence[Row], method: str) -> list[Gain]:
     name, _, candidate = method.partition(": ")
     baselines = [ALONE] if name == DEFAULT else [ALONE, f"{DEFAULT}: {candidate or 'joint'}"]
     return [gain for one in dict.fromkeys(baselines) for gain in summed_gains(rows, method, one)]
-
-
-def _train_unrelated(plan: ComparePlan, out: Path, name: str) -> None:
-    """Train a task's expert from a LoRA whose values no other task's begins with."""
-    backbone, draw = open_backbone(plan), source_draw(open_task(name), validation=plan.validation)
-    card = Card(name="unrelated-start", backbone=backbone.fingerprint, base_model=backbone.name)
-    kind = KINDS.get("lora")
-    seed = int(sha256_bytes(draw.task.name.encode()), 16)
-    start = untrained(backbone, kind, make_settings(kind, backbone), card, seed=seed)
-    pool, runs = ExpertPool(out / _UNRELATED), out / "runs" / "unrelated"
-    train_source(backbone, draw, pool, settings=plan.source_training, runs=runs, start=start)
 
 
 def most_relevant(similarity: Mapping[str, float], between: Callable[[str, str], float], k: int) -> list[str]:

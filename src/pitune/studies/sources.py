@@ -4,66 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pitune.backbones import Backbone
-from pitune.experts import KINDS, Expert, ExpertPool, attached, make_settings
+from pitune.experts import KINDS, Card, Expert, ExpertPool, attached, make_settings
+from pitune.files import sha256_bytes
 from pitune.prediction import embed
-from pitune.studies.study import open_task
+from pitune.studies.plans import ComparePlan, PromptPlan, TransferPlan
+from pitune.studies.study import POOL, Study, open_backbone, open_task
 from pitune.tasks import Draw, Task, few_shot
-from pitune.training import TrainingSettings, fit_expert, fit_multitask, multitask_name
+from pitune.training import fit_expert, fit_multitask, multitask_name, untrained
 
 _VALIDATION = 64  # of a source of several tasks, to stop by
 
 
-def source_draw(task: Task, shots: int | None = None, validation: int = _VALIDATION) -> Draw:
+def train_pool(
+    study: Study, plan: ComparePlan, tasks: Sequence[str], folder: str = POOL, unrelated: bool = False
+) -> None:
+    """Train what the pool lacks of the tasks' data-rich experts; `unrelated` ones share no starting values."""
+    pool, settings = ExpertPool(study.out / folder), plan.source_training.model_dump().items()
+
+    def is_there(task: str) -> bool:
+        name = Draw(open_task(task), ()).expert_name("lora")
+        return name in pool and pool.get(name).card.hyperparameters.items() >= settings
+
+    lacking = [task for task in tasks if not is_there(task)]
+    runs = study.out / "runs" / ("unrelated" if unrelated else "")
+    title = "sources of unrelated starts" if unrelated else "sources"
+    study.each(partial(_train, plan, pool, runs, unrelated), lacking, title)
+
+
+def _train(plan: ComparePlan, pool: ExpertPool, runs: Path, unrelated: bool, name: str) -> None:
+    backbone, draw = open_backbone(plan), source_draw(open_task(name), None, plan.validation)
+    start, run = _start_of_its_own(backbone, draw.task) if unrelated else None, runs / draw.expert_name("lora")
+    expert, _ = fit_expert(backbone, draw, settings=plan.source_training, start=start, run=run)
+    pool.add(embed(backbone, draw, expert), replace=True)
+
+
+def _start_of_its_own(backbone: Backbone, task: Task) -> Expert:
+    """Return a LoRA before training whose values no other task's begins with."""
+    kind = KINDS.get("lora")
+    card = Card(name="unrelated-start", backbone=backbone.fingerprint, base_model=backbone.name)
+    seed = int(sha256_bytes(task.name.encode()), 16)
+    return untrained(backbone, kind, make_settings(kind, backbone), card, seed=seed)
+
+
+def source_draw(task: Task, shots: int | None, validation: int) -> Draw:
     """Return what a source learns from, always the same draw, with at most so many examples to stop by."""
     draw = few_shot(task, shots, 0)
     return replace(draw, validation=draw.validation[:validation])
 
 
-def lacking(tasks: Sequence[str], pool: ExpertPool, settings: TrainingSettings) -> list[str]:
-    """Return the tasks of which a pool has no data-rich expert trained in this way."""
-
-    def is_there(task: Task) -> bool:
-        name = Draw(task, ()).expert_name("lora")
-        return name in pool and pool.get(name).card.hyperparameters.items() >= settings.model_dump().items()
-
-    return [name for name in tasks if not is_there(open_task(name))]
-
-
-def train_source(
-    backbone: Backbone,
-    draw: Draw,
-    pool: ExpertPool,
-    *,
-    settings: TrainingSettings,
-    runs: Path,
-    start: Expert | None = None,
-) -> None:
-    """Train a task's expert on all its labels and add it to the pool."""
-    run = runs / draw.expert_name("lora")
-    expert, _ = fit_expert(backbone, draw, settings=settings, start=start, run=run)
-    pool.add(embed(backbone, draw, expert), replace=True)
-
-
 def source_expert(
-    backbone: Backbone,
+    plan: ComparePlan | PromptPlan | TransferPlan,
     tasks: Sequence[str],
     out: Path,
     *,
     method: str = "lora",
     shots: int | None = None,
-    settings: TrainingSettings,
     **more: Any,
 ) -> Expert:
     """Return the expert of some tasks together, from the study's folder or by training it there."""
-    draws = [source_draw(open_task(task), shots) for task in tasks]
+    draws = [source_draw(open_task(task), shots, _VALIDATION) for task in tasks]
     pool, name = ExpertPool(out / "sources"), multitask_name(draws, method, 0)
     if name not in pool:
-        run = out / "runs" / name
-        expert, _ = fit_multitask(backbone, draws, method=method, settings=settings, run=run, **more)
+        settings, run = plan.source_training, out / "runs" / name
+        expert, _ = fit_multitask(open_backbone(plan), draws, method=method, settings=settings, run=run, **more)
         pool.add(expert, replace=True)
     return pool.get(name)
 

@@ -20,7 +20,7 @@ from pitune.tasks import Draw, Example, Task, load_task, spread
 from pitune.training import evaluate_expert
 
 Job = TypeVar("Job")
-ROWS, RESULTS = "rows.jsonl", "results.json"
+ROWS, RESULTS, POOL = "rows.jsonl", "results.json", "pool"
 load_once = lru_cache(maxsize=1)(load_backbone)
 open_task = lru_cache(maxsize=None)(load_task)
 

@@ -218,15 +218,8 @@ def _check(plan: TransferPlan) -> list[str]:
 
 
 def _source(plan: TransferPlan, out: Path, task: str) -> Expert:
-    return source_expert(
-        open_backbone(plan),
-        [task],
-        out,
-        method=plan.method,
-        shots=plan.source_shots,
-        settings=plan.source_training,
-        **vectors_of(plan.method, plan.length),
-    )
+    own = vectors_of(plan.method, plan.length)
+    return source_expert(plan, [task], out, method=plan.method, shots=plan.source_shots, **own)
 
 
 def _train_source(plan: TransferPlan, out: Path, task: str) -> None:

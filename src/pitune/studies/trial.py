@@ -90,11 +90,9 @@ class Trial:
     def tuned_with(self, others: Sequence[Expert], name: str, settings: TuneSettings | None = None) -> TuneResult:
         """Tune with other experts for neighbours, or otherwise; the target's own expert alone is trained already."""
         settings, run = settings or self.plan.tuning, self.folder / name
-        if "alone" in settings.candidates and not run.exists():
-            alone = self.folder / "pi" / "alone"
-            assert self.tuned
+        if "alone" in settings.candidates and not run.exists() and self.tuned:
             with atomic_folder(run) as folder:
-                copytree(alone, folder / "alone")
+                copytree(self.folder / "pi" / "alone", folder / "alone")
         return tune_expert(self.backbone, self.draw, others, settings=settings, run=run)
 
     def fitted(self, name: str, start: Expert | None = None, draw: Draw | None = None) -> Expert:

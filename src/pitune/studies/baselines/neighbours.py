@@ -22,8 +22,8 @@ def pi_tuning(trial: Trial) -> Expert:
 def best_neighbour(trial: Trial) -> Expert:
     """Return the neighbour that is best on validation data, unchanged; ties go to the nearest."""
     near, draw = trial.near(), trial.draw
-    found = [evaluate_expert(trial.backbone, draw.task, expert, draw.validation) for expert in near]
-    return near[max(range(len(near)), key=lambda i: (worth(draw.task.metric, found[i].value), -found[i].loss))]
+    values = [evaluate_expert(trial.backbone, draw.task, expert, draw.validation) for expert in near]
+    return near[max(range(len(near)), key=lambda i: (worth(draw.task.metric, values[i].value), -values[i].loss))]
 
 
 def from_best_neighbour(trial: Trial) -> Expert:
@@ -51,9 +51,8 @@ def farthest_neighbours(trial: Trial) -> Expert:
 
 def multitask_source(trial: Trial) -> Expert:
     """Return one expert of all tasks but the target, trained on all their labels for as long as each of the pool."""
-    plan = trial.plan
-    others = [name for name in expand(plan.tasks) if name != trial.name]
-    return source_expert(trial.backbone, others, trial.out, settings=plan.source_training)
+    others = [name for name in expand(trial.plan.tasks) if name != trial.name]
+    return source_expert(trial.plan, others, trial.out)
 
 
 def from_multitask_source(trial: Trial) -> Expert:
