@@ -16,8 +16,10 @@ import pytest
 
 import pitune
 from pitune import cli
+from pitune.backbones import Backbone
 from pitune.studies import ComparePlan
-from pitune.training import TrainingSettings
+from pitune.tasks import Task
+from pitune.training import TrainingSettings, evaluate_expert
 
 FAST = ("--shots", "4", "--steps", "12", "--learning-rate", "0.01")
 Command = Callable[..., dict[str, Any]]
@@ -318,3 +320,34 @@ def test_as_a_process() -> None:
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.splitlines()[-1].startswith("pitune: unknown task")
     assert "Traceback" not in wrong.stderr
+
+
+def test_python_and_the_command_predict_alike(
+    command: Command, pool: Path, tiny_task_paths: dict[str, Path], tiny_tasks: dict[str, Task], tiny_backbone: Backbone
+) -> None:
+    task, expert = tiny_tasks["taste"], pitune.load_expert(pool / "taste")
+    texts = [example.text or "" for example in task.examples("test")[:5]]
+    printed = command("predict", "taste", *texts, "--pool", pool, "--task", tiny_task_paths["taste"])["predictions"]
+    answers = pitune.predict(tiny_backbone, task, expert, texts)
+    assert [row["answer"] for row in printed] == [one.answer for one in answers]
+    scores = evaluate_expert(tiny_backbone, task, expert, task.examples("test")[:5])
+    by_id = dict(zip(scores.ids, scores.scores.exp(), strict=True))
+    for example, one in zip(task.examples("test")[:5], answers, strict=True):
+        assert list(one.probabilities.values()) == pytest.approx(by_id[example.id].tolist(), abs=1e-6)
+        assert one.probability == max(one.probabilities.values())
+    with pytest.raises(pitune.InputError, match=r"reads images"):
+        pitune.predict(tiny_backbone, tiny_tasks["colour"], None, ["flags"])
+
+
+def test_rare_classes_give_what_they_have_when_asked(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*(f"text {i},often" for i in range(30)), *(f"word {i},rare" for i in range(4)), "text 0,rare"]
+    table = tmp_path / "uneven.csv"
+    table.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    fast = ("--shots", 8, "--steps", 2, "--pool", tmp_path / "pool", "--conflicts", "drop")
+    assert cli.main([str(one) for one in ("fit", table, *fast)]) == 2
+    assert "ask for fewer shots" in capsys.readouterr().err
+    assert command("fit", table, *fast, "--at-most")["shots"] == 8
+    assert cli.main([str(one) for one in ("fit", table, "--shots", 1, "--steps", 2, "--pool", tmp_path / "pool")]) == 2
+    assert "--conflicts" in capsys.readouterr().err

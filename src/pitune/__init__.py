@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pitune.api import fit as fit
     from pitune.api import fit_multitask as fit_multitask
     from pitune.api import neighbours as neighbours
+    from pitune.api import predict as predict
     from pitune.api import task_graph as task_graph
     from pitune.api import tune as tune
     from pitune.backbones import load_backbone as load_backbone
@@ -54,6 +55,7 @@ _HOMES = {
     "merge_into": "pitune.experts",
     "mix": "pitune.interpolation",
     "neighbours": "pitune.api",
+    "predict": "pitune.api",
     "register_method": "pitune.experts",
     "task_graph": "pitune.api",
     "tune": "pitune.api",

@@ -11,8 +11,8 @@ from pitune.backbones import Backbone
 from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneResult, TuneSettings, tune_nearest
 from pitune.prediction import Embedding, TaskGraph, build_graph, embed, embed_tasks, embedding
-from pitune.tasks import Split, Task, few_shot
-from pitune.training import Scope, TrainingSettings, evaluate_expert, fit_expert
+from pitune.tasks import Split, Task, as_example, few_shot
+from pitune.training import Answer, Scope, TrainingSettings, evaluate_expert, fit_expert
 
 
 def fit(
@@ -21,6 +21,7 @@ def fit(
     *,
     method: str = "lora",
     shots: int | None = None,
+    at_most: bool = False,
     seed: int = 0,
     settings: TrainingSettings | None = None,
     run: Path | None = None,
@@ -30,12 +31,12 @@ def fit(
 ) -> Expert:
     """Train an expert for a task and embed the task by its Fisher information.
 
-    `shots` examples a class, or all; `config` holds the method's own settings, such as `r=8`. With a `run`
-    folder, an interrupted run goes on where it stopped and ends at the same bytes (on CPU). From the common
-    starting values, or from the expert `start`, such as one of `fit_multitask` (MVLPT, stage 2); its kind must
-    be `method`, and all its tensors must fit.
+    `shots` examples a class, or all; with `at_most` rare classes give what they have. `config` holds the method's
+    own settings, such as `r=8`. With a `run` folder, an interrupted run goes on where it stopped and ends at the same
+    bytes (on CPU). From the common starting values, or from the expert `start`, such as one of `fit_multitask` (MVLPT,
+    stage 2); its kind must be `method`, and all its tensors must fit.
     """
-    draw = few_shot(task, shots, seed)
+    draw = few_shot(task, shots, seed, at_most=at_most)
     expert, _ = fit_expert(
         backbone, draw, method=method, settings=settings, start=start, run=run, progress=progress, **config
     )
@@ -93,6 +94,7 @@ def neighbours(
     *,
     k: int = 2,
     shots: int | None = None,
+    at_most: bool = False,
     seed: int = 0,
     by: str = "probe",
 ) -> list[tuple[str, float]]:
@@ -101,7 +103,7 @@ def neighbours(
     By `probe` they are those whose tasks are most like it, and it needs no expert of the target; by `trial` those
     that answer its labels best as they are. Experts of the same task are passed over.
     """
-    return prediction.neighbours(backbone, few_shot(task, shots, seed), pool, k=k, by=by).pairs
+    return prediction.neighbours(backbone, few_shot(task, shots, seed, at_most=at_most), pool, k=k, by=by).pairs
 
 
 def tune(
@@ -111,6 +113,7 @@ def tune(
     *,
     k: int = 4,
     shots: int | None = None,
+    at_most: bool = False,
     seed: int = 0,
     by: str = "probe",
     method: str = "lora",
@@ -123,7 +126,9 @@ def tune(
     `by` names the score that finds them (`neighbours`). Of the k, `settings.select` leaves out those that do not
     serve the few labels.
     """
-    near = prediction.neighbours(backbone, few_shot(task, shots, seed), pool, k=k, by=by, method=method)
+    near = prediction.neighbours(
+        backbone, few_shot(task, shots, seed, at_most=at_most), pool, k=k, by=by, method=method
+    )
     return tune_nearest(near, settings=settings, run=run, progress=progress)
 
 
@@ -133,3 +138,18 @@ def evaluate(
     """Return `{"metric", "value", "n"}` of an expert, or of the backbone alone, on one part of a task."""
     seen = evaluate_expert(backbone, task, expert, task.examples(split))
     return {"metric": seen.metric, "value": seen.value, "n": len(seen.ids)}
+
+
+def predict(
+    backbone: Backbone,
+    task: Task,
+    expert: Expert | None,
+    inputs: Sequence[str | Path | bytes | tuple[Any, str] | Example],
+) -> list[Answer]:
+    """Return an answer to each input with its probability, by an expert or by the backbone alone.
+
+    An input is a text, an image (a path, or its encoded bytes), a pair of image and text, or an `Example`, whose
+    target is not read. The task says how to ask and which answers there are. Raise `InputError` if an input is of
+    another kind than the task's own examples.
+    """
+    return training.answer(backbone, task, expert, [as_example(task, number, one) for number, one in enumerate(inputs)])

@@ -18,6 +18,8 @@ def evaluate(
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Part of the task.")] = "test",
     pool: options.MaybePool = None,
     columns: options.Columns = None,
+    conflicts: options.Conflicts = "refuse",
+    limit: options.Limit = None,
     backbone: options.BackboneName = options.BACKBONE,
     dtype: options.Dtype = None,
     seed: options.Seed = 0,
@@ -39,7 +41,7 @@ def evaluate(
     from pitune.training import check_backbone
 
     found = None if zero_shot else find_expert(expert, pool)
-    known = open_task(task or expert, columns)
+    known = open_task(task or expert, columns, conflicts, limit)
     examples = known.examples(split)
     model = open_backbone(backbone, device, dtype)
     if found is not None:

@@ -15,6 +15,7 @@ def fit(
     task: options.TaskName,
     method: options.Method = "lora",
     shots: options.Shots = None,
+    at_most: options.AtMost = False,
     steps: options.Steps = None,
     learning_rate: options.LearningRate = None,
     batch_size: options.BatchSize = None,
@@ -26,6 +27,8 @@ def fit(
     out: options.Out = None,
     run: options.RunFolder = None,
     columns: options.Columns = None,
+    conflicts: options.Conflicts = "refuse",
+    limit: options.Limit = None,
     backbone: options.BackboneName = options.BACKBONE,
     dtype: options.Dtype = None,
     seed: options.Seed = 0,
@@ -44,6 +47,7 @@ def fit(
         open_backbone,
         open_task,
         quieten,
+        tell_short,
     )
 
     quieten()
@@ -55,8 +59,9 @@ def fit(
     given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
     settings = make_settings(TrainingSettings, given)
     own = method_config(method, rank, own_settings)
-    known = open_task(task, columns)
-    draw = few_shot(known, shots, seed)
+    known = open_task(task, columns, conflicts, limit)
+    draw = few_shot(known, shots, seed, at_most=at_most)
+    tell_short(draw)
     model = open_backbone(backbone, device, dtype)
     begun = find_start(start, pool)
     check_settings(model, method, continued(begun, model, method, own))
@@ -66,6 +71,7 @@ def fit(
         "method": method,
         "config": own,
         "shots": shots,
+        **({"at_most": True} if at_most else {}),
         "seed": seed,
         "settings": settings.model_dump(),
         **({"start": digest(begun)} if begun else {}),
@@ -81,6 +87,7 @@ def fit(
             known,
             method=method,
             shots=shots,
+            at_most=at_most,
             seed=seed,
             settings=settings,
             run=planned.state,

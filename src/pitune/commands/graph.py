@@ -65,7 +65,10 @@ def neighbours(
     k: options.Neighbours = 2,
     by: options.By = "probe",
     shots: options.Shots = None,
+    at_most: options.AtMost = False,
     columns: options.Columns = None,
+    conflicts: options.Conflicts = "refuse",
+    limit: options.Limit = None,
     backbone: options.BackboneName = options.BACKBONE,
     dtype: options.Dtype = None,
     seed: options.Seed = 0,
@@ -81,10 +84,10 @@ def neighbours(
     from pitune.tasks import few_shot
 
     experts = open_pool(pool)
-    known = open_task(task, columns)
-    few_shot(known, shots, seed)
+    known = open_task(task, columns, conflicts, limit)
+    few_shot(known, shots, seed, at_most=at_most)
     model = open_backbone(backbone, device, dtype)
-    near = api.neighbours(model, known, experts, k=k, shots=shots, seed=seed, by=by)
+    near = api.neighbours(model, known, experts, k=k, shots=shots, at_most=at_most, seed=seed, by=by)
     report(
         as_json,
         {"task": known.name, "neighbours": [{"name": name, "similarity": value} for name, value in near]},

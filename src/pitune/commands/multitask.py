@@ -56,6 +56,8 @@ def multitask(
     out: options.Out = None,
     run: options.RunFolder = None,
     columns: options.Columns = None,
+    conflicts: options.Conflicts = "refuse",
+    limit: options.Limit = None,
     backbone: options.BackboneName = options.BACKBONE,
     dtype: options.Dtype = None,
     seed: options.Seed = 0,
@@ -92,7 +94,7 @@ def multitask(
         raise InputError("--group-size makes several experts; leave out --name and --out, and give --pool DIR")
     if transfer is not None and group_size is None:
         raise InputError("--transfer says how to group; give --group-size too")
-    draws = [few_shot(open_task(one, columns), shots, seed) for one in tasks]
+    draws = [few_shot(open_task(one, columns, conflicts, limit), shots, seed) for one in tasks]
     model = open_backbone(backbone, device, dtype)
     begun = find_start(start, pool)
     check_settings(model, method, continued(begun, model, method, own))

@@ -81,6 +81,16 @@ Columns = Annotated[
         "--column", metavar="ROLE=NAME", help="Which column of a table is the label, text, image, …; repeatable."
     ),
 ]
+Conflicts = Annotated[
+    Literal["refuse", "drop", "keep"],
+    typer.Option(help="What becomes of one input with two labels or in two parts."),
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Entries of a part to try with, evenly from its classes.", show_default=False)
+]
+AtMost = Annotated[
+    bool, typer.Option("--at-most", help="Let classes with fewer examples than --shots give what they have.")
+]
 PoolFolder = Annotated[Path, typer.Option("--pool", metavar="DIR", help="The pool's folder.")]
 MaybePool = Annotated[
     Path | None,

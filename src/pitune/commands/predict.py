@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +14,8 @@ from pitune.commands.output import report, table
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
-    from pitune.backbones import Backbone
     from pitune.experts import Expert
-    from pitune.tasks import Example, Task
+    from pitune.tasks import Task
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -47,20 +46,18 @@ def predict(
     from pitune.commands.set_up import find_expert, open_backbone, quieten, read_columns
 
     quieten()
+    from pitune import api
+
     found = find_expert(expert, pool)
     asked = _task(task, answer, found, read_columns(columns))
-    examples = [_example(i, text, question, asked) for i, text in enumerate(inputs)]
     model = open_backbone(backbone, device, dtype)
+    asked_of = [(text, question) if _is_image(text) else text for text in inputs]
     rows: list[dict[str, Any]] = []
-    if asked.answers is None:
-        rows = [
-            {"input": text, "answer": said}
-            for text, said in zip(inputs, _said(model, asked, found, examples), strict=True)
-        ]
-    else:
-        for text, chance in zip(inputs, _chances(model, asked, found, examples), strict=True):
-            best = max(chance, key=lambda one: chance[one])
-            rows.append({"input": text, "answer": best, "probability": chance[best], "probabilities": chance})
+    for text, answer_ in zip(inputs, api.predict(model, asked, found, asked_of), strict=True):
+        row: dict[str, Any] = {"input": text, "answer": answer_.answer}
+        if answer_.probability is not None:
+            row |= {"probability": answer_.probability, "probabilities": dict(answer_.probabilities)}
+        rows.append(row)
     report(
         as_json,
         {"expert": found.name, "predictions": rows},
@@ -88,43 +85,5 @@ def _task(name: str | None, answers: Sequence[str] | None, expert: Expert, colum
     return known
 
 
-def _example(number: int, text: str, question: str | None, task: Task) -> Example:
-    """Turn one input into an example: the path of an image, or a text. Its target is a stand-in and never read."""
-    from pitune.tasks import Example, open_image
-
-    stand_in = (task.answers or ("",))[0]
-    if Path(text).suffix.lower() not in _IMAGES:
-        return Example(str(number), stand_in, text=text)
-    example = Example(str(number), stand_in, text=question, image=Path(text))
-    open_image(example)
-    return example
-
-
-def _said(backbone: Backbone, task: Task, expert: Expert, examples: Sequence[Example]) -> list[str]:
-    """Return an answer in free text for each example in turn."""
-    from pitune.training import evaluate_expert
-
-    found: dict[str, str] = {}
-    for some in _by_kind(examples):
-        written = evaluate_expert(backbone, replace(task, metric="exact-match"), expert, some)
-        found |= dict(zip(written.ids, written.written, strict=True))
-    return [found[example.id] for example in examples]
-
-
-def _chances(backbone: Backbone, task: Task, expert: Expert, examples: Sequence[Example]) -> list[dict[str, float]]:
-    """Return the probability of every answer, for each example in turn."""
-    from pitune.training import evaluate_expert
-
-    found: dict[str, dict[str, float]] = {}
-    for some in _by_kind(examples):
-        scored = evaluate_expert(backbone, replace(task, metric="accuracy"), expert, some)
-        for name, row in zip(scored.ids, scored.scores.exp().tolist(), strict=True):
-            found[name] = dict(zip(task.answers or (), row, strict=True))
-    return [found[example.id] for example in examples]
-
-
-def _by_kind(examples: Sequence[Example]) -> Iterator[list[Example]]:
-    """Divide examples into those with an image and those without."""
-    for kind in (True, False):
-        if some := [example for example in examples if (example.image is not None) is kind]:
-            yield some
+def _is_image(text: str) -> bool:
+    return Path(text).suffix.lower() in _IMAGES

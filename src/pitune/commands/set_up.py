@@ -16,7 +16,8 @@ from pitune.errors import InputError
 if TYPE_CHECKING:
     from pitune.backbones import Backbone
     from pitune.experts import Expert, ExpertPool
-    from pitune.tasks import Task
+    from pitune.tasks import Draw, Task
+    from pitune.tasks.formats.reading import Conflicts
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -50,11 +51,19 @@ def open_backbone(name: str, device: str | None, dtype: str | None = None) -> Ba
     return load_backbone(name, device, dtype)
 
 
-def open_task(name: str, columns: Sequence[str] | None) -> Task:
+def open_task(
+    name: str, columns: Sequence[str] | None, conflicts: Conflicts = "refuse", limit: int | None = None
+) -> Task:
     """Load a task, telling on stderr what was guessed of a table; raise `InputError` if it cannot be used."""
     from pitune.tasks import load_task
 
-    return load_task(name, read_columns(columns), note)
+    return load_task(name, read_columns(columns), note, conflicts=conflicts, limit=limit)
+
+
+def tell_short(draw: Draw) -> None:
+    """Tell on stderr which classes gave fewer examples than were asked for."""
+    if draw.short:
+        note(f"fewer than {draw.shots} examples to learn from: {', '.join(draw.short)}")
 
 
 def read_columns(given: Sequence[str] | None) -> dict[str, str]:

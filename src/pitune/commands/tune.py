@@ -25,6 +25,7 @@ def tune(
     by: options.By = "probe",
     method: options.Method = "lora",
     shots: options.Shots = None,
+    at_most: options.AtMost = False,
     steps: options.Steps = None,
     learning_rate: options.LearningRate = None,
     batch_size: options.BatchSize = None,
@@ -41,6 +42,8 @@ def tune(
     out: options.Out = None,
     run: options.RunFolder = None,
     columns: options.Columns = None,
+    conflicts: options.Conflicts = "refuse",
+    limit: options.Limit = None,
     backbone: options.BackboneName = options.BACKBONE,
     dtype: options.Dtype = None,
     seed: options.Seed = 0,
@@ -59,6 +62,7 @@ def tune(
         open_pool,
         open_task,
         quieten,
+        tell_short,
     )
 
     quieten()
@@ -74,8 +78,9 @@ def tune(
         check_name(name)
     method_config(method, rank)
     experts = open_pool(pool)
-    known = open_task(task, columns)
-    draw = few_shot(known, shots, seed)
+    known = open_task(task, columns, conflicts, limit)
+    draw = few_shot(known, shots, seed, at_most=at_most)
+    tell_short(draw)
     training = make_settings(TrainingSettings, given, target_training(len(draw.train)))
     settings = TuneSettings(training=training, granularity=granularity, kind=kind, rank=rank)
     model = open_backbone(backbone, device, dtype)
@@ -87,6 +92,7 @@ def tune(
         "method": method,
         **({"by": by} if by != "probe" else {}),
         "shots": shots,
+        **({"at_most": True} if at_most else {}),
         "seed": seed,
         "settings": settings.model_dump(mode="json"),
     }

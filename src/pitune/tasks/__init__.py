@@ -1,5 +1,7 @@
 """What to learn: named tasks of libraries, folders of images, tables; few-shot sampling."""
 
+from pitune.tasks.asking import Input as Input
+from pitune.tasks.asking import as_example as as_example
 from pitune.tasks.declared import declaration as declaration
 from pitune.tasks.declared import declared_names as declared_names
 from pitune.tasks.draw import Draw as Draw

@@ -1,5 +1,7 @@
 """One loop that trains experts, and what it needs."""
 
+from pitune.training.answers import Answer as Answer
+from pitune.training.answers import answer as answer
 from pitune.training.batching import by_length as by_length
 from pitune.training.batching import epoch_batches as epoch_batches
 from pitune.training.evaluate import Evaluation as Evaluation

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from pitune.tasks import Example, Task
 from pitune.tasks.metrics import METRICS, compute_metric, compute_text_metric
 from pitune.training.batching import by_length
 
-_CHUNK = 64
+CHUNK = 64
 _OCTAVES = tuple(step / 4 for step in range(-8, 13))  # of temperature, from a quarter to eight
 _PRIOR = 1.0  # nats that an octave below 1 costs, squared: a half-normal prior of 0.7 octaves
 
@@ -75,7 +76,7 @@ def check_backbone(expert: Expert, backbone: Backbone) -> None:
 
 
 @dataclass(frozen=True)
-class _Calls:
+class Calls:
     """What evaluation asks of a backbone, with or without an expert in place."""
 
     prepare: Callable[[Sequence[Example], Task], Batch]
@@ -92,11 +93,11 @@ class _Row:
     written: str
 
 
-def evaluate_examples(task: Task, examples: Sequence[Example], calls: _Calls) -> Evaluation:
+def evaluate_examples(task: Task, examples: Sequence[Example], calls: Calls) -> Evaluation:
     """Score examples in chunks of like length."""
     found: list[_Row] = []
     with torch.no_grad():
-        for chunk in by_length(examples, _CHUNK):
+        for chunk in by_length(examples, CHUNK):
             batch = calls.prepare(chunk, task)
             scores = calls.score(batch).float().cpu()
             written = _written(task, chunk, batch, scores, calls)
@@ -120,7 +121,7 @@ def evaluate_examples(task: Task, examples: Sequence[Example], calls: _Calls) ->
     return Evaluation(task.metric, value, ids, scores, target, losses, relevant, lines)
 
 
-def _written(task: Task, examples: Sequence[Example], batch: Batch, scores: Tensor, calls: _Calls) -> list[str]:
+def _written(task: Task, examples: Sequence[Example], batch: Batch, scores: Tensor, calls: Calls) -> list[str]:
     """Return each example's answer in words: the best of the listed ones, or what the backbone writes."""
     if METRICS.get(task.metric).reads != "text":
         return [""] * len(batch)
@@ -132,23 +133,38 @@ def _written(task: Task, examples: Sequence[Example], batch: Batch, scores: Tens
 
 def evaluate_tensors(attached_: Attached, tensors: Tensors, task: Task, examples: Sequence[Example]) -> Evaluation:
     """Score examples with the given tensors in the attached modules."""
-    calls = _Calls(
-        attached_.backbone.prepare,
-        lambda batch: attached_.scores(tensors, batch),
-        lambda batch: attached_.generate(tensors, batch),
-    )
-    return evaluate_examples(task, examples, calls)
+    return evaluate_examples(task, examples, _calls_at(attached_, tensors))
 
 
 def evaluate_expert(backbone: Backbone, task: Task, expert: Expert | None, examples: Sequence[Example]) -> Evaluation:
     """Score examples with an expert, or zero-shot with none."""
+    with calls_of(backbone, expert) as calls:
+        return evaluate_examples(task, examples, calls)
+
+
+@contextmanager
+def calls_of(backbone: Backbone, expert: Expert | None) -> Iterator[Calls]:
+    """Give a backbone's calls with an expert in place, inside its weights where they can express it, or with none.
+
+    Raise `InputError` if the expert belongs to another backbone, or its tensors do not fit.
+    """
     if expert is None:
-        return evaluate_examples(task, examples, _Calls(backbone.prepare, backbone.scores, backbone.generate))
+        yield Calls(backbone.prepare, backbone.scores, backbone.generate)
+        return
     check_backbone(expert, backbone)
     with attached(backbone, expert.kind, expert.settings) as place:
         check_tensors(place.shapes, expert.tensors, f"expert {expert.name!r}")
     inside = merged(backbone, expert)
     if inside is not None:
-        return evaluate_tensors(*inside, task, examples)
+        yield _calls_at(*inside)
+        return
     with attached(backbone, expert.kind, expert.settings) as place:
-        return evaluate_tensors(place, expert.tensors, task, examples)
+        yield _calls_at(place, expert.tensors)
+
+
+def _calls_at(place: Attached, tensors: Tensors) -> Calls:
+    return Calls(
+        place.backbone.prepare,
+        lambda batch: place.scores(tensors, batch),
+        lambda batch: place.generate(tensors, batch),
+    )

@@ -1,0 +1,57 @@
+"""Answer inputs whose right answers nobody knows yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from pitune.backbones import Backbone
+from pitune.experts import Expert
+from pitune.tasks import Example, Task
+from pitune.training.batching import by_length
+from pitune.training.evaluate import CHUNK, Calls, calls_of
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The best answer to an input, its probability, and those of all that it was chosen from.
+
+    Where any text may be an answer, it is what the backbone writes, and there are no probabilities.
+    """
+
+    answer: str
+    probability: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+def answer(backbone: Backbone, task: Task, expert: Expert | None, examples: Sequence[Example]) -> list[Answer]:
+    """Return an answer to each example, whose targets are not read; zero-shot with no expert.
+
+    Raise `InputError` if the expert belongs to another backbone, or the backbone cannot read an example.
+    """
+    answers: dict[int, Answer] = {}
+    places = {id(example): i for i, example in enumerate(examples)}
+    with calls_of(backbone, expert) as calls, torch.no_grad():
+        for has_image in (True, False):  # a batch holds inputs of one kind
+            alike = [example for example in examples if (example.image is not None) is has_image]
+            for chunk in by_length(alike, CHUNK):
+                for example, one in zip(chunk, _answers(task, chunk, calls), strict=True):
+                    answers[places[id(example)]] = one
+    return [answers[i] for i in range(len(examples))]
+
+
+def _answers(task: Task, examples: Sequence[Example], calls: Calls) -> list[Answer]:
+    batch = calls.prepare(examples, task)
+    if task.answers is None and not any(example.candidates for example in examples):
+        return [Answer(text) for text in calls.write(batch)]
+    listed = task.answers or tuple(dict.fromkeys(a for example in examples for a in task.candidates(example)))
+    chances = calls.score(batch).float().cpu().log_softmax(-1).exp().tolist()
+    found = []
+    for example, row in zip(examples, chances, strict=True):
+        chance = dict(zip(listed, row, strict=True))
+        own = {name: chance[name] for name in task.candidates(example)}
+        best = max(own, key=own.__getitem__)
+        found.append(Answer(best, own[best], own))
+    return found
