@@ -11,7 +11,7 @@ from pitune.backbones import Backbone
 from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneResult, TuneSettings, tune_nearest
 from pitune.prediction import Embedding, TaskGraph, build_graph, embed, embed_tasks, embedding
-from pitune.tasks import Split, Task, as_example, few_shot
+from pitune.tasks import Input, Split, Task, as_example, few_shot
 from pitune.training import Answer, Scope, TrainingSettings, evaluate_expert, fit_expert
 
 
@@ -144,7 +144,7 @@ def predict(
     backbone: Backbone,
     task: Task,
     expert: Expert | None,
-    inputs: Sequence[str | Path | bytes | tuple[Any, str] | Example],
+    inputs: Sequence[Input],
 ) -> list[Answer]:
     """Return an answer to each input with its probability, by an expert or by the backbone alone.
 
