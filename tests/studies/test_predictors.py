@@ -118,7 +118,7 @@ def test_measures_and_scores_every_source_of_every_target(pocket_is_tiny, tiny_t
 def test_a_second_run_computes_nothing(pocket_is_tiny, plan, tmp_path, monkeypatch):
     first = run_predictors(plan, tmp_path, progress=False)
     monkeypatch.setattr(predictors_module, "evaluate_expert", lambda *_: pytest.fail("measured again"))
-    monkeypatch.setattr(Target, "evaluated", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(Target, "evaluated", property(lambda _: pytest.fail("scored again")))
     assert run_predictors(plan, tmp_path, progress=False) == first
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from pitune.errors import InputError
 from pitune.files import json_bytes
+from pitune.interpolation import TuneSettings
 from pitune.studies import (
     BASELINES,
     ComparePlan,
@@ -70,3 +71,9 @@ def test_the_table_of_predictors_follows_from_its_rows() -> None:
 def test_a_plan_that_is_wrong_is_one_clear_line() -> None:
     with pytest.raises(InputError, match=r"plan of a study: k: input should be greater.* \(found 0\)"):
         ComparePlan().but(k=0)
+
+
+def test_all_methods_of_a_comparison_train_equally_long_whatever_is_left_open() -> None:
+    plan = ComparePlan().but(tuning=TuneSettings())
+    assert plan.training == plan.tuning.training == ComparePlan().training
+    assert plan.training.steps == 60

@@ -96,9 +96,10 @@ class Target:
         """Return the task that an expert is for; raise `InputError` if it cannot be loaded by its name."""
         return self._find(expert.card.task)
 
-    def evaluated(self, expert: Expert) -> Evaluation:
-        """Return what an expert, as it is, answers to `support`."""
-        return self._evaluated(expert)
+    @cached_property
+    def evaluated(self) -> Callable[[Expert], Evaluation]:
+        """What an expert, as it is, answers to `support`; the last is kept, since a pool may be large."""
+        return lru_cache(maxsize=1)(lambda expert: evaluate_expert(self.backbone, self.draw.task, expert, self.support))
 
     def seen_by(self, expert: Expert) -> Tensor:
         """Return features (N, D) of `support` with an expert in place."""
@@ -125,10 +126,6 @@ class Target:
     @cached_property
     def _find(self) -> Callable[[str], Target]:
         return self.find or lru_cache(maxsize=None)(lambda name: whole(self.backbone, load_task(name)))
-
-    @cached_property
-    def _evaluated(self) -> Callable[[Expert], Evaluation]:  # one at a time: a pool may be large
-        return lru_cache(maxsize=1)(lambda expert: evaluate_expert(self.backbone, self.draw.task, expert, self.support))
 
     @cached_property
     def _seen(self) -> Callable[[Expert], list[Tensor]]:

@@ -11,10 +11,10 @@ from pitune.errors import InputError
 from pitune.studies.baselines import BASELINES, PI
 from pitune.studies.plans import ComparePlan
 from pitune.studies.results import CompareResults, Row
-from pitune.studies.rows import Measures, environment
+from pitune.studies.rows import Measures
 from pitune.studies.sources import train_pool
 from pitune.studies.statistics import method_means, summed_gains
-from pitune.studies.study import RESULTS, Study, distinct, open_backbone
+from pitune.studies.study import Study, distinct
 from pitune.studies.trial import Trial
 from pitune.tasks import expand
 
@@ -42,15 +42,9 @@ def run_compare(plan: ComparePlan, out: Path, *, workers: int = 1, progress: boo
     study = Study(out, workers, progress)
     tasks = prepare_pool(plan, study)
     rows = measure_methods(plan, study, tasks)
-    results = CompareResults(
-        schema=1,
-        environment=environment(open_backbone(plan)),
-        plan=plan.whole(),
-        rows=tuple(rows),
-        means=tuple(method_means(rows, BASELINES.names())),
-        gains=tuple(gain for name in BASELINES.names() if name != PI for gain in summed_gains(rows, PI, name)),
-    )
-    return results.write(out / RESULTS)
+    means = method_means(rows, BASELINES.names())
+    gains = tuple(gain for name in BASELINES.names() if name != PI for gain in summed_gains(rows, PI, name))
+    return study.write(CompareResults, plan, rows, means=means, gains=gains)
 
 
 def prepare_pool(plan: ComparePlan, study: Study) -> list[str]:
@@ -85,11 +79,5 @@ def measure_methods(plan: ComparePlan, study: Study, targets: Sequence[str]) -> 
     for one in map(BASELINES.get, plan.methods):
         if one.once is not None:
             jobs = [trial for trial in waiting.values() if one.applies(trial.task)]
-            study.each(partial(_once, one.name), jobs, f"{one.name}, once a task")
+            study.each(one.once, jobs, f"{one.name}, once a task")
     return study.measure(cells)
-
-
-def _once(name: str, trial: Trial) -> None:
-    once = BASELINES.get(name).once
-    assert once is not None
-    once(trial)

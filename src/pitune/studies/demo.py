@@ -15,10 +15,9 @@ from pitune.studies.baselines import BASELINES, PI
 from pitune.studies.compare import keep_settings, measure_methods
 from pitune.studies.plans import DEMO, ComparePlan
 from pitune.studies.results import DemoResults, ExpertScore, Graph, TriedMix, TunedTarget
-from pitune.studies.rows import environment
 from pitune.studies.sources import train_pool
 from pitune.studies.statistics import paired_gains
-from pitune.studies.study import RESULTS, Study, open_backbone, open_task
+from pitune.studies.study import Study, open_backbone, open_task
 from pitune.studies.trial import Trial
 from pitune.tasks import Task, expand, few_shot, short_name, spread
 
@@ -49,16 +48,15 @@ def run_demo(
         tuned[name] = _tuned(result, plan)
         result.expert.save(out / "expert")
     backbone, rows = open_backbone(plan), list(study.rows())
-    results = DemoResults(
-        schema=1,
-        environment=environment(backbone),
+    return study.write(
+        DemoResults,
+        plan,
+        sorted(rows, key=lambda row: (row.task, methods.index(row.method), row.seed)),
         command=f"pitune demo --out {shlex.quote(str(out))} --seeds {plan.seeds} --seed {plan.first_seed}",
         graph=_graph(backbone, plan, tasks, ExpertPool(out / "pool")),
         targets=tuned,
-        rows=tuple(sorted(rows, key=lambda row: (row.task, methods.index(row.method), row.seed))),
         gains=tuple(gain for name in methods if name != PI for gain in paired_gains(rows, PI, name)),
     )
-    return results.write(out / RESULTS)
 
 
 def _tuned(result: TuneResult, plan: ComparePlan) -> TunedTarget:

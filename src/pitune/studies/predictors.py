@@ -14,7 +14,7 @@ from pitune.studies.compare import prepare_pool, trials_of
 from pitune.studies.plans import PREDICTORS, ComparePlan
 from pitune.studies.ranking import FEWEST, ByTarget, mean_rank, reliability, summary
 from pitune.studies.results import PredictorsResults, Row, Summary
-from pitune.studies.rows import Measured, Measures, environment
+from pitune.studies.rows import Measured, Measures
 from pitune.studies.study import Study, open_backbone, open_task
 from pitune.studies.trial import Trial
 from pitune.tasks import Draw, Example, expand
@@ -88,15 +88,14 @@ def run_predictors(
     tasks = prepare_pool(plan, study)
     rows = study.measure([Cell(trial, tuple(tasks), adapted) for trial in trials_of(plan, tasks, out)])
     kinds = (UNCHANGED, UNCHANGED_LOSS, *([ADAPTED] if adapted else []))
-    results = PredictorsResults(
-        schema=1,
-        environment=environment(open_backbone(plan)),
-        plan=plan.whole(),
-        rows=tuple(rows),
-        predictors={kind: tuple(rank_predictors(rows, kind, plan)) for kind in kinds},
+    return study.write(
+        PredictorsResults,
+        plan,
+        rows,
+        RESULTS,
+        predictors={kind: rank_predictors(rows, kind, plan) for kind in kinds},
         reliability={kind: reliability(*(_table(rows, kind + half, None, 0) for half in HALVES)) for kind in kinds[:2]},
     )
-    return results.write(out / RESULTS)
 
 
 def rank_predictors(rows: Sequence[Row], kind: str, plan: ComparePlan) -> list[Summary]:

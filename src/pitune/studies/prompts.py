@@ -15,10 +15,10 @@ from pitune.errors import InputError
 from pitune.experts import Expert
 from pitune.studies.plans import PromptPlan
 from pitune.studies.results import PromptsResults
-from pitune.studies.rows import Measured, Measures, environment
+from pitune.studies.rows import Measured, Measures
 from pitune.studies.sources import check_kind, source_expert, vectors_of
 from pitune.studies.statistics import method_means, summed_gains
-from pitune.studies.study import RESULTS, Study, at_most, distinct, measured, open_backbone, open_task
+from pitune.studies.study import Study, at_most, distinct, measured, open_backbone, open_task
 from pitune.tasks import Draw, Task, few_shot
 from pitune.training import fit_expert
 
@@ -85,23 +85,12 @@ def run_prompts(plan: PromptPlan, out: Path, *, workers: int = 1, progress: bool
         for method in plan.methods
     ]
     wanted = {(sources_of(plan, cell.task), cell.method): cell for cell in study.lacking(cells)}
-    study.each(_train_source, list(wanted.values()), "sources")
+    study.each(Cell.source, list(wanted.values()), "sources")
     rows = study.measure(cells)
     by_kind = [arms(method) for method in plan.methods]
-    results = PromptsResults(
-        schema=1,
-        study=plan.protocol,
-        environment=environment(open_backbone(plan)),
-        plan=plan.whole(),
-        rows=tuple(rows),
-        means=tuple(method_means(rows, [ZERO_SHOT, *(arm for _, *both in by_kind for arm in both)])),
-        gains=tuple(gain for _, alone, many in by_kind for gain in summed_gains(rows, many, alone)),
-    )
-    return results.write(out / RESULTS)
-
-
-def _train_source(cell: Cell) -> None:
-    cell.source()
+    means = method_means(rows, [ZERO_SHOT, *(arm for _, *both in by_kind for arm in both)])
+    gains = [gain for _, alone, many in by_kind for gain in summed_gains(rows, many, alone)]
+    return study.write(PromptsResults, plan, rows, study=plan.protocol, means=means, gains=gains)
 
 
 def arms(method: str) -> tuple[str, str, str]:

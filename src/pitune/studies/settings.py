@@ -20,10 +20,10 @@ from pitune.registry import unknown
 from pitune.studies.compare import prepare_pool, trials_of
 from pitune.studies.plans import ComparePlan
 from pitune.studies.results import Gain, Row, SettingsResults
-from pitune.studies.rows import Measured, Measures, environment
+from pitune.studies.rows import Measured, Measures
 from pitune.studies.sources import train_pool
 from pitune.studies.statistics import method_means, summed_gains
-from pitune.studies.study import Study, held_out, measured, open_backbone
+from pitune.studies.study import Study, held_out, measured
 from pitune.studies.trial import Trial
 from pitune.tasks import spread
 from pitune.training import evaluate_expert
@@ -149,14 +149,8 @@ def run_settings(
     study.measure([Cell(trial, tuple(names)) for trial in trials_of(plan, tasks, out)])
     rows = [row for row in study.rows() if row.method.split(": ")[0] in names]  # those of other tasks and seeds, too
     methods = tuple(dict.fromkeys(row.method for row in rows))
-    results = SettingsResults(
-        schema=1,
-        environment=environment(open_backbone(plan)),
-        rows=tuple(rows),
-        means=tuple(method_means(rows, methods)),
-        gains=tuple(gain for one in methods for gain in _gains(rows, one)),
-    )
-    return results.write(out / RESULTS)
+    gains = [gain for one in methods for gain in _gains(rows, one)]
+    return study.write(SettingsResults, plan, rows, RESULTS, means=method_means(rows, methods), gains=gains)
 
 
 def _gains(rows: Sequence[Row], method: str) -> list[Gain]:

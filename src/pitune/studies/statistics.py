@@ -17,10 +17,10 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95 % bootstrap interval (percentile, 10,000 resamples, seeded) of a mean; one value is its own."""
     if len(values) < 2 or len(set(values)) == 1:
         return float(np.mean(values)), float(np.mean(values))
-    found = stats.bootstrap(
+    drawn = stats.bootstrap(
         (np.asarray(values),), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=np.random.default_rng(0)
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
 
 
 def paired_gains(rows: Iterable[Row], method: str, baseline: str) -> list[TaskGain]:

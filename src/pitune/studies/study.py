@@ -13,13 +13,14 @@ from pitune.errors import InputError
 from pitune.experts import Expert
 from pitune.files import json_bytes, write_atomic
 from pitune.studies.plans import Plan
-from pitune.studies.results import Row
-from pitune.studies.rows import Measured, Measures, Rows
+from pitune.studies.results import Results, Row
+from pitune.studies.rows import Measured, Measures, Rows, environment
 from pitune.studies.workers import run_jobs
 from pitune.tasks import Draw, Example, Task, load_task, spread
 from pitune.training import evaluate_expert
 
 Job = TypeVar("Job")
+Written = TypeVar("Written", bound=Results)
 ROWS, RESULTS, POOL = "rows.jsonl", "results.json", "pool"
 load_once = lru_cache(maxsize=1)(load_backbone)
 open_task = lru_cache(maxsize=None)(load_task)
@@ -76,6 +77,13 @@ class Study:
         self.each(partial(_measure, self.out / self.file), self.lacking(cells), title)
         rows = self.rows()
         return [rows[key] for key in dict.fromkeys(key for cell in cells for key in cell.measures())]
+
+    def write(self, kind: type[Written], plan: Plan, rows: Iterable[Row], file: str = RESULTS, **rest: Any) -> Written:
+        """Write the study's results, with the plan if they keep it, and return them."""
+        if "plan" in kind.model_fields:
+            rest["plan"] = plan.whole()
+        results = kind(schema=1, environment=environment(open_backbone(plan)), rows=tuple(rows), **rest)
+        return results.write(self.out / file)
 
 
 CellT = TypeVar("CellT", bound=Cell)

@@ -6,7 +6,7 @@ denominator is small. The normalisation and the similarities are ours; the paper
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -19,11 +19,10 @@ from pitune.errors import InputError
 from pitune.experts import Expert
 from pitune.studies.plans import STAGES, Stage, TransferPlan
 from pitune.studies.results import Correlation, Half, PairValues, Row, TransferResults
-from pitune.studies.rows import Measured, Measures, environment
+from pitune.studies.rows import Measured, Measures
 from pitune.studies.similarities import similarities
 from pitune.studies.sources import check_kind, source_expert, vectors_of
 from pitune.studies.study import (
-    RESULTS,
     Study,
     at_most,
     distinct,
@@ -105,12 +104,9 @@ def run_transfer(plan: TransferPlan, out: Path, *, workers: int = 1, progress: b
     """
     names = _check(plan)
     study = Study(out, workers, progress)
-    study.keep(
-        plan,
-        ("method", "shots", "source_shots", "test", "length", "source_training", "training"),
-        study="transfer",
-    )
-    study.each(partial(_train_source, plan, out), plan.tasks, "sources")
+    common = ("method", "shots", "source_shots", "test", "length", "source_training", "training")
+    study.keep(plan, common, study="transfer")
+    study.each(partial(_source, plan, out), plan.tasks, "sources")
     draws = [few_shot(open_task(task), plan.shots, 0) for task in plan.tasks]
     alike = similarities(open_backbone(plan), draws)
     rows: list[Row] = []
@@ -122,28 +118,21 @@ def run_transfer(plan: TransferPlan, out: Path, *, workers: int = 1, progress: b
             for source in plan.tasks
         ]
         rows += study.measure(pairs, stage)
-        results = _results(plan, names, rows, alike).write(out / RESULTS)
+        matrices = {half: {stage: transfer_matrix(rows, names, half, stage) for stage in STAGES} for half in HALVES}
+        results = study.write(
+            TransferResults,
+            plan,
+            rows,
+            study="transfer",
+            tasks=tuple(names),
+            transfer=matrices,
+            similarity={name: matrix.tolist() for name, matrix in alike.items()},
+            correlations={
+                stage: {name: correlation(matrices["test"][stage], matrix) for name, matrix in alike.items()}
+                for stage in STAGES
+            },
+        )
     return results
-
-
-def _results(
-    plan: TransferPlan, names: Sequence[str], rows: Sequence[Row], alike: Mapping[str, NDArray[np.float64]]
-) -> TransferResults:
-    matrices = {half: {stage: transfer_matrix(rows, names, half, stage) for stage in STAGES} for half in HALVES}
-    return TransferResults(
-        schema=1,
-        study="transfer",
-        environment=environment(open_backbone(plan)),
-        plan=plan.whole(),
-        tasks=tuple(names),
-        rows=tuple(rows),
-        transfer=matrices,
-        similarity={name: matrix.tolist() for name, matrix in alike.items()},
-        correlations={
-            stage: {name: correlation(matrices["test"][stage], matrix) for name, matrix in alike.items()}
-            for stage in STAGES
-        },
-    )
 
 
 def transfer_matrix(rows: Sequence[Row], names: Sequence[str], half: Half, stage: Stage) -> PairValues:
@@ -220,7 +209,3 @@ def _check(plan: TransferPlan) -> list[str]:
 def _source(plan: TransferPlan, out: Path, task: str) -> Expert:
     own = vectors_of(plan.method, plan.length)
     return source_expert(plan, [task], out, method=plan.method, shots=plan.source_shots, **own)
-
-
-def _train_source(plan: TransferPlan, out: Path, task: str) -> None:
-    _source(plan, out, task)

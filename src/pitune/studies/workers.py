@@ -37,7 +37,7 @@ def run_jobs(work: Callable[[Job], object], jobs: Sequence[Job], workers: int = 
         context = multiprocessing.get_context("spawn")
         cores = max(1, len(os.sched_getaffinity(0)) // workers) if hasattr(os, "sched_getaffinity") else 1
         with ProcessPoolExecutor(workers, context, _begin, (cores, given_everywhere())) as pool:
-            futures = [pool.submit(work, job) for job in jobs]
+            futures = [pool.submit(_do, work, job) for job in jobs]
             try:
                 for future in as_completed(futures):
                     future.result()
@@ -45,6 +45,11 @@ def run_jobs(work: Callable[[Job], object], jobs: Sequence[Job], workers: int = 
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+def _do(work: Callable[[Job], object], job: Job) -> None:
+    """Do a job, and send nothing back."""
+    work(job)
 
 
 def _begin(cores: int, given: Mapping[str, Mapping[str, Any]]) -> None:
