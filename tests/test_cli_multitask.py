@@ -58,13 +58,14 @@ def test_groups_are_one_expert_each_and_say_why(command, tiny_task_paths, tmp_pa
     assert "in common" in found["groups"][0]
     matrix = [[None, 0.1, 0.9], [0.1, None, 0.2], [0.8, 0.1, None]]
     measured = tmp_path / "results.json"
-    held = {"tasks": ["taste", "mood", "place"], "transfer": {"validation": {"adapted": matrix}}}
+    kept = json.loads((Path(__file__).parents[1] / "docs" / "data" / "transfer.json").read_text(encoding="utf-8"))
+    held = {**kept, "tasks": ["taste", "mood", "place"], "transfer": {"validation": {"adapted": matrix}}}
     measured.write_text(json.dumps(held))
     by_transfer = command(*given[:-4], "--pool", tmp_path / "other", "--group-size", 2, "--transfer", measured)
     assert [sorted(one["tasks"]) for one in by_transfer["experts"]] == [["place", "taste"], ["mood"]]
     measured.write_text("{}")
     error = command(*given[:-4], "--pool", tmp_path / "third", "--group-size", 2, "--transfer", measured, fails=True)
-    assert "is not the results.json" in error
+    assert "expected the results of `pitune study transfer`" in error
 
 
 @pytest.mark.parametrize(

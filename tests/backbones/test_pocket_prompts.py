@@ -37,7 +37,7 @@ def test_text_vectors_are_read_among_an_answers_words_and_not_averaged(tiny_back
         tensors = random_tensors(inside.shapes)
         batch = tiny_backbone.prepare(examples, task)
         found = inside.scores(tensors, batch)
-    tokens = tiny_backbone._tokens(task.answers)
+    tokens = tiny_backbone._tokens([task.answer_text(answer) for answer in task.answers])
     rows = []
     for ids, mask in zip(tokens["input_ids"], tokens["attention_mask"], strict=True):
         words = model.trunk.embeddings.word_embeddings(ids[mask.bool()])

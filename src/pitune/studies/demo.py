@@ -36,6 +36,7 @@ def run_demo(
 
     What is there already is kept: experts in `pool/`, rows in `rows.jsonl`, checkpoints in `runs/`.
     """
+    open_backbone(plan)  # a device that is not there is told before anything is fetched
     methods = tuple(one.name for one in BASELINES.all() if one.demo)
     plan, study = plan.but(methods=methods), Study(out, workers, progress)
     tasks, targets = expand(plan.tasks), expand(targets)
