@@ -120,8 +120,3 @@ def width_of(layer: nn.Module) -> int:
         if isinstance(module, nn.Linear):
             return module.in_features
     raise InputError(f"a {type(layer).__name__} has no linear layer; expected a transformer layer")
-
-
-def site_before(tensor: str, label: str) -> str:
-    """Return the submodule in the name `<submodule>.<label>.<parameter>`."""
-    return tensor.rsplit(f".{label}.", 1)[0]
