@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import multiprocessing
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -23,9 +30,14 @@ from pitune.commands import (
     tasks,
     tune,
 )
-from pitune.errors import InputError
+from pitune.errors import InputError, printable
 
-_INTERRUPTED = 130  # as shells report a command that was stopped by the keyboard
+_INTERRUPTED, _TERMINATED = 130, 143  # as shells report a command that was stopped by the keyboard, or by `kill`
+_AGAIN = "run the same command again to go on where it stopped"
+_SURROUNDINGS = {  # what a disk, an account or a system refuses is no fault of the program
+    getattr(errno, name, None)
+    for name in ("EACCES", "EDQUOT", "EIO", "EMFILE", "ENAMETOOLONG", "ENFILE", "ENOSPC", "EPERM", "EROFS")
+}
 
 app = typer.Typer(
     name="pitune",
@@ -87,21 +99,71 @@ def _pitune(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 for bad input, 130 if interrupted.
+    """Run the command line and return its exit status.
 
-    Any other failure is raised, so that its traceback is seen; Python then ends with status 1.
+    It is 0, 2 for bad input, 130 if interrupted, 143 if terminated, and 1 if the system refuses something (a full
+    disk, a folder of somebody else) or nobody reads the output any more; the last says nothing. Any other failure is
+    raised, so that its traceback is seen; Python then ends with status 1.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = app(given or ["--help"], prog_name="pitune", standalone_mode=False)
+        with _terminable():
+            status = app(given or ["--help"], prog_name="pitune", standalone_mode=False)
+            sys.stdout.flush()
     except (InputError, typer.TyperException) as error:
         print(f"pitune: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         status = _INTERRUPTED
+    except _Terminated:
+        print(f"pitune: terminated; {_AGAIN}", file=sys.stderr)
+        return _TERMINATED
+    except OSError as error:
+        _let_go_of_output()
+        if error.errno == errno.EPIPE:
+            return 1
+        if error.errno not in _SURROUNDINGS:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(printable(f"pitune: {place}{error.strerror}"), file=sys.stderr)
+        return 1
     if status == _INTERRUPTED:
-        print("pitune: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+        print(f"pitune: interrupted; {_AGAIN}", file=sys.stderr)
     return int(status or 0)
+
+
+class _Terminated(BaseException):
+    """The process was asked to end; what it was writing is put away on the way out."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise `_Terminated` where a command is when the process is asked to end, its worker processes ended first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there may signals be listened to
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _let_go_of_output() -> None:
+    """Send what is left of stdout nowhere, if it cannot be written, so that Python does not fail on it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _one_line(error: InputError | typer.TyperException) -> str:

@@ -77,7 +77,7 @@ def fit(
         **({"start": digest(begun)} if begun else {}),
     }
     planned = plan_run("fit", inputs, run)
-    called = name or draw.expert_name(method)
+    called = draw.expert_name(method) if name is None else name
     check_delivery(called, out, pool, planned)
     if not planned.ended:
         begin(planned)

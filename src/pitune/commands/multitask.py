@@ -107,7 +107,7 @@ def multitask(
             note(f"group {reason}")
     planned = []
     for group in groups:
-        called = name or multitask_name(group, method, seed)
+        called = multitask_name(group, method, seed) if name is None else name
         inputs = {
             "backbone": model.fingerprint,
             "tasks": [[one.task.name, one.task.data_hash] for one in group],

@@ -92,7 +92,7 @@ def add(
     from pitune.experts import ExpertPool, check_name, load_expert
 
     found = load_expert(expert)
-    called = check_name(name or found.name)
+    called = check_name(found.name if name is None else name)
     check_writable(pool)
     path = ExpertPool(pool).add(replace(found, card=found.card.model_copy(update={"name": called})))
     report(as_json, {"expert": called, "folder": str(path)}, [f"added {called} as {path}"])

@@ -108,7 +108,7 @@ def tune(
         test = api.evaluate(model, known, made.expert) if known.splits.get("test") else None
         finish(planned, made.expert, {"task": known.name, **_described(made), "test": test})
     expert, result = outcome(planned)
-    called = name or expert.name
+    called = expert.name if name is None else name
     folders = deliver(expert, called, out, None, planned)
     told = {"expert": called, **result, "folders": [str(folder) for folder in folders], "run": str(planned.folder)}
     report(as_json, told, _lines(told))

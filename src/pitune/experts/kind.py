@@ -6,10 +6,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from pitune.backbones import Backbone
@@ -25,7 +26,15 @@ Changes = dict[str, Tensor]  # by name of a layer's parameter, in its shape
 class KindSettings(BaseModel):
     """The settings of one kind of expert, checked when read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        kinds = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and bool not in (kinds, *get_args(kinds)):
+            raise PydanticCustomError("truth", "input should not be true or false")
+        return value
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ _FEWEST, _MOST, _BATCH = 60, 400, 16
 class TrainingSettings(BaseModel):
     """Hyper-parameters of one run; they are stored in the expert's card."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(default=200, ge=1, description="optimiser steps at most")
     batch_size: int = Field(default=32, ge=1, description="examples a forward pass")
