@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from pitune.backbones import Batch
 from pitune.errors import InputError
 from pitune.experts import KINDS, attached, make_settings
-from pitune.prediction.fisher import expert_fisher, fisher_at, probe_fisher
+from pitune.prediction.fisher import _drawn, expert_fisher, fisher_at, probe_fisher
 from pitune.tasks import Draw, Example, Task
 from pitune.training import TrainingSettings, fit_expert
 
@@ -153,3 +155,42 @@ def test_a_value_that_is_not_finite_names_its_tensor(backbone, task):
 def test_no_examples_is_bad_input(tiny_backbone, tiny_tasks):
     with pytest.raises(InputError, match="has no examples"):
         probe_fisher(tiny_backbone, tiny_tasks["taste"], [])
+
+
+def relative(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    difference, whole = (
+        torch.cat([one.double().flatten() for one in values])
+        for values in ([found[name] - expected[name] for name in expected], expected.values())
+    )
+    return float(difference.norm() / whole.norm())
+
+
+def choosing(tiny_tasks: dict[str, Task], answers: tuple[str, ...] | None = None) -> tuple[Task, list[Example]]:
+    """Examples of one length that choose from answers of their own, in an order of their own."""
+    generator = random.Random(0)
+    names = ["good", "bad", "happy", "sad", "sea", "hill", "town", "red", "green", "blue"]
+    examples = []
+    for i, example in enumerate(tiny_tasks["place"].examples("train")[:24]):
+        own = generator.sample(names, 2 + i % 4)
+        words = " ".join((example.text or "").split()[:4]).ljust(40, ".")
+        examples.append(Example(f"e{i:02}", generator.choice(own), words, candidates=tuple(own)))
+    return Task("choosing", {"train": examples}, answers=answers and tuple(names)), examples
+
+
+@pytest.mark.parametrize("answers", [None, ("listed",)])
+def test_answers_that_differ_by_example_are_drawn_alike_whatever_the_batch(tiny_backbone, tiny_tasks, answers):
+    task, examples = choosing(tiny_tasks, answers)
+    expected = probe_fisher(tiny_backbone, task, examples, seed=1, chunk=1)
+    shuffled = random.Random(1).sample(examples, len(examples))
+    for chunk, some in ((5, examples), (24, examples), (7, shuffled)):
+        found = probe_fisher(tiny_backbone, task, some, seed=1, chunk=chunk)
+        assert relative(found, expected) < 1e-6
+    assert relative(probe_fisher(tiny_backbone, task, examples, seed=2), expected) > 1e-2
+
+
+def test_only_an_examples_own_answers_are_drawn():
+    scores = torch.tensor([0.1, 0.2, 0.0, 0.7]).log()
+    own = torch.tensor([3, 1, 0, -1])
+    drawn = [int(_drawn(scores, torch.tensor(u, dtype=torch.float64), own)) for u in (0.0, 0.69, 0.8, 0.95, 0.99999999)]
+    assert drawn == [3, 3, 1, 0, 0]
+    assert int(_drawn(torch.tensor([0.5, 0.499, 0.0]).log(), torch.tensor(0.9999), torch.tensor([0, 1]))) == 1

@@ -13,6 +13,8 @@ from pitune.errors import InputError
 from pitune.tasks import Example, Task
 from pitune.tasks.metrics import METRICS
 
+LONGEST_ANSWER = 64  # tokens, with the end
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -88,6 +90,18 @@ class Matching(Protocol):
         """Return log-scores (B, C) of the batch's answers, or of other answer texts, of features (B, D)."""
 
 
+@runtime_checkable
+class Writing(Protocol):
+    """A backbone that writes, so that an answer in free text can be drawn from it."""
+
+    def sample(self, batch: Batch, draws: Tensor) -> Batch:
+        """Return a batch of open answers with answers drawn from the model in place of its targets.
+
+        Token t of example b is where the sum of the tokens' probabilities passes `draws` (B, T) in [0, 1), in float64;
+        an answer ends as the model ends it, or has T tokens and no end. It does not depend on the rest of the batch.
+        """
+
+
 def masked_log_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:
     """Return log p (B, C) over the allowed answers; the others get −inf, not a score of zero."""
     if allowed is not None:
@@ -107,7 +121,7 @@ class Answers:
 
 def batch_answers(examples: Sequence[Example], task: Task, device: torch.device) -> Answers:
     """Return the task's answers, or those that the batch lists; `InputError` if a target is not there."""
-    texts = task.answers or tuple(dict.fromkeys(a for example in examples for a in task.candidates(example)))
+    texts = listed_answers(examples, task)
     index = {answer: i for i, answer in enumerate(texts)}
     for example in examples:
         if example.target not in index:
@@ -124,6 +138,16 @@ def batch_answers(examples: Sequence[Example], task: Task, device: torch.device)
             relevant[row, [index[answer] for answer in example.right if answer in index]] = True
     put = [None if one is None else one.to(device) for one in (allowed, relevant)]
     return Answers(texts, target.to(device), *put)
+
+
+def has_open_answers(examples: Sequence[Example], task: Task) -> bool:
+    """Return whether any text may be an answer, so that the target's alone is scored."""
+    return task.answers is None and not any(example.candidates for example in examples)
+
+
+def listed_answers(examples: Sequence[Example], task: Task) -> tuple[str, ...]:
+    """Return the task's answers, or those that the examples of a batch list, in the order of its scores."""
+    return task.answers or tuple(dict.fromkeys(a for example in examples for a in task.candidates(example)))
 
 
 def has_several_labels(task: Task) -> bool:

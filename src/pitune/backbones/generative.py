@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pitune.backbones.base import Answers, Batch, batch_answers, masked_log_softmax
-from pitune.backbones.likelihood import Prefix, answer_scores, log_likelihood, padded
+from pitune.backbones.base import (
+    LONGEST_ANSWER,
+    Answers,
+    Batch,
+    batch_answers,
+    has_open_answers,
+    masked_log_softmax,
+)
+from pitune.backbones.likelihood import IGNORED, Prefix, answer_scores, log_likelihood, padded
 from pitune.backbones.sites import find_sites
 from pitune.errors import InputError
 from pitune.tasks import Example, Task
 
-_LONGEST_ANSWER = 64
 _BEAMS = 3
 _TARGET = "target_tokens"
 
@@ -73,9 +80,26 @@ class Generative(ABC):
         """Return the best answer that beam search finds for each example."""
         inputs = {name: value for name, value in batch.inputs.items() if name != _TARGET}
         written = self._model.generate(
-            **inputs, num_beams=_BEAMS, do_sample=False, max_new_tokens=_LONGEST_ANSWER, early_stopping=True
+            **inputs, num_beams=_BEAMS, do_sample=False, max_new_tokens=LONGEST_ANSWER, early_stopping=True
         )
         return [self._text(row) for row in written[:, self._skipped(batch) :].tolist()]
+
+    @torch.no_grad()
+    def sample(self, batch: Batch, draws: Tensor) -> Batch:
+        """Return the batch with an answer of the model's own in place of each target, drawn token by token."""
+        prefix = self._read(batch.inputs)
+        written: list[Tensor] = []
+        ended = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
+        for draw in draws.to(self.device).unbind(1):
+            if written:
+                prefix = self._proceed(prefix, written[-1].clamp_min(0)[:, None], 1)[1]
+            passed = prefix.logits.double().softmax(-1).cumsum(-1) <= draw[:, None]
+            token = passed.sum(-1).clamp(max=prefix.logits.shape[-1] - 1)
+            written.append(token.masked_fill(ended, IGNORED))
+            ended |= token == self._tokenizer.eos_token_id
+            if bool(ended.all()):
+                break
+        return replace(batch, inputs={**batch.inputs, _TARGET: torch.stack(written, 1)})
 
     def _text(self, tokens: Sequence[int]) -> str:
         """Return tokens as text; location tokens are part of an answer, the marks around it are not."""
@@ -84,7 +108,7 @@ class Generative(ABC):
         return text.strip()
 
     def _answers(self, examples: Sequence[Example], task: Task) -> Answers:
-        if task.answers is None and not any(example.candidates for example in examples):
+        if has_open_answers(examples, task):
             return Answers((), torch.zeros(len(examples), dtype=torch.long, device=self.device), None, None)
         return batch_answers(examples, task, self.device)
 
@@ -93,7 +117,7 @@ class Generative(ABC):
         end = self._tokenizer.eos_token_id
         encoded = self._tokenizer(list(texts), add_special_tokens=self._marked)["input_ids"]
         rows = [row[:-1] if row[-1:] == [end] else row for row in encoded]
-        return padded([[*row[: _LONGEST_ANSWER - 1], end] for row in rows], self.device)
+        return padded([[*row[: LONGEST_ANSWER - 1], end] for row in rows], self.device)
 
     @abstractmethod
     def features(self, batch: Batch) -> Tensor:

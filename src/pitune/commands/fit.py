@@ -108,6 +108,7 @@ def fit(
         }
         finish(planned, made, result)
     expert, result = outcome(planned)
+    given_labels = "fisher_labels" in expert.card.hyperparameters
     folders = deliver(expert, called, out, pool, planned)
     report(
         as_json,
@@ -115,6 +116,7 @@ def fit(
         [
             f"{called}: {result['parameters']:,} parameters, best at step {result['best_step']}, "
             f"{result['metric']} {shown(result['validation'])} on validation data",
+            *(["embedded by the given answers: this backbone cannot draw any"] if given_labels else []),
             *(f"saved in {folder}" for folder in folders),
         ],
     )

@@ -63,6 +63,11 @@ class Attached:
         written: list[str] = self._call("generate", tensors, batch)
         return written
 
+    def sample(self, tensors: Tensors, batch: Batch, draws: Tensor) -> Batch:
+        """Return the batch with answers drawn under the expert `tensors` at `draws` (B, T); see `Writing.sample`."""
+        drawn: Batch = self._call("sample", tensors, batch, draws)
+        return drawn
+
     def _call(self, call: str, tensors: Tensors, *arguments: Any) -> Any:
         device = self.backbone.device
         placed = {path: tensors[name].to(device) for name, path in self._paths.items()}

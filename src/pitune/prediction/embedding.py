@@ -12,7 +12,7 @@ from torch import Tensor
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import Expert
-from pitune.prediction.fisher import expert_fisher, probe_fisher
+from pitune.prediction.fisher import expert_fisher, probe_fisher, usable_labels
 from pitune.tasks import Draw, spread
 
 EMBEDDED = 64  # examples that a task is embedded by, at most
@@ -22,20 +22,27 @@ Embedding = Literal["probe", "expert"]
 def embed(backbone: Backbone, draw: Draw, expert: Expert, *, probe: Mapping[str, Tensor] | None = None) -> Expert:
     """Return the expert with both embeddings of its task: by the fixed probe, and at the expert itself.
 
-    By the examples that it learned from; `probe` is the first embedding where it is there already.
+    By the examples that it learned from; `probe` is the first embedding where it is there already. Where the backbone
+    can draw no labels (`usable_labels`), the card's `fisher_labels` is "empirical".
     """
     examples = spread(draw.train, EMBEDDED)
     probe = probe_fisher(backbone, draw.task, examples) if probe is None else probe
     own = expert_fisher(backbone, draw.task, expert, examples)
     fisher = {f"probe.{name}": value for name, value in probe.items()}
     fisher |= {f"expert.{name}": value for name, value in own.items()}
-    return replace(expert, fisher=fisher)
+    card = expert.card
+    if usable_labels(backbone, draw.task, examples) != "sampled":
+        card = card.model_copy(update={"hyperparameters": {**card.hyperparameters, "fisher_labels": "empirical"}})
+    return replace(expert, fisher=fisher, card=card)
 
 
 def embed_tasks(backbone: Backbone, draws: Sequence[Draw], expert: Expert) -> Expert:
     """Return the expert with the mean of its tasks' embeddings, so that a pool can find it by either of them."""
-    each = [embed(backbone, draw, expert).fisher or {} for draw in draws]
-    return replace(expert, fisher={name: torch.stack([one[name] for one in each]).mean(0) for name in each[0]})
+    embedded = [embed(backbone, draw, expert) for draw in draws]
+    each = [one.fisher or {} for one in embedded]
+    card = next((one.card for one in embedded if "fisher_labels" in one.card.hyperparameters), expert.card)
+    mean = {name: torch.stack([one[name] for one in each]).mean(0) for name in each[0]}
+    return replace(expert, fisher=mean, card=card)
 
 
 def embedding(expert: Expert, by: Embedding = "probe") -> dict[str, Tensor]:

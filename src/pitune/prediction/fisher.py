@@ -1,4 +1,13 @@
-"""The diagonal Fisher information of an expert, per example and vectorised: the task embedding of π-Tuning."""
+"""The diagonal Fisher information of an expert, per example and vectorised: the task embedding of π-Tuning.
+
+The labels y are drawn from p(y | x), the model's own distribution over the answers that an example may have: over the
+listed ones the softmax of its scores, over free text what it would write, token by token. Where an example has several
+right answers, one is drawn. SigLIP and its kin are trained by a sigmoid per answer, and the softmax is right for them
+too: independent answers with log-odds l, given that exactly one is right, have probability
+σ(l_c) Π_{j≠c} σ(−l_j) ∝ exp(l_c), which is softmax(l) whatever the bias. So it is their own distribution over a task's
+answers, and the one that evaluation and `predict` read. Draws of every answer by itself would mostly say that none is
+right, which no example of such a task is.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils.rnn import pad_sequence
 
-from pitune.backbones import Backbone, Batch
+from pitune.backbones import LONGEST_ANSWER, Backbone, Batch, Writing, has_open_answers, listed_answers
 from pitune.errors import InputError
 from pitune.experts import Attached, Expert, Tensors, attached, initial_tensors, make_settings
 from pitune.experts.kinds.lora import LORA, UP
@@ -73,20 +83,30 @@ def fisher_at(
 ) -> Fisher:
     """Return the mean over examples of squared per-example gradients with respect to the `wanted` tensors.
 
-    Evaluation mode throughout. Sampled labels follow from the seed and the examples alone, so the result
-    does not depend on `chunk`, the number of examples taken at a time. Raise `InputError` naming the first
-    tensor that is not finite.
+    Evaluation mode throughout. Sampled labels follow from the seed and the examples alone, each drawn among its own
+    example's answers, so the result depends neither on `chunk`, the number of examples taken at a time, nor on
+    their order. Where `usable_labels` says that none can be drawn, those given are taken. Raise `InputError` naming
+    the first tensor that is not finite.
     """
     if not examples:
         raise InputError(f"task {task.name!r} has no examples to embed it by; expected 32 or more")
     tensors = {name: value.to(place.backbone.device) for name, value in tensors.items()}
     ordered = [example for part in by_length(examples, len(examples)) for example in part]
-    draws = torch.rand(len(ordered), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    sampled = usable_labels(place.backbone, task, examples, labels) == "sampled"
+    is_open = has_open_answers(examples, task)
+    size = (len(ordered), LONGEST_ANSWER) if is_open else (len(ordered),)
+    draws = torch.rand(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     total = {name: torch.zeros_like(tensors[name], dtype=torch.float64) for name in wanted}
     for start in range(0, len(ordered), chunk):
-        batch = place.backbone.prepare(ordered[start : start + chunk], task)
-        draw = draws[start : start + chunk].to(batch.target.device) if labels == "sampled" else None
-        for name, squares in squared_gradients(place, tensors, wanted, batch, draw).items():
+        part = ordered[start : start + chunk]
+        batch = place.backbone.prepare(part, task)
+        draw = draws[start : start + chunk].to(batch.target.device) if sampled else None
+        own = None
+        if draw is not None and is_open:
+            batch, draw = place.sample(tensors, batch, draw), None
+        elif draw is not None:
+            own = _own_answers(part, task).to(batch.target.device)
+        for name, squares in squared_gradients(place, tensors, wanted, batch, draw, own=own).items():
             total[name] += squares.double()
     result = {name: (value / len(ordered)).float().cpu() for name, value in total.items()}
     for name, value in result.items():
@@ -97,10 +117,39 @@ def fisher_at(
     return result
 
 
+def usable_labels(backbone: Backbone, task: Task, examples: Sequence[Example], wanted: Labels = "sampled") -> Labels:
+    """Return the labels that an embedding is by: the given ones where none can be drawn.
+
+    That is where any text may be an answer, and the backbone cannot draw one (`Writing`).
+    """
+    return wanted if isinstance(backbone, Writing) or not has_open_answers(examples, task) else "empirical"
+
+
+def _own_answers(examples: Sequence[Example], task: Task) -> Tensor:
+    """Return the places (B, K) of each example's own answers among the batch's, −1 beyond their number.
+
+    They stand in the task's order, or in the example's where the task lists none: the batch's depends on the batch.
+    """
+    index = {answer: i for i, answer in enumerate(listed_answers(examples, task))}
+    rows = [[index[answer] for answer in dict.fromkeys(task.candidates(example))] for example in examples]
+    if task.answers is not None:
+        rows = [sorted(row) for row in rows]
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=-1)
+
+
 def squared_gradients(
-    place: Attached, tensors: Tensors, wanted: Sequence[str], batch: Batch, draw: Tensor | None
+    place: Attached,
+    tensors: Tensors,
+    wanted: Sequence[str],
+    batch: Batch,
+    draw: Tensor | None,
+    *,
+    own: Tensor | None = None,
 ) -> Fisher:
-    """Return Σ_x (∇ log p(y|x))² over a batch; y is drawn at `draw` (B,) in [0, 1), or given where that is None."""
+    """Return Σ_x (∇ log p(y|x))² over a batch; y is drawn at `draw` (B,) in [0, 1), or given where that is None.
+
+    It is drawn among the answers at `own` (B, K), in that order, −1 beyond their number; among all unless given.
+    """
     rest = {name: value for name, value in tensors.items() if name not in wanted}
     batch = replace(batch, relevant=None)  # labels are drawn one at a time
 
@@ -111,7 +160,7 @@ def squared_gradients(
         scores = place.scores({**rest, **chosen}, one)[0]
         label = row["target"]
         if draw is not None:
-            label = (scores.detach().double().exp().cumsum(-1) < row["draw"]).sum().clamp(max=len(scores) - 1)
+            label = _drawn(scores.detach(), row["draw"], row.get("own"))
         return scores.gather(0, label[None])[0]
 
     rows = {**batch.inputs, "target": batch.target}
@@ -119,12 +168,26 @@ def squared_gradients(
         rows["allowed"] = batch.allowed
     if draw is not None:
         rows["draw"] = draw
+        if own is not None:
+            rows["own"] = own
     if not place.backbone.vectorises:
         return _looped(log_likelihood, {name: tensors[name] for name in wanted}, rows)
     gradients: Callable[..., dict[str, Tensor]] = vmap(grad(log_likelihood), in_dims=(None, 0))
     with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no batching rule and would loop
         each = gradients({name: tensors[name] for name in wanted}, rows)
     return {name: value.square().sum(0) for name, value in each.items()}
+
+
+def _drawn(scores: Tensor, draw: Tensor, own: Tensor | None) -> Tensor:
+    """Return the first of the answers at `own` where the sum of their probabilities reaches `draw`.
+
+    `scores` (C,) are their logarithms.
+    """
+    if own is None:
+        own = torch.arange(len(scores), device=scores.device)
+    chances = scores.double().exp().gather(0, own.clamp_min(0)).masked_fill(own < 0, 0.0)
+    number = (chances.cumsum(-1) < draw).sum()
+    return own.gather(0, torch.minimum(number, (own >= 0).sum() - 1)[None])[0]
 
 
 def _looped(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pitune.backbones import Backbone
+from pitune.backbones import Backbone, has_open_answers, listed_answers
 from pitune.experts import Expert
 from pitune.tasks import Example, Task
 from pitune.training.batching import by_length
@@ -44,9 +44,9 @@ def answer(backbone: Backbone, task: Task, expert: Expert | None, examples: Sequ
 
 def _answers(task: Task, examples: Sequence[Example], calls: Calls) -> list[Answer]:
     batch = calls.prepare(examples, task)
-    if task.answers is None and not any(example.candidates for example in examples):
+    if has_open_answers(examples, task):
         return [Answer(text) for text in calls.write(batch)]
-    listed = task.answers or tuple(dict.fromkeys(a for example in examples for a in task.candidates(example)))
+    listed = listed_answers(examples, task)
     chances = calls.score(batch).float().cpu().log_softmax(-1).exp().tolist()
     found = []
     for example, row in zip(examples, chances, strict=True):

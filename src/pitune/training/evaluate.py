@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pitune.backbones import Backbone, Batch, target_losses
+from pitune.backbones import Backbone, Batch, has_open_answers, listed_answers, target_losses
 from pitune.errors import InputError
 from pitune.experts import Attached, Expert, Tensors, attached, check_tensors, merged
 from pitune.tasks import Example, Task
@@ -125,9 +125,9 @@ def _written(task: Task, examples: Sequence[Example], batch: Batch, scores: Tens
     """Return each example's answer in words: the best of the listed ones, or what the backbone writes."""
     if METRICS.get(task.metric).reads != "text":
         return [""] * len(batch)
-    if task.answers is None and not any(example.candidates for example in examples):
+    if has_open_answers(examples, task):
         return calls.write(batch)
-    listed = task.answers or tuple(dict.fromkeys(a for example in examples for a in task.candidates(example)))
+    listed = listed_answers(examples, task)
     return [listed[i] for i in scores.argmax(-1).tolist()]
 
 
