@@ -18,6 +18,7 @@ from pitune.tasks.inspection import inspect as inspect
 from pitune.tasks.library import LIBRARIES as LIBRARIES
 from pitune.tasks.library import Facts as Facts
 from pitune.tasks.library import Library as Library
+from pitune.tasks.loading import OwnData as OwnData
 from pitune.tasks.loading import expand as expand
 from pitune.tasks.loading import library_of as library_of
 from pitune.tasks.loading import load_task as load_task

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pitune.errors import InputError
 from pitune.files import sha256_bytes
-from pitune.tasks.formats.labelled import check_text, content_key
+from pitune.tasks.formats.labelled import check_text, content_key, joined_labels
 from pitune.tasks.formats.reading import Found, Reading
 from pitune.tasks.images import FORMATS, image_bytes, is_deep, open_image
 from pitune.tasks.task import Example
@@ -95,6 +95,7 @@ def inspect(reading: Reading) -> Inspection:
         *([f"{len(blank)} entries have no label and are left out, such as {blank[0]}"] if blank else ()),
         *duplicates,
         *_alike(seen),
+        *joined_labels(reading, reading.answers or tuple(classes)),
         *_names(reading.answers or tuple(classes)),
         *_odd(seen),
         *_skewed(classes, reading),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypedDict, Unpack
 
-from pitune.errors import InputError
+from pydantic import ValidationError
+
+from pitune.errors import InputError, first_problem
 from pitune.registry import unknown
 from pitune.tasks.formats import declaration, hub
 from pitune.tasks.formats.labelled import build_task
@@ -15,6 +18,24 @@ from pitune.tasks.formats.reading import CONFLICTS, Conflicts, Options, Reading,
 from pitune.tasks.formats.registry import read_path
 from pitune.tasks.library import LIBRARIES, Facts, Library
 from pitune.tasks.task import Task
+
+_PARTS = ("validation", "test")
+_FILES = (*_PARTS, "classes")
+
+
+class OwnData(TypedDict, total=False):
+    """What may be said of one's own data beside where it is; a YAML task has the same fields, which these replace.
+
+    `validation` and `test` are files or folders of their own for these parts, beside what holds the training data.
+    `classes` are the answers in order, the name of each label, or a file with either (`read_names`). `unlabelled` are
+    labels that mean none. `label_separator` stands between several labels in one cell of a table.
+    """
+
+    validation: str | Path
+    test: str | Path
+    classes: str | Path | Sequence[str] | Mapping[str, str]
+    unlabelled: Sequence[str]
+    label_separator: str
 
 
 def libraries() -> list[Library]:
@@ -58,12 +79,13 @@ def load_task(
     *,
     conflicts: Conflicts = "refuse",
     limit: int | None = None,
+    **own: Unpack[OwnData],
 ) -> Task:
     """Return a named task, `hf:OWNER/NAME`, or one declared in or read from a file or folder in any known format.
 
     `columns` names a table's columns by role, such as `{"label": "stars"}`; `tell` hears what was guessed, doubtful
     or left out. `conflicts` says what becomes of one input with two labels or in two parts; `limit` is how many
-    examples of a part to take at most, evenly from its classes (of a user's own data).
+    examples of a part to take at most, evenly from its classes. `own` says the rest of one's own data (`OwnData`).
     Raises `InputError` if there is no such task or what is there cannot be used.
     """
     if conflicts not in CONFLICTS:
@@ -73,32 +95,68 @@ def load_task(
     options = replace(_options(columns, tell), conflicts=conflicts, limit=limit)
     library = library_of(name_or_path)
     if library is not None:
+        _check_named(str(name_or_path), own)
         return library.load(str(name_or_path), options)
-    path = Path(name_or_path)
-    if declaration.recognises(path):
-        return declaration.declared_task(declaration.read_declaration(path), path.parent, options)
-    return build_task(_read(str(name_or_path), path, options), options)
+    if (declared := _declared(name_or_path, own)) is not None:
+        return declaration.declared_task(*declared, options)
+    return build_task(_read(str(name_or_path), options), options)
 
 
-def read_task(name_or_path: str | Path, columns: Mapping[str, str] | None = None, tell: Tell | None = None) -> Reading:
+def read_task(
+    name_or_path: str | Path,
+    columns: Mapping[str, str] | None = None,
+    tell: Tell | None = None,
+    **own: Unpack[OwnData],
+) -> Reading:
     """Return what is at a path, or of a named task, entry by entry, before any of it is checked."""
     options, library = _options(columns, tell), library_of(name_or_path)
     if library is not None:
+        _check_named(str(name_or_path), own)
         return library.read(str(name_or_path), options)
+    if (declared := _declared(name_or_path, own)) is not None:
+        return declaration.declared_reading(*declared, options)
+    return _read(str(name_or_path), options)
+
+
+def _check_named(name: str, own: OwnData) -> None:
+    if own:
+        flag = next(iter(own)).replace("_", "-")
+        raise InputError(f"task {name!r}: is a named one, whose data is as it is; leave out --{flag}")
+
+
+def _declared(name_or_path: str | Path, own: OwnData) -> tuple[declaration.Declaration, Path] | None:
+    """Return what a YAML file declares, or what is said of a path, with the folder that its paths start from.
+
+    None where nothing is said but the path.
+    """
     path = Path(name_or_path)
-    if declaration.recognises(path):
-        return declaration.declared_reading(declaration.read_declaration(path), path.parent, options)
-    return _read(str(name_or_path), path, options)
+    written = declaration.read_declaration(path) if declaration.recognises(path) else None
+    if not own:
+        return None if written is None else (written, path.parent)
+    fields: dict[str, Any] = {
+        key: str(Path(value).absolute()) if key in _FILES and isinstance(value, str | Path) else value
+        for key, value in own.items()
+    }
+    parts = {part: fields.pop(part) for part in _PARTS if part in fields}
+    known = {} if written is None else written.model_dump(exclude_unset=True)
+    source = known.get("source") if written else str(name_or_path)
+    if parts:
+        source = {**(source if isinstance(source, dict) else {"train": source}), **parts}
+    try:
+        said = declaration.Declaration.model_validate({**known, **fields, "source": source})
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_problem(error)}") from error
+    return said, Path() if written is None else path.parent
 
 
 def _options(columns: Mapping[str, str] | None, tell: Tell | None) -> Options:
     return Options(dict(columns or {}), tell or (lambda _: None))
 
 
-def _read(name: str, path: Path, options: Options) -> Reading:
+def _read(name: str, options: Options) -> Reading:
     if name.startswith(hub.PREFIX):
         return hub.read_hub(name, options)
-    regular_file(path)
+    path = regular_file(Path(name))
     if not path.exists() and not path.suffix:
         raise _unknown(name)
     return read_path(path, options)

@@ -12,10 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pitune.errors import InputError
 from pitune.tasks.formats.parsing import json_value
 from pitune.tasks.formats.reading import (
+    SEVERAL_METRIC,
     Format,
     Found,
     Options,
     Reading,
+    by_rarest,
     distinct_classes,
     inside,
     shared_names,
@@ -68,17 +70,18 @@ def read(path: Path, options: Options) -> Reading:
     categories = {category.id: category.name for _, _, one in files for category in one.categories}
     classes = distinct_classes(categories)
     names = tuple(classes.values())
-    items = (found for file, split, one in files for found in _items(file, split, one, classes))
+    several = any(found > 1 for _, _, one in files for found in _labels_per_image(one).values())
+    items = (found for file, split, one in files for found in _items(file, split, one, classes, several))
     if captions:
         return Reading(path, path.stem, items, balanced=False, listed=False, metric="cider")
-    several = any(found > 1 for _, _, one in files for found in _labels_per_image(one).values())
     return Reading(
         path,
         path.stem,
-        items,
+        by_rarest(items) if several else items,
         names,
         balanced=not several,
-        metric="11-point-map" if several else "accuracy",
+        several=several,
+        metric=SEVERAL_METRIC if several else "accuracy",
         remarks=shared_names(path, categories),
     )
 
@@ -106,7 +109,13 @@ def _labels_per_image(found: _File) -> dict[Any, int]:
     return {image: len(some) for image, some in labels.items()}
 
 
-def _items(file: Path, split: Split | None, found: _File, names: Mapping[int | str, str]) -> Iterator[Found]:
+def _items(
+    file: Path, split: Split | None, found: _File, names: Mapping[int | str, str], several: bool
+) -> Iterator[Found]:
+    """Yield the images with their answers in the order of text, so that the annotations' own does not matter.
+
+    Where images may have several labels, one without any is no mistake, and is left out.
+    """
     right: dict[int | str, list[str]] = defaultdict(list)
     known = {image.id for image in found.images}
     for number, annotation in enumerate(found.annotations, 1):
@@ -123,8 +132,11 @@ def _items(file: Path, split: Split | None, found: _File, names: Mapping[int | s
         elif answer not in right[annotation.image_id]:
             right[annotation.image_id].append(answer.strip())
     for image in found.images:
-        answers = right.get(image.id)
+        answers = sorted(right.get(image.id, ()))
         where = f"{file}, image {image.id}"
+        if not answers and several:
+            yield Found(where, split=split)
+            continue
         if not answers:
             yield Found(
                 where, split=split, problem=f"{where}: {image.file_name!r} has no annotation; remove it or add one"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pitune.errors import InputError
@@ -30,7 +31,11 @@ _GUESSES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that are read; `text` may be several, shown with their names one after the other."""
+    """The columns that are read; `text` may be several, shown with their names one after the other.
+
+    A row has `several` labels where they stand in one cell, as a list or divided by `separator`, or where each of the
+    columns `labels` says with 0 or 1 whether it is right.
+    """
 
     target: str
     is_label: bool
@@ -39,6 +44,9 @@ class Columns:
     candidates: str | None = None
     references: str | None = None
     split: str | None = None
+    labels: tuple[str, ...] = ()
+    separator: str | None = None
+    several: bool = False
 
 
 def find_columns(path: Path, names: Sequence[str], options: Options) -> Columns:
@@ -46,39 +54,76 @@ def find_columns(path: Path, names: Sequence[str], options: Options) -> Columns:
     _check(path, names, options.columns)
     lower = {name.lower(): name for name in reversed(names)}
     found = dict(options.columns)
+    labels = _labels(path, names, found)
     for role, guesses in _GUESSES.items():
         if role not in found and role != "text":
-            taken = set(found.values())
+            taken = {*found.values(), *labels}
             known = [lower[guess] for guess in guesses if guess in lower and lower[guess] not in taken]
             found |= {role: known[0]} if known else {}
     if "label" in found and "label" not in options.columns and "answer" in options.columns:
         del found["label"]
-    text = _text(lower, found)
+    text = _text(lower, {**found, **{f"label {name}": name for name in labels}})
     target = found.get("label") or found.get("answer") or found.get("references")
     if target is None or not (text or "image" in found):
         hint = "; name them as in --column label=NAME --column text=NAME"
         raise InputError(
             f"{path}: found columns {', '.join(names) or 'none'}; expected label, and text or image or both{hint}"
         )
+    several = bool(labels or options.label_separator)
+    if several and "label" not in found:
+        raise InputError(f"{path}: several labels a row, but no column of labels; name it with --column label=NAME")
     columns = Columns(
-        target, "label" in found, text, *(found.get(role) for role in ("image", "candidates", "references", "split"))
+        target=labels[0] if labels else target,
+        is_label="label" in found,
+        text=text,
+        image=found.get("image"),
+        candidates=found.get("candidates"),
+        references=found.get("references"),
+        split=found.get("split"),
+        labels=labels,
+        separator=options.label_separator,
     )
+    columns = with_several(path, columns, options) if several else columns
     _tell(path, columns, options)
     return columns
+
+
+def with_several(path: Path, columns: Columns, options: Options) -> Columns:
+    """Return columns whose rows have several labels; raise `InputError` if other columns say what is right, too."""
+    for role in ("candidates", "references"):
+        if role in options.columns:
+            raise InputError(f"{path}: several labels a row, and a column of {role}; expected one of both")
+    return replace(columns, several=True, candidates=None, references=None)
+
+
+def _labels(path: Path, names: Sequence[str], given: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the columns of 0 and 1 that `label=a,b,c` or `label=tag_*` names, if it names several."""
+    said = given.get("label", "")
+    if said in names or not ("," in said or "*" in said):
+        return ()
+    found = [
+        name for one in said.split(",") for name in names if name == one or ("*" in one and fnmatchcase(name, one))
+    ]
+    if len(set(found)) < 2:
+        raise InputError(
+            f"{path}: {said!r} names {len(set(found))} column(s); expected two or more, one for each class"
+        )
+    return tuple(dict.fromkeys(found))
 
 
 def _check(path: Path, names: Sequence[str], given: Mapping[str, str]) -> None:
     for role, name in given.items():
         if role not in ROLES:
             raise InputError(f"--column {role}={name}: no such role; expected one of: {', '.join(ROLES)}")
-        for one in name.split(","):
-            if one not in names:
+        for one in (name,) if name in names else name.split(","):
+            pattern = role == "label" and "*" in one and any(fnmatchcase(known, one) for known in names)
+            if one not in names and not pattern:
                 raise InputError(f"{path}: has no column {one!r} for {role}; found {', '.join(names) or 'none'}")
 
 
 def _text(lower: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
     if "text" in found:
-        return tuple(found["text"].split(","))
+        return (found["text"],) if found["text"] in lower.values() else tuple(found["text"].split(","))
     taken = set(found.values())
     for pair in _PAIRS:
         if all(name in lower and lower[name] not in taken for name in pair):

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from pitune.errors import InputError, first_problem
 from pitune.tasks.formats.labelled import build_task
-from pitune.tasks.formats.parsing import yaml_value
-from pitune.tasks.formats.reading import Found, Options, Reading
-from pitune.tasks.formats.registry import read_path
+from pitune.tasks.formats.parsing import json_value, regular_file, yaml_value
+from pitune.tasks.formats.reading import SEVERAL_METRIC, Found, Options, Reading
+from pitune.tasks.formats.registry import read_source
 from pitune.tasks.metrics import METRICS
 from pitune.tasks.task import Split, Task
 
@@ -27,24 +27,29 @@ def _with_one_gap(template: str) -> str:
 
 
 Template = Annotated[str, AfterValidator(_with_one_gap)]
+Label = Annotated[str, Field(coerce_numbers_to_str=True)]
+_NAMES: TypeAdapter[tuple[str, ...] | dict[str, str]] = TypeAdapter(tuple[Label, ...] | dict[Label, Label])
 
 
 class Declaration(BaseModel):
-    """What a YAML file may say of a task; every field but the name may be left out."""
+    """What a YAML file may say of a task; every field may be left out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str | None = Field(
+        default=None, min_length=1, max_length=100, description="as the data is called, if not given"
+    )
     about: str = ""
     kind: Literal["classification", "multi-label", "answer", "caption", "grounding", "retrieval"] = "classification"
     source: str | dict[Split, str] | None = Field(default=None, description="path of the data, or one for each part")
     columns: dict[str, str] = Field(default_factory=dict, description="a table's columns by role")
     template: Template = Field(default="{}", description="from an example's text to the input text")
     answer_template: Template = Field(default="{}", description="from an answer to the text it is matched as")
-    classes: tuple[str, ...] | dict[str, str] | None = Field(
-        default=None, description="the answers in order, or the name of each label of the data"
+    classes: tuple[Label, ...] | dict[Label, Label] | str | None = Field(
+        default=None, description="the answers in order, or the name of each label of the data, or a file with either"
     )
-    unlabelled: tuple[str, ...] = Field(default=(), description="labels that mean none; their entries are left out")
+    unlabelled: tuple[Label, ...] = Field(default=(), description="labels that mean none; their entries are left out")
+    label_separator: str | None = Field(default=None, min_length=1, description="between several labels in one cell")
     metric: str = "accuracy"
     expected_classes: int | None = Field(default=None, ge=1)
     expected_examples: dict[Split, int] = Field(default_factory=dict)
@@ -78,48 +83,129 @@ def declared_reading(declared: Declaration, folder: Path, options: Options) -> R
     """Read a declared task's data; relative paths start from `folder`."""
     if declared.source is None:
         raise InputError(f"task {declared.name!r}: declares no source; add `source: PATH` to it")
-    columns = {**declared.columns, **options.columns}
-    named = declared.classes if isinstance(declared.classes, dict) else ()
-    unlabelled = (*options.unlabelled, *declared.unlabelled)
-    options = replace(options, columns=columns, named=frozenset(named), unlabelled=unlabelled)
+    names, listed = _class_names(declared, folder)
+    options = replace(
+        options,
+        columns={**declared.columns, **options.columns},
+        named=frozenset((*names, *declared.unlabelled)),
+        label_separator=declared.label_separator,
+    )
     if isinstance(declared.source, str):
-        reading = read_path(folder / declared.source, options)
+        reading = read_source(folder, declared.source, options)
     else:
-        readings = {split: read_path(folder / place, options) for split, place in declared.source.items()}
-        reading = next(iter(readings.values()))
-        items = (replace(found, split=split) for split, one in readings.items() for found in one.items)
-        reading = replace(reading, path=folder, items=items)
-    names = declared.classes if isinstance(declared.classes, dict) else {}
-    listed = tuple(declared.classes) if isinstance(declared.classes, tuple) else None
-    answers = tuple(dict.fromkeys(names.get(one, one) for one in reading.answers)) if reading.answers else None
+        parts = {split: read_source(folder, place, options) for split, place in declared.source.items()}
+        reading = _as_one(parts, folder)
+    answers = tuple(
+        dict.fromkeys(names.get(one, one) for one in reading.answers or () if one not in declared.unlabelled)
+    )
+    metric = declared.metric if "metric" in declared.model_fields_set else reading.metric
+    if declared.kind == "multi-label" and "metric" not in declared.model_fields_set and not reading.several:
+        metric = SEVERAL_METRIC
     return replace(
         reading,
-        name=declared.name,
-        items=_named(reading, names, listed),
-        answers=listed or (tuple(dict.fromkeys(names.values())) if names else answers),
+        name=declared.name or reading.name,
+        items=_named(reading, names, listed, declared.unlabelled, options),
+        answers=listed or tuple(dict.fromkeys(names.values())) or answers or None,
         balanced=reading.balanced and declared.kind == "classification",
         listed=reading.listed and declared.kind != "caption",
-        metric=declared.metric if "metric" in declared.model_fields_set else reading.metric,
+        several=reading.several or declared.kind == "multi-label",
+        metric=metric,
         provenance=declared.provenance or str(reading.path),
     )
 
 
-def _named(reading: Reading, names: Mapping[str, str], listed: tuple[str, ...] | None) -> Iterator[Found]:
-    """Yield the entries under the names that the declaration gives to their labels."""
+def _as_one(parts: Mapping[Split, Reading], folder: Path) -> Reading:
+    """Return the sources of several parts as one; ids say which part they are of, since two may hold equal names."""
+    every = tuple(parts.values())
+    first = every[0]
+    answers = tuple(dict.fromkeys(answer for one in every for answer in one.answers or ()))
+    return replace(
+        first,
+        path=first.path if folder == Path() else folder,
+        items=(_of_part(found, split) for split, one in parts.items() for found in one.items),
+        answers=answers if all(one.answers for one in every) else None,
+        balanced=all(one.balanced for one in every),
+        several=any(one.several for one in every),
+        metric=next((one.metric for one in every if one.several), first.metric),
+        remarks=tuple(dict.fromkeys(remark for one in every for remark in one.remarks)),
+    )
+
+
+def _of_part(found: Found, split: Split) -> Found:
+    if found.split not in (None, split):
+        problem = f"{found.where}: is of the {found.split} part, but its source is given as {split}; give one of both"
+        return Found(found.where, split=split, problem=problem)
+    if found.example is None or not found.example.id or found.example.id.startswith(f"{split}/"):
+        return replace(found, split=split)
+    return replace(found, split=split, example=replace(found.example, id=f"{split}/{found.example.id}"))
+
+
+def _class_names(declared: Declaration, folder: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the names of labels, or all names in order, as declared or as a file holds them."""
+    classes, where = declared.classes, f"task {declared.name!r}" if declared.name else "classes"
+    if isinstance(classes, str):
+        where = str(folder / classes)
+        classes = read_names(folder / classes)
+    if isinstance(classes, dict):
+        return classes, ()
+    twice = next((one for one in classes or () if (classes or ()).count(one) > 1), None)
+    if twice is not None:
+        raise InputError(f"{where}: the class {twice!r} is listed twice; expected one line for each class")
+    return {}, tuple(classes or ())
+
+
+def read_names(path: Path) -> tuple[str, ...] | dict[str, str]:
+    """Return the names of classes that a file holds: a line each in the order of their numbers, or JSON or YAML.
+
+    These hold a list, or a mapping from label to name. Raise `InputError` if it is none of that, or a line is empty.
+    """
+    suffix = regular_file(path).suffix.lower()
+    try:
+        if suffix not in (".json", *SUFFIXES):
+            lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+            if "" in map(str.strip, lines):
+                raise InputError(f"{path}, line {[*map(str.strip, lines)].index('') + 1}: empty; expected a class name")
+            return tuple(line.strip() for line in lines)
+        found = json_value(path.read_bytes()) if suffix == ".json" else yaml_value(path)
+        return _NAMES.validate_python(found)
+    except ValidationError as error:
+        raise InputError(f"{path}: not names of classes; expected a list, or a mapping from label to name") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read ({error}); expected names of classes, one a line") from error
+
+
+def _named(
+    reading: Reading, names: Mapping[str, str], listed: tuple[str, ...], unlabelled: tuple[str, ...], options: Options
+) -> Iterator[Found]:
+    """Yield the entries under the names of their labels, and without label those whose label means that there is none.
+
+    Listed names are also known by their number, from 0, unless one of them is a number itself.
+    """
+    numbered = {} if any(one.isdecimal() for one in listed) else {str(i): one for i, one in enumerate(listed)}
+    known, met = {*listed, *names.values()}, set[str]()
     for found in reading.items:
         example = found.example
-        if example is None or not (names or listed):
+        if example is None:
             yield found
             continue
-        right = [names.get(answer, answer) for answer in example.right]
-        unknown = [answer for answer in right if answer not in (listed or names.values())]
-        if unknown:
-            problem = f"{found.where}: {unknown[0]!r} is not among the declared classes; correct it or add it there"
+        met |= {answer for answer in example.right if answer in unlabelled}
+        labels = {answer: names.get(answer, numbered.get(answer, answer)) for answer in example.right}
+        right = [labels[answer] for answer in example.right if answer not in unlabelled]
+        strange = [answer for answer in right if known and answer not in known]
+        if strange:
+            problem = f"{found.where}: {strange[0]!r} is not among the declared classes; correct it or add it there"
             yield replace(found, example=None, problem=problem)
+        elif not right:
+            yield replace(found, example=None)
         else:
+            target = labels[example.target] if example.target not in unlabelled else right[0]
             references = tuple(right) if example.references else ()
-            target = names.get(example.target, example.target)
             yield replace(found, example=replace(example, target=target, references=references))
+    for label in unlabelled:
+        if label not in met:
+            options.tell(f"{reading.path}: no entry is labelled {label!r}, which was said to mean no label")
 
 
 def declared_task(declared: Declaration, folder: Path, options: Options) -> Task:

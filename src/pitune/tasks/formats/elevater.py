@@ -9,7 +9,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.tasks.formats.reading import Format, Found, Options, Reading, inside, readable_class, split_named
+from pitune.tasks.formats.reading import (
+    SEVERAL_METRIC,
+    Format,
+    Found,
+    Options,
+    Reading,
+    inside,
+    readable_class,
+    split_named,
+)
 from pitune.tasks.formats.unpack import unpacked
 from pitune.tasks.task import Example, Split
 
@@ -26,8 +35,12 @@ def read(path: Path, options: Options) -> Reading:
     if len(set(answers)) < len(answers):
         twice = next(name for name in answers if answers.count(name) > 1)
         raise InputError(f"{_labels(path)[0]}: lists {twice!r} twice; expected one line for each class")
-    items = (one for file, split in _indexes(path) for one in _items(file, split, answers))
-    return Reading(path, path.resolve().name, items, answers)
+    indexes = [(file, split, _lines(file)) for file, split in _indexes(path)]
+    several = any("," in line.rpartition(" ")[2] for _, _, lines in indexes for line in lines)
+    items = (one for file, split, lines in indexes for one in _items(file, split, lines, answers))
+    metric = SEVERAL_METRIC if several else "accuracy"
+    name = path.resolve().name
+    return Reading(path, name, items, answers, balanced=not several, several=several, metric=metric)
 
 
 def _labels(path: Path) -> list[Path]:
@@ -46,8 +59,8 @@ def _lines(file: Path) -> list[str]:
         raise InputError(f"{file}: cannot be read as UTF-8 text ({error})") from error
 
 
-def _items(file: Path, split: Split, answers: Sequence[str]) -> Iterator[Found]:
-    for number, line in enumerate(_lines(file), 1):
+def _items(file: Path, split: Split, lines: Sequence[str], answers: Sequence[str]) -> Iterator[Found]:
+    for number, line in enumerate(lines, 1):
         where = f"{file}, row {number}"
         try:
             image, _, labels = line.rpartition(" ")

@@ -10,7 +10,7 @@ from typing import Any
 from pitune.errors import InputError
 from pitune.tasks.formats.columns import Columns, find_columns
 from pitune.tasks.formats.reading import Format, Found, Options, Reading, split_named
-from pitune.tasks.formats.table import as_found, table_reading
+from pitune.tasks.formats.table import as_found, look_for_lists, table_reading
 from pitune.tasks.task import Split
 
 PREFIX = "hf:"
@@ -53,7 +53,10 @@ def _reading(path: Path, name: str, found: Any, options: Options) -> Reading:
     parts: dict[str, Dataset] = {"": found} if isinstance(found, Dataset) else dict(found)
     first = next(iter(parts.values()))
     columns = find_columns(path, first.column_names, options)
+    row = {columns.target: first[columns.target][0]} if len(first) else {}
+    columns = look_for_lists(path, columns, row, options)
     feature = first.features[columns.target]
+    feature = getattr(feature, "feature", feature)  # what a list holds
     classes = dict(enumerate(feature.names)) if isinstance(feature, ClassLabel) else {}
     for part, data in parts.items():
         for column, kind in data.features.items():
@@ -70,7 +73,15 @@ def _items(
     split: Split | None = split_named(part) if part else None
     if part and split is None:
         return  # such as `unsupervised`, which has no labels
-    wanted = (columns.target, *columns.text, columns.image, columns.candidates, columns.references, columns.split)
+    wanted = (
+        columns.target,
+        *columns.labels,
+        *columns.text,
+        columns.image,
+        columns.candidates,
+        columns.references,
+        columns.split,
+    )
     read_ = data.select_columns([name for name in dict.fromkeys(wanted) if name])
     for number, row in enumerate(read_, 1):
         where = f"{path}, {part + ' ' if part else ''}row {number}"

@@ -8,7 +8,7 @@ from pitune.errors import InputError
 from pitune.tasks.formats.columns import find_columns
 from pitune.tasks.formats.reading import Format, Options, Reading, split_named
 from pitune.tasks.formats.rows import columns_of, rows_of
-from pitune.tasks.formats.table import as_found, table_reading
+from pitune.tasks.formats.table import as_found, first_row, look_for_lists, table_reading
 
 _NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
@@ -21,7 +21,7 @@ def read(path: Path, options: Options) -> Reading:
     """Read the rows of every part's table; raise `InputError` if the tables differ in their columns."""
     tables = _tables(path)
     names = columns_of(tables[0])
-    columns = find_columns(tables[0], names, options)
+    columns = look_for_lists(tables[0], find_columns(tables[0], names, options), first_row(tables[0]), options)
     for table in tables[1:]:
         if set(columns_of(table)) != set(names):
             raise InputError(f"{table}: has other columns than {tables[0]}; expected {', '.join(names)}")

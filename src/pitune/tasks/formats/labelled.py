@@ -11,6 +11,7 @@ from pitune.files import sha256_bytes
 from pitune.tasks.formats.reading import Found, Options, Reading
 from pitune.tasks.hashing import data_hash
 from pitune.tasks.images import image_hash, open_image
+from pitune.tasks.metrics import METRICS
 from pitune.tasks.task import SPLITS, Example, Split, Task
 
 _FEWEST = 3  # one example for every part
@@ -33,8 +34,15 @@ def build_task(reading: Reading, options: Options | None = None) -> Task:
         options.tell(remark)
     if reading.answer_template != "{}":
         options.tell(f"{reading.path}: its answers are matched as {reading.answer_template!r}")
+    if reading.several and not METRICS.get(reading.metric).several:
+        known = ", ".join(one.name for one in METRICS.all() if one.several)
+        raise InputError(
+            f"{reading.path}: entries have several labels, and {reading.metric} looks at one; expected one of: {known}"
+        )
     parts = _limited(_distinct(reading, options), options.limit)
     told = reading.answers or _answers(parts)
+    for remark in joined_labels(reading, told):
+        options.tell(remark)
     choice = reading.answers or (reading.listed and (reading.balanced or len(told) <= _MOST_ANSWERS))
     answers = told if choice else None
     if answers is not None and len(answers) < 2:
@@ -50,6 +58,19 @@ def build_task(reading: Reading, options: Options | None = None) -> Task:
         balanced=reading.balanced,
         data_hash=data_hash(splits),
     )
+
+
+def joined_labels(reading: Reading, answers: Sequence[str]) -> tuple[str, ...]:
+    """Return a remark if classes look like several labels in one cell: taken apart they are fewer, or others."""
+    if not reading.balanced or not reading.listed:
+        return ()
+    for mark in (";", "|", ",", "/"):
+        joined = [one for one in answers if mark in one]
+        pieces = {piece.strip() for one in joined for piece in one.split(mark)}
+        if joined and (len(pieces.union(answers).difference(joined)) < len(answers) or not pieces.isdisjoint(answers)):
+            how = f"--label-separator '{mark}' (`label_separator` in a YAML task)"
+            return (f"{reading.path}: {joined[0]!r} is read as one class; if it is several labels, say {how}",)
+    return ()
 
 
 def sound_example(found: Found) -> Example:
@@ -88,6 +109,7 @@ def _distinct(reading: Reading, options: Options) -> _Parts:
     clashes: dict[str, list[Found]] = {}
     seen: dict[str, list[Found]] = defaultdict(list)
     blank: list[str] = []
+    strict = reading.balanced or reading.several
     for found in reading.items:
         if found.example is None and not found.problem:
             blank.append(found.where)
@@ -97,7 +119,7 @@ def _distinct(reading: Reading, options: Options) -> _Parts:
         split, where = first.setdefault(key, (found.split, found.where))
         if options.conflicts != "refuse":
             seen[key].append(found)
-            if split != found.split or (reading.balanced and _right(seen[key][0]) != set(example.right)):
+            if split != found.split or (strict and _right(seen[key][0]) != set(example.right)):
                 clashes[key] = seen[key]
                 continue
         if split != found.split:
@@ -109,12 +131,15 @@ def _distinct(reading: Reading, options: Options) -> _Parts:
             example = replace(example, id=key[:16])
         same = parts[split].setdefault(key, example)
         if same is not example and Counter(same.right) != Counter(example.right):
-            if reading.balanced and set(same.right) != set(example.right):
+            if strict and set(same.right) != set(example.right):
+                one, other = (", ".join(map(repr, example.right)) for example in (same, example))
                 raise InputError(
-                    f"{reading.path}: {where} and {found.where} hold the same input, but one is labelled "
-                    f"{same.target!r} and the other {example.target!r}; correct one, or --conflicts drop or keep"
+                    f"{reading.path}: {where} and {found.where} hold the same input, but one is labelled {one} and the "
+                    f"other {other}; correct one, or --conflicts drop or keep"
                 )
             parts[split][key] = _merged(same, example)
+        elif example.id < same.id:  # of copies the first by name, in whatever order they come
+            parts[split][key] = example
     if blank:
         options.tell(f"{reading.path}: {len(blank)} without a label are left out, such as {blank[0]}")
     for key, same_input in clashes.items():
@@ -133,16 +158,18 @@ def _settle(parts: _Parts, key: str, clash: Sequence[Found], options: Options) -
     for held in parts.values():
         held.pop(key, None)
     wheres = " and ".join(found.where for found in clash)
-    targets = sorted(found.example.target for found in clash if found.example)
-    target = max(targets, key=targets.count)
+    labels = sorted(tuple(sorted(found.example.right)) for found in clash if found.example)
+    commonest = max(labels, key=labels.count)
     if options.conflicts == "drop":
-        options.tell(f"{wheres} hold the same input, labelled {', '.join(map(repr, targets))}; left out")
+        said = ", ".join(repr(", ".join(one)) for one in labels)
+        options.tell(f"{wheres} hold the same input, labelled {said}; left out")
         return
     order: tuple[Split | None, ...] = ("test", "validation", "train", None)
     split = next(one for one in order if any(found.split == one for found in clash))
-    kept = min((f.example for f in clash if f.example and f.example.target == target), key=lambda one: one.id)
+    same = (found.example for found in clash if found.example and tuple(sorted(found.example.right)) == commonest)
+    kept = min(same, key=lambda one: one.id)
     parts[split][key] = kept if kept.id else replace(kept, id=key[:16])
-    options.tell(f"{wheres} hold the same input; kept once as {target!r} in {split or 'the whole'}")
+    options.tell(f"{wheres} hold the same input; kept once as {', '.join(commonest)!r} in {split or 'the whole'}")
 
 
 def _limited(parts: _Parts, limit: int | None) -> _Parts:
@@ -163,7 +190,9 @@ def _limited(parts: _Parts, limit: int | None) -> _Parts:
 def _merged(same: Example, example: Example) -> Example:
     """Return an input with the right answers of two entries; it learns the commonest, whatever their order."""
     right = sorted((Counter(same.right) | Counter(example.right)).elements())
-    return replace(same, target=max(right, key=right.count), references=tuple(right))
+    return replace(
+        min(same, example, key=lambda one: one.id), target=max(right, key=right.count), references=tuple(right)
+    )
 
 
 def _answers(parts: _Parts) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,6 +16,7 @@ Tell = Callable[[str], None]
 Conflicts = Literal["refuse", "drop", "keep"]
 CONFLICTS: tuple[Conflicts, ...] = ("refuse", "drop", "keep")
 K = TypeVar("K")
+SEVERAL_METRIC = "11-point-map"  # where entries have several labels and nothing else is asked for
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _SYSTEM = ("thumbs.db", "desktop.ini", "system volume information", "lost+found")
 _SPLIT_NAMES: Mapping[str, Split] = {
@@ -48,7 +49,8 @@ class Reading:
     """What a format makes of a path; `items` may be read once.
 
     `answers` is None where the examples tell them; they make no list to choose from where they are not `listed`,
-    as captions. `remarks` say what was doubtful in finding the entries. An answer is matched in `answer_template`.
+    as captions. Where an entry may have `several` labels, its `references` hold all of them. `remarks` say what was
+    doubtful in finding the entries. An answer is matched in `answer_template`.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Reading:
     answers: tuple[str, ...] | None = None
     balanced: bool = True
     listed: bool = True
+    several: bool = False
     metric: str = "accuracy"
     provenance: str = ""
     answer_template: str = "{}"
@@ -68,15 +71,16 @@ class Options:
     """How to read: columns by role, whom to tell what was guessed, and what to do with doubtful entries.
 
     `conflicts` says what becomes of one input with two labels or in two parts: `refuse` raises, `drop` leaves it out,
-    `keep` takes the commonest label and the part it is judged in. `unlabelled` are the labels that mean none, whose
-    entries are left out. `limit` is how many entries of a part to take at most, evenly from its classes.
+    `keep` takes the commonest label and the part it is judged in. `named` are labels that are known to be meant, though
+    they look as if there were none. `label_separator` stands between several labels in a cell. `limit` is how many
+    entries of a part to take at most, evenly from its classes.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     tell: Tell = lambda _: None
     conflicts: Conflicts = "refuse"
-    unlabelled: tuple[str, ...] = ()
     named: frozenset[str] = frozenset()
+    label_separator: str | None = None
     limit: int | None = None
 
 
@@ -92,6 +96,18 @@ class Format:
     recognises: Callable[[Path], bool]
     read: Callable[[Path, Options], Reading]
     any_folder: bool = False
+
+
+def by_rarest(items: Iterable[Found]) -> Iterator[Found]:
+    """Yield entries of several labels, each to learn from and drawn as the rarest of its own, whatever their order."""
+    found = list(items)
+    times = Counter(answer for one in found if one.example for answer in one.example.right)
+    for one in found:
+        if one.example is None:
+            yield one
+        else:
+            target = min(one.example.right, key=lambda answer: (times[answer], answer))
+            yield replace(one, example=replace(one.example, target=target))
 
 
 def split_named(name: str) -> Split | None:

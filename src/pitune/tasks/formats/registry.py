@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pitune.errors import InputError
 from pitune.registry import Registry
-from pitune.tasks.formats import zipped
+from pitune.tasks.formats import hub, zipped
 from pitune.tasks.formats.parsing import regular_file
 from pitune.tasks.formats.reading import Format, Options, Reading
 
@@ -16,6 +16,11 @@ _NAMES = ("table", "coop", "elevater", "hub", "webdataset", "coco", "imagefolder
 FORMATS: Registry[Format] = Registry(
     "format", group="pitune.formats", known={name: f"pitune.tasks.formats.{name}:FORMAT" for name in _NAMES}
 )
+
+
+def read_source(folder: Path, source: str, options: Options) -> Reading:
+    """Read a path that starts from `folder`, or `hf:OWNER/NAME`; raise `InputError` if there is nothing known."""
+    return hub.read_hub(source, options) if source.startswith(hub.PREFIX) else read_path(folder / source, options)
 
 
 def read_path(path: Path, options: Options) -> Reading:

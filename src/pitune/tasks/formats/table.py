@@ -6,12 +6,23 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
-from pitune.tasks.formats.columns import Columns, find_columns
-from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Format, Found, Options, Reading, inside, split_named
+from pitune.tasks.formats.columns import Columns, find_columns, with_several
+from pitune.tasks.formats.reading import (
+    IMAGE_SUFFIXES,
+    SEVERAL_METRIC,
+    Format,
+    Found,
+    Options,
+    Reading,
+    by_rarest,
+    inside,
+    split_named,
+)
 from pitune.tasks.formats.rows import EXTRA, SUFFIXES, Row, columns_of, rows_of, separator_of
 from pitune.tasks.task import Example, Split
 
@@ -27,25 +38,41 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path, options: Options) -> Reading:
     """Read a table; images are looked for beside it. Raises `InputError` if its columns do not make a task."""
-    columns = find_columns(path, columns_of(path), options)
+    columns = look_for_lists(path, find_columns(path, columns_of(path), options), first_row(path), options)
     if path.suffix.lower() == ".csv" and (separator := separator_of(path)) != ",":
         options.tell(f"{path}: fields are divided by {separator!r}")
     items = (as_found(f"{path}, row {number}", row, columns, path.parent, options) for number, row in rows_of(path))
     return table_reading(path, path.stem, items, columns)
 
 
+def first_row(path: Path) -> Row:
+    """Return the first row of a table, none of it if there is none or it cannot be read, which is said later."""
+    try:
+        return next((row for _, row in rows_of(path)), {})
+    except InputError:
+        return {}
+
+
+def look_for_lists(path: Path, columns: Columns, row: Row, options: Options) -> Columns:
+    """Return the columns, for several labels a row where the first row's label is a list."""
+    several = columns.is_label and not columns.several and isinstance(row.get(columns.target), list | tuple)
+    return with_several(path, columns, options) if several else columns
+
+
 def table_reading(path: Path, name: str, items: Iterable[Found], columns: Columns) -> Reading:
     """Return what a table's entries make: classes where a column holds labels, free answers otherwise."""
-    metric = "accuracy"
+    metric = SEVERAL_METRIC if columns.several else "accuracy"
     if columns.references is not None and columns.text and not columns.is_label:
         metric = "vqa-accuracy"
     written = not columns.is_label and columns.target.lower() in _WRITTEN
     return Reading(
         path,
         name,
-        items,
-        balanced=columns.is_label and columns.candidates is None,
+        by_rarest(items) if columns.several else items,
+        columns.labels or None,
+        balanced=columns.is_label and columns.candidates is None and not columns.several,
         listed=not written,
+        several=columns.several,
         metric="cider" if written and columns.image else metric,
     )
 
@@ -66,17 +93,49 @@ def as_found(
             split = _split(row[columns.split])
         if row.get(EXTRA):
             raise InputError("more fields than the header names; put quotes around a field that holds the separator")
-        target = _target(row, columns, classes or {})
-        if columns.is_label and (target in options.unlabelled or (classes and target in _NO_LABEL)):
+        labels = _labels(row, columns, classes or {}) if columns.several else (_target(row, columns, classes or {}),)
+        if not labels or (classes and labels[0] in _NO_LABEL):
             return Found(where, split=split)
-        if columns.is_label and target in _NO_LABEL and target not in options.named:
+        hollow = [one for one in labels if columns.is_label and one in _NO_LABEL and one not in options.named]
+        if hollow:
             raise InputError(
-                f"the label is {target}, which often says that there is none; leave such rows out with "
-                f"`unlabelled: ['{target}']` in a YAML task, or name the class there with `classes`"
+                f"the label is {hollow[0]}, which often says that there is none; leave such rows out with "
+                f"--unlabelled='{hollow[0]}' (`unlabelled` in a YAML task), or name the class with `classes`"
             )
-        return Found(where, _example(row, columns, folder, target), split)
+        example = _example(row, columns, folder, labels[0])
+        several = labels if len(labels) > 1 else ()
+        return Found(where, replace(example, references=several) if columns.several else example, split)
     except InputError as error:
         return Found(where, split=split, problem=f"{where}: {error}")
+
+
+def _labels(row: Row, columns: Columns, classes: Mapping[int, str]) -> tuple[str, ...]:
+    """Return the labels of a row that may have several, or none; raise `InputError` if a cell does not say."""
+    if columns.labels:
+        return tuple(name for name in columns.labels if _is_right(name, row.get(name)))
+    value = row.get(columns.target)
+    if isinstance(value, list | tuple):
+        cells = [_cell(classes.get(one, one) if isinstance(one, int) else one) for one in value]
+    elif columns.separator:
+        cells = _cell(value).split(columns.separator)
+    else:
+        raise InputError(f"the label is {value!r:.40}; expected a list of labels, as in the first row")
+    return tuple(dict.fromkeys(one for one in map(_label, cells) if one))
+
+
+def _is_right(name: str, value: Any) -> bool:
+    """Return what a cell of 0 or 1 says."""
+    said = _cell(value).lower()
+    if said not in ("0", "1", "false", "true"):
+        raise InputError(
+            f"column {name!r} holds {said[:40] or 'nothing'!r}; expected 0 or 1, whether the class is right"
+        )
+    return said in ("1", "true")
+
+
+def _label(cell: str) -> str:
+    """Return a label's one spelling: composed accents, and whole numbers without `.0`."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", unicodedata.normalize("NFC", cell.strip()))
 
 
 def _target(row: Row, columns: Columns, classes: Mapping[int, str]) -> str:
@@ -86,10 +145,10 @@ def _target(row: Row, columns: Columns, classes: Mapping[int, str]) -> str:
     if columns.target == columns.references:
         value = max(sorted(references), key=references.count, default=None)  # of equals the first by name
     role = "label" if columns.is_label else "answer"
-    target = unicodedata.normalize("NFC", _cell(classes.get(value, value) if isinstance(value, int) else value))
-    if not target:
+    cell = _cell(classes.get(value, value) if isinstance(value, int) else value)
+    if not cell:
         raise InputError(f"the {role} is empty; fill it in, or remove the row")
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", target) if columns.is_label else target
+    return _label(cell) if columns.is_label else unicodedata.normalize("NFC", cell)
 
 
 def _example(row: Row, columns: Columns, folder: Path, target: str) -> Example:

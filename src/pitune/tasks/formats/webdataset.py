@@ -11,7 +11,7 @@ from pitune.errors import InputError
 from pitune.tasks.formats.columns import Columns, find_columns
 from pitune.tasks.formats.parsing import json_value
 from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Format, Found, Options, Reading, split_named
-from pitune.tasks.formats.table import as_found, table_reading
+from pitune.tasks.formats.table import as_found, look_for_lists, table_reading
 from pitune.tasks.formats.unpack import unpacked
 from pitune.tasks.task import Split
 
@@ -29,9 +29,9 @@ def read(path: Path, options: Options) -> Reading:
     first = _samples(shards[0])
     if not first:
         raise InputError(f"{shards[0]}: holds no files; expected images with .txt, .cls or .json files beside them")
-    some = list(first.items())[:_LOOKED_AT]
-    names = tuple(dict.fromkeys(name for key, files in some for name in _row(shards[0], key, files)))
-    columns = find_columns(shards[0], names, options)
+    rows = [_row(shards[0], key, files) for key, files in list(first.items())[:_LOOKED_AT]]
+    names = tuple(dict.fromkeys(name for row in rows for name in row))
+    columns = look_for_lists(shards[0], find_columns(shards[0], names, options), rows[0], options)
     items = (found for shard in shards for found in _items(shard, columns, options))
     return table_reading(path, path.stem, items, columns)
 
