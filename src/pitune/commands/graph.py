@@ -9,7 +9,6 @@ import typer
 
 from pitune.commands import options as options
 from pitune.commands.output import report, shown, table
-from pitune.errors import InputError
 
 if TYPE_CHECKING:
     from pitune.prediction import TaskGraph
@@ -96,8 +95,6 @@ def neighbours(
 
 
 def _draw(found: TaskGraph, file: Path) -> None:
-    try:
-        from pitune.reports import write_graph
-    except ImportError as error:
-        raise InputError("--html: drawing is not part of this installation; leave it out") from error
+    from pitune.reports import write_graph
+
     write_graph(found, file)

@@ -52,15 +52,21 @@ def groups(keys: Sequence[Sequence[Hashable]]) -> list[str]:
 
     A group is named by its smallest key, so that the name does not depend on the order of entries.
     """
-    import networkx as nx  # slow to import, and only a first load comes here
+    above: dict[Hashable, Hashable] = {}
 
-    graph = nx.Graph()
+    def top(key: Hashable) -> Hashable:
+        while (higher := above.setdefault(key, key)) != key:
+            above[key] = above[higher]
+            key = above[key]
+        return key
+
     for row in keys:
-        nx.add_path(graph, row)
+        for key in row:
+            above[top(key)] = top(row[0])
     names: dict[Hashable, str] = {}
-    for component in nx.connected_components(graph):
-        names.update(dict.fromkeys(component, min(map(str, component))))
-    return [names[row[0]] for row in keys]
+    for key in above:
+        names[top(key)] = min(names.get(top(key), str(key)), str(key))
+    return [names[top(row[0])] for row in keys]
 
 
 def divide(items: Iterable[Item], limits: Limits) -> dict[Split, list[Example]]:

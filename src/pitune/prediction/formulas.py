@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 from torch.nn import functional as F
 
 from pitune.errors import InputError
+from pitune.extras import need
 
 Matrix = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -115,7 +115,9 @@ def h_score(features: ArrayLike, labels: ArrayLike, shrunk: bool = True) -> floa
     counts = np.bincount(numbered)
     means = np.stack([centred[numbered == k].mean(0) for k in range(len(counts))])
     between = (means.T * (counts / len(matrix))) @ means
-    covariance, share = ledoit_wolf(centred, assume_centered=True) if shrunk else (centred.T @ centred / len(matrix), 0)
+    covariance, share = centred.T @ centred / len(matrix), 0.0
+    if shrunk:
+        covariance, share = need("sklearn.covariance", "metrics").ledoit_wolf(centred, assume_centered=True)
     if np.linalg.matrix_rank(covariance, hermitian=True) < len(covariance):
         raise InputError(
             f"the covariance of {len(matrix)} examples in {matrix.shape[1]} dimensions is singular; shrink it"

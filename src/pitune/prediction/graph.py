@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from pitune.errors import InputError
+from pitune.extras import need
 from pitune.prediction.formulas import fisher_similarity
+
+if TYPE_CHECKING:
+    import networkx
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,9 @@ class TaskGraph:
         others = [(other, float(value)) for other, value in zip(self.names, row, strict=True) if other != name]
         return sorted(others, key=lambda pair: (-pair[1], pair[0]))[:k]
 
-    def networkx(self) -> nx.Graph[str]:
+    def networkx(self) -> networkx.Graph[str]:
         """Return the complete weighted graph."""
-        graph: nx.Graph[str] = nx.Graph()
+        graph: networkx.Graph[str] = need("networkx", "report").Graph()
         graph.add_nodes_from(self.names)
         for i, first in enumerate(self.names):
             for j in range(i):
@@ -66,4 +69,4 @@ def graph_correlation(first: TaskGraph, second: TaskGraph) -> float:
     pairs = (first.similarity[upper], second.similarity[np.ix_(order, order)][upper])
     if any(np.ptp(values) == 0 for values in pairs):
         raise InputError("all pairs of tasks of a graph are equally alike; there are no ranks to compare")
-    return float(spearmanr(*pairs).statistic)
+    return float(need("scipy.stats", "metrics").spearmanr(*pairs).statistic)

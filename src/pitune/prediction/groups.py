@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import ClusterNode, linkage, to_tree
-from scipy.spatial.distance import squareform
 
 from pitune.errors import InputError
+from pitune.extras import need
+
+if TYPE_CHECKING:
+    from scipy.cluster.hierarchy import ClusterNode
 
 How = Literal["agglomerative", "greedy"]
 Matrix = NDArray[np.float64]
@@ -56,8 +58,9 @@ def group_tasks(names: Sequence[str], matrix: Matrix, most: int, how: How = "agg
 def _agglomerative(even: Matrix, most: int) -> list[list[int]]:
     distance = even.max() - even
     np.fill_diagonal(distance, 0.0)
-    root = to_tree(linkage(squareform(distance, checks=False), "average"))
-    return _cut(root, most)
+    pairs = distance[np.triu_indices(len(distance), 1)]
+    hierarchy = need("scipy.cluster.hierarchy", "metrics")
+    return _cut(hierarchy.to_tree(hierarchy.linkage(pairs, "average")), most)
 
 
 def _cut(node: ClusterNode, most: int) -> list[list[int]]:

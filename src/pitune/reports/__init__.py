@@ -1,5 +1,10 @@
 """Pages and figures that a browser shows without a network."""
 
+from pitune.extras import need
+
+for library in ("jinja2", "markupsafe", "networkx", "scipy"):
+    need(library, "report")  # before a run, not after it
+
 from pitune.reports.comparison import interval as interval
 from pitune.reports.comparison import points as points
 from pitune.reports.comparison import write_comparison as write_comparison

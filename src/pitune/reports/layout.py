@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
+
+from pitune.extras import need
+
+if TYPE_CHECKING:
+    import networkx
 
 Array = NDArray[np.float64]
 
@@ -17,8 +20,10 @@ def cluster_order(similarity: Array) -> list[int]:
     """Return the order of rows in which like stands next to like: leaves of average-linkage clustering."""
     distance = similarity.max() - (similarity + similarity.T) / 2
     np.fill_diagonal(distance, 0.0)
-    tree = linkage(squareform(distance, checks=False), method="average", optimal_ordering=True)
-    return [int(leaf) for leaf in leaves_list(tree)]
+    hierarchy = need("scipy.cluster.hierarchy", "report")
+    pairs = distance[np.triu_indices(len(distance), 1)]
+    tree = hierarchy.linkage(pairs, method="average", optimal_ordering=True)
+    return [int(leaf) for leaf in hierarchy.leaves_list(tree)]
 
 
 def nearest(similarity: Array, k: int) -> list[list[int]]:
@@ -48,7 +53,8 @@ def place(similarity: Array, edges: Sequence[tuple[int, int]], boxes: Array, siz
     """
     alike = scaled((similarity + similarity.T) / 2)
     count = len(alike)
-    graph: nx.Graph[int] = nx.Graph()
+    nx = need("networkx", "report")
+    graph: networkx.Graph[int] = nx.Graph()
     graph.add_nodes_from(range(count))
     graph.add_weighted_edges_from((i, j, 0.2 + alike[i, j]) for i, j in edges)
     start = nx.spring_layout(graph, seed=0)

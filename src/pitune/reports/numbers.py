@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy.stats import t as student
+from pitune.extras import need
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -26,7 +26,7 @@ def summarise(values: Sequence[float]) -> Summary:
     count = len(values)
     if count == 1:
         return Summary(values[0], None, 1)
-    half_width = float(student.ppf(0.975, count - 1)) * stdev(values) / math.sqrt(count)
+    half_width = float(need("scipy.stats", "report").t.ppf(0.975, count - 1)) * stdev(values) / math.sqrt(count)
     return Summary(fmean(values), half_width, count)
 
 

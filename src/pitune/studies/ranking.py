@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata, spearmanr
 
+from pitune.extras import need
 from pitune.studies.results import Reliability, Spread, Summary
 from pitune.studies.statistics import interval
 
@@ -44,7 +44,7 @@ def quality(measured: BySource, predicted: BySource) -> Quality | None:
         return None
     first = _best(predicted, shared)
     return Quality(
-        spearman=float(spearmanr(truth, values).statistic),
+        spearman=float(need("scipy.stats", "metrics").spearmanr(truth, values).statistic),
         regret=100 * (max(measured.values()) - measured[first[0]]),
         recall=len(set(first) & set(_best(measured, list(measured)))) / TOP,
         gain=100 * measured[first[0]],
@@ -60,6 +60,7 @@ def at_random(measured: BySource) -> Quality:
 def mean_rank(scores: Sequence[BySource]) -> BySource:
     """Return the mean over scores of a source's rank, higher is better, over the sources that all of them read."""
     shared = sorted(set.intersection(*(set(one) for one in scores)))
+    rankdata = need("scipy.stats", "metrics").rankdata
     ranks = [rankdata([one[source] for source in shared]) for one in scores]
     return dict(zip(shared, np.mean(ranks, axis=0).tolist(), strict=True)) if shared else {}
 
@@ -85,7 +86,7 @@ def _rank_correlation(first: BySource, second: BySource) -> float | None:
     values = [[one[source] for source in shared] for one in (first, second)]
     if len(shared) < FEWEST or any(len(set(each)) < 2 for each in values):
         return None
-    return float(spearmanr(*values).statistic)
+    return float(need("scipy.stats", "metrics").spearmanr(*values).statistic)
 
 
 def summary(predictor: str, by_seed: Sequence[tuple[ByTarget, ByTarget]]) -> Summary | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy import stats
 
+from pitune.extras import need
 from pitune.studies.results import Gain, Mean, Row, TaskGain
 
 HALF_A_POINT = 0.005
@@ -17,7 +17,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95 % bootstrap interval (percentile, 10,000 resamples, seeded) of a mean; one value is its own."""
     if len(values) < 2 or len(set(values)) == 1:
         return float(np.mean(values)), float(np.mean(values))
-    drawn = stats.bootstrap(
+    drawn = need("scipy.stats", "metrics").bootstrap(
         (np.asarray(values),), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=np.random.default_rng(0)
     )
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)

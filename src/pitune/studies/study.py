@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from pitune.backbones import Backbone, load_backbone
 from pitune.errors import InputError
 from pitune.experts import Expert
+from pitune.extras import need
 from pitune.files import json_bytes, write_atomic
 from pitune.studies.plans import Plan
 from pitune.studies.results import Results, Row
@@ -53,6 +54,7 @@ class Study:
 
         That is the backbone, the plan's `fields`, and `more`; anything else of the plan may differ from run to run.
         """
+        need("scipy", "metrics")  # intervals and ranks come last, too late to learn that it is missing
         common = {**plan.model_dump(include=set(fields)), "backbone": open_backbone(plan).fingerprint, **more}
         path, data = self.out / "plan.json", json_bytes(common)
         if path.exists() and path.read_bytes() != data:

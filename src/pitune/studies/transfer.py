@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from pitune.errors import InputError
 from pitune.experts import Expert
+from pitune.extras import need
 from pitune.studies.plans import STAGES, Stage, TransferPlan
 from pitune.studies.results import Correlation, Half, PairValues, Row, TransferResults
 from pitune.studies.rows import Measured, Measures
@@ -168,7 +168,8 @@ def correlation(matrix: PairValues, alike: NDArray[np.float64]) -> Correlation:
     if len(pairs) < 3 or any(np.ptp(column) == 0 for column in zip(*pairs, strict=True)):
         return Correlation(rho=None, pairs=len(pairs))
     first, second = zip(*pairs, strict=True)
-    return Correlation(rho=float(spearmanr(first, second).statistic), pairs=len(pairs))
+    rho = need("scipy.stats", "metrics").spearmanr(first, second).statistic
+    return Correlation(rho=float(rho), pairs=len(pairs))
 
 
 def read_transfer(path: Path, names: Sequence[str]) -> NDArray[np.float64]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from pitune.experts import Expert
+from pitune.extras import need
 from pitune.interpolation import mix
 from pitune.studies.baselines.baseline import Baseline
 from pitune.studies.trial import Trial
@@ -33,6 +33,7 @@ def black_box(trial: Trial) -> Expert:
 
     start = np.zeros(len(experts))
     bounds = [(-_BOUND, _BOUND)] * len(experts)
+    minimize = need("scipy.optimize", "metrics").minimize
     best = minimize(loss, start, method="COBYQA", bounds=bounds, options={"maxfev": _TRIALS, "initial_tr_radius": 0.5})
     return mix(experts, best.x.tolist(), name="black-box")
 

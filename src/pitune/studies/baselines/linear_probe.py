@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from pitune.errors import InputError
+from pitune.extras import need
 from pitune.studies.baselines.baseline import Baseline
 from pitune.studies.rows import Measured
 from pitune.studies.trial import Trial
@@ -26,7 +26,8 @@ def linear_probe(trial: Trial) -> Measured:
     train, validation, test = (
         features_of(trial.backbone, task, part) for part in (draw.train, draw.validation, trial.test)
     )
-    models = [LogisticRegression(C=strength, max_iter=2000).fit(train.values, train.labels) for strength in _STRENGTHS]
+    regression = need("sklearn.linear_model", "metrics").LogisticRegression
+    models = [regression(C=strength, max_iter=2000).fit(train.values, train.labels) for strength in _STRENGTHS]
     best = max(models, key=lambda model: float(model.score(validation.values, validation.labels)))
     scores = np.full((len(test.labels), len(answers)), -np.inf)
     scores[:, best.classes_] = best.predict_log_proba(test.values)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
+from pitune.extras import need
 from pitune.tasks.formats.columns import Columns, find_columns
 from pitune.tasks.formats.reading import Format, Found, Options, Reading, split_named
 from pitune.tasks.formats.table import as_found, look_for_lists, table_reading
@@ -23,7 +24,7 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path, options: Options) -> Reading:
     """Read what `save_to_disk` wrote; raises `InputError` if it is damaged or its columns do not make a task."""
-    from datasets import load_from_disk
+    load_from_disk = need("datasets", "hub").load_from_disk
 
     try:
         found = load_from_disk(str(path))
@@ -34,15 +35,14 @@ def read(path: Path, options: Options) -> Reading:
 
 def read_hub(name: str, options: Options) -> Reading:
     """Read `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` from the hub; raises `InputError` if there is none."""
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    datasets = need("datasets", "hub")
 
     owner_name, _, revision = name.removeprefix(PREFIX).partition("@")
     if not re.fullmatch(r"[\w.-]{1,96}(/[\w.-]{1,96})?", owner_name):
         raise InputError(f"{name[:120]}: expected {PREFIX}OWNER/NAME or {PREFIX}OWNER/NAME@REVISION")
     try:
-        found = load_dataset(owner_name, revision=revision or None)
-    except (DatasetNotFoundError, OSError, ValueError, RuntimeError) as error:
+        found = datasets.load_dataset(owner_name, revision=revision or None)
+    except (datasets.exceptions.DatasetNotFoundError, OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{name}: cannot be loaded from the hub ({str(error).splitlines()[0]})") from error
     return _reading(Path(owner_name), owner_name.replace("/", "-").lower(), found, options)
 
