@@ -141,7 +141,7 @@ def test_classes_keep_vectors_of_their_own_in_every_chunk(
     assert bool(found[0][1].flatten(1).any(1).all())
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
-    assert backbone.before_texts is None  # type: ignore[attr-defined]
+    assert backbone.joined is None  # type: ignore[attr-defined]
     fewer = replace(task.examples("train")[0], candidates=("red", "blue"), target="red")
     with attached(backbone, method, config) as place:
         batch = backbone.prepare([fewer], replace(task, splits={}, answers=None))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -28,16 +30,18 @@ def random_tensors(shapes, seed=0):
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
 
-def test_text_vectors_are_read_among_an_answers_words_and_not_averaged(tiny_backbone, tiny_tasks) -> None:
-    task = tiny_tasks["colour"]
+@pytest.mark.parametrize("around", ["name", "text"])
+def test_text_vectors_are_read_among_an_answers_words_and_not_averaged(around, tiny_backbone, tiny_tasks) -> None:
+    task = replace(tiny_tasks["colour"], answer_template="a photo of {} .")
     model, examples = tiny_backbone.model, task.examples("test")[:5]
     plain = tiny_backbone.prepare(examples, task)
-    _, _, place = placed(tiny_backbone, "text_prompt", length=3)
+    _, _, place = placed(tiny_backbone, "text_prompt", length=3, around=around)
     with torch.no_grad(), place as inside:
         tensors = random_tensors(inside.shapes)
         batch = tiny_backbone.prepare(examples, task)
         found = inside.scores(tensors, batch)
-    tokens = tiny_backbone._tokens([task.answer_text(answer) for answer in task.answers])
+    spelled = "{}." if around == "name" else task.answer_template  # CoOp's vectors stand in the template's place
+    tokens = tiny_backbone._tokens([spelled.format(answer) for answer in task.answers])
     rows = []
     for ids, mask in zip(tokens["input_ids"], tokens["attention_mask"], strict=True):
         words = model.trunk.embeddings.word_embeddings(ids[mask.bool()])

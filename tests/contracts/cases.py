@@ -10,6 +10,7 @@ from families import FAMILIES, Tiny, build
 from torch import Tensor
 
 from pitune.backbones import Backbone, Batch
+from pitune.backbones.answers import Texts
 from pitune.experts import (
     KINDS,
     Card,
@@ -93,7 +94,8 @@ def make_case(pair: tuple[str, str], pocket: Backbone, pocket_batch: Batch) -> C
         backbone: Backbone = pocket if family == "pocket" else tiny(family)
         batch = pocket_batch if family == "pocket" else tiny(family).batch
         if family == "pocket" and name in SPOKEN:
-            batch = replace(batch, answers=pocket._answer_tokens(("sea", "hill", "town")))
+            names = ("sea", "hill", "town")
+            batch = replace(batch, answers=pocket._answer_rows(Texts(names, (0, 1, 2), names)))
         made = Case(family, backbone, batch, KINDS.get(name))
         made.experts.extend(made.train(seed, **made.settings(seed)) for seed in range(3))
         _MADE[pair] = made

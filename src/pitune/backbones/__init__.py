@@ -1,9 +1,11 @@
 """Frozen foundation models behind one contract."""
 
+from pitune.backbones.answers import Joined as Joined
 from pitune.backbones.base import LONGEST_ANSWER as LONGEST_ANSWER
 from pitune.backbones.base import Answers as Answers
 from pitune.backbones.base import Backbone as Backbone
 from pitune.backbones.base import Batch as Batch
+from pitune.backbones.base import Matched as Matched
 from pitune.backbones.base import Matching as Matching
 from pitune.backbones.base import Writing as Writing
 from pitune.backbones.base import batch_answers as batch_answers

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from pitune.backbones.answers import Joined
 from pitune.errors import InputError
 from pitune.tasks import Example, Task
 from pitune.tasks.metrics import METRICS
@@ -100,6 +101,19 @@ class Writing(Protocol):
         Token t of example b is where the sum of the tokens' probabilities passes `draws` (B, T) in [0, 1), in float64;
         an answer ends as the model ends it, or has T tokens and no end. It does not depend on the rest of the batch.
         """
+
+
+@runtime_checkable
+class Matched(Protocol):
+    """A backbone that matches inputs against texts of answers, among whose words an expert's vectors may stand."""
+
+    joined: Joined | None
+
+    def templates(self, task: Task) -> tuple[str, ...]:
+        """Return the templates that a task's answers are matched in, as things are."""
+
+    def word_ids(self, text: str) -> tuple[int, ...]:
+        """Return the token ids of a text, without marks of its start and end."""
 
 
 def masked_log_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, PretrainedConfig
 
+from pitune.backbones.answers import Joined, Texts, averaged, names_of, rows_of, templates_of, texts_of
 from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones.cache import FeatureCache, Features
 from pitune.backbones.checkpoint import Checkpoint
@@ -22,7 +24,7 @@ from pitune.backbones.shared_start import shared_start
 from pitune.backbones.sites import find_sites
 from pitune.errors import InputError
 from pitune.files import home, sha256_bytes
-from pitune.tasks import Example, Task, image_hash, open_image
+from pitune.tasks import Example, Task, Wording, image_hash, open_image
 
 _TEXTS, _TOKENS = 128, 2048  # encoded at a time; beyond this their activations are computed again rather than kept
 _IMAGES = 32
@@ -48,7 +50,7 @@ class DualEncoder:
         self._own = {kind: _contents(_tower(model, kind)) for kind in ("text", "vision")}
         self._encoded = lru_cache(maxsize=64)(self._encode_texts)
         self._cache: FeatureCache | None = None
-        self.before_texts: Callable[[range, int], None] | None = None  # told which of how many, where texts differ
+        self.joined: Joined | None = None
 
     @property
     def device(self) -> torch.device:
@@ -83,19 +85,18 @@ class DualEncoder:
                     "against answers (a sequence-to-sequence or vision-language backbone reads both)"
                 )
         answers = batch_answers(examples, task, self.device)
-        texts = tuple(task.answer_text(answer) for answer in answers.texts)
         if self.carries_expert("vision"):
             inputs = self._pictures(examples, list(range(len(examples))))
         else:
             inputs = {"image_features": torch.from_numpy(self._features(examples)).to(self.device).float()}
-        read = self._tokens(texts) if self.carries_expert("text") else self._encoded(texts)
+        read = self._read([task.wording(answer) for answer in answers.texts])
         ids = tuple(example.id for example in examples)
         return Batch(ids, inputs, read, answers.target, answers.allowed, answers.relevant)
 
     def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
         """Return log p(answer | image), or for several labels the plain logits, comparable between images."""
         if candidates is not None:
-            read = self._tokens(candidates) if self.carries_expert("text") else self._encoded(tuple(candidates))
+            read = self._read([Wording(text, (text,)) for text in candidates])
             return masked_log_softmax(self._logits(batch, read), None)
         logits = self._logits(batch, batch.answers)
         return logits if batch.relevant is not None else masked_log_softmax(logits, batch.allowed)
@@ -121,8 +122,23 @@ class DualEncoder:
     def generate(self, batch: Batch) -> list[str]:
         raise InputError(f"{self.name} matches answers and cannot write text; give the task candidate answers")
 
+    def templates(self, task: Task) -> tuple[str, ...]:
+        """Return the templates that a task's answers are matched in, as things are."""
+        return templates_of(task, self.joined)
+
+    def word_ids(self, text: str) -> tuple[int, ...]:
+        """Return the token ids of a text, without marks of its start and end."""
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _read(self, wordings: Sequence[Wording]) -> Tensor:
+        """Return answers' vectors (C, D), or where the text tower carries an expert what it reads (ROWS, N, T)."""
+        texts = texts_of(wordings, self.joined)
+        if self.carries_expert("text"):
+            return self._rows(texts)
+        return averaged(self._encoded(texts.texts), torch.tensor(texts.owners, device=self.device))
+
     def _logits(self, batch: Batch, read: Tensor) -> Tensor:
-        """Return scale · cos + bias (B, C) against vectors (C, D), or against token ids and mask (2, C, T)."""
+        """Return scale · cos + bias (B, C) against vectors (C, D), or against what is read of texts (ROWS, N, T)."""
         vectors = read if read.is_floating_point() else self._text_vectors(read)
         logits: Tensor = self._model.logit_scale.float().exp() * self.features(batch) @ vectors.T
         if self._sigmoid:
@@ -131,6 +147,9 @@ class DualEncoder:
 
     def _text_vectors(self, tokens: Tensor) -> Tensor:
         """Encode texts a chunk at a time; when there are many, their activations are not kept for the backward pass."""
+        return averaged(self._unit_texts(tokens), tokens[-1, :, 0])
+
+    def _unit_texts(self, tokens: Tensor) -> Tensor:
         total = tokens.shape[1]
         size = min(_TEXTS, max(1, _TOKENS // tokens.shape[2]))
         parts = [range(i, min(i + size, total)) for i in range(0, total, size)]
@@ -139,16 +158,21 @@ class DualEncoder:
         return torch.cat([_recomputed(self.module, partial(self._text_chunk, tokens, part)) for part in parts])
 
     def _text_chunk(self, tokens: Tensor, part: range) -> Tensor:
-        ids, mask = tokens[:, part.start : part.stop]
+        ids, mask, name, _ = tokens[:, part.start : part.stop]
         if self._sigmoid:  # these learned to read their padding
             return _unit(self._model.get_text_features(input_ids=ids))
-        if self.before_texts is not None:
-            self.before_texts(part, tokens.shape[1])
-            return _unit(self._model.get_text_features(input_ids=ids, attention_mask=mask))
-        with shared_start(getattr(self._model, "text_model", None)):
+        if self.joined is not None:
+            self.joined.before(part, tokens.shape[1], names_of(name))
+        apart = self.joined is not None and self.joined.apart
+        with nullcontext() if apart else shared_start(getattr(self._model, "text_model", None)):
             return _unit(self._model.get_text_features(input_ids=ids, attention_mask=mask))
 
+    def _rows(self, texts: Texts) -> Tensor:
+        """Return what is read of texts (ROWS, N, T)."""
+        return rows_of(texts, self._tokens(texts.texts).cpu().unbind(), self._tokenizer).to(self.device)
+
     def _tokens(self, texts: Sequence[str]) -> Tensor:
+        """Return token ids and mask (2, N, T)."""
         longest = self._model.config.text_config.max_position_embeddings
         encoded = self._tokenizer(
             list(texts),
@@ -162,7 +186,7 @@ class DualEncoder:
 
     @torch.no_grad()
     def _encode_texts(self, texts: tuple[str, ...]) -> Tensor:
-        return self._text_vectors(self._tokens(texts))
+        return self._text_vectors(self._rows(Texts(texts, tuple(range(len(texts))))))
 
     def _features(self, examples: Sequence[Example]) -> Features:
         if self._cache is None:

@@ -94,7 +94,7 @@ def make_settings(kind: Kind, backbone: Backbone, **changes: Any) -> KindSetting
         raise InputError(
             f"{backbone.name} has no place for experts of kind {kind.name!r}; expected one of: {others or 'none'}"
         )
-    return read_settings(kind, {**kind.default(backbone), **changes}, f"method {kind.name!r}")
+    return read_settings(kind, {**kind.default(backbone), **kind.resolved(backbone, changes)}, f"method {kind.name!r}")
 
 
 def initial_tensors(

@@ -75,6 +75,10 @@ class Kind(ABC):
         """Return the settings that depend on the backbone, such as where to attach."""
         return {"target_modules": tuple(site for role in self.roles for site in backbone.sites(role))}
 
+    def resolved(self, backbone: Backbone, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return given settings with what only the backbone can read, such as words, as the settings hold it."""
+        return dict(values)
+
     @abstractmethod
     def attach(self, backbone: Backbone, settings: Any) -> Attachment:
         """Put the expert's modules into `backbone.module`."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from pitune.backbones import Family
+from pitune.backbones.answers import Joined, Texts, averaged, names_of, rows_of, templates_of, texts_of
 from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones.cache import FeatureCache, Features
 from pitune.errors import InputError
@@ -19,7 +20,7 @@ from pitune.files import home, sha256_bytes
 from pitune.pocket import weights as weights
 from pitune.pocket.model import IMAGE_SIZE, TOKENS, PocketModel, image_features
 from pitune.pocket.stem import CLASSES, WIDTH, Stem
-from pitune.tasks import Example, Task, image_hash, open_image
+from pitune.tasks import Example, Task, Wording, image_hash, open_image
 
 _MAX_TOKENS = 128
 _STEM_CHUNK = 32
@@ -45,6 +46,7 @@ class Pocket:
         self._tokenizer = tokenizer
         self._cache = cache
         self._own = _contents(model.trunk)
+        self.joined: Joined | None = None
         self._vectors: dict[tuple[str | None, str | None], Tensor] = {}
         self._encoded = lru_cache(maxsize=64)(self._encode_answers)
         self._answer = lru_cache(maxsize=_ANSWERS)(self._encode_answer)
@@ -63,7 +65,7 @@ class Pocket:
                 f"task {task.name!r} mixes kinds of input; expected an image, a text, or both in every example"
             )
         answers = batch_answers(examples, task, self.device)
-        read = self._read_answers(tuple(task.answer_text(answer) for answer in answers.texts))
+        read = self._read_answers([task.wording(answer) for answer in answers.texts])
         ids = tuple(example.id for example in examples)
         if self.model.answers.carries_expert() and _contents(self.module) == self._own:
             inputs = {"vectors": torch.stack([self._input_vector(example, task) for example in examples])}
@@ -94,8 +96,14 @@ class Pocket:
         """Return the vectors (C, D) that inputs are matched against, and which of them each may choose (B, C)."""
         read, allowed = batch.answers, batch.allowed
         if candidates is not None:
-            read, allowed = self._read_answers(tuple(candidates)), None
-        return (read if read.is_floating_point() else self.model.encode_answers(read[:, 0], read[:, 1])), allowed
+            read, allowed = self._read_answers([Wording(text, (text,)) for text in candidates]), None
+        return (read if read.is_floating_point() else self._joined_vectors(read)), allowed
+
+    def _joined_vectors(self, read: Tensor) -> Tensor:
+        """Return answers' vectors (C, D) with what has joined their words, of what is read of them (C, ROWS, T)."""
+        if self.joined is not None:
+            self.joined.before(range(len(read)), len(read), names_of(read[:, 2]))
+        return self.model.encode_answers(read[:, 0], read[:, 1])
 
     def _read_inputs(self, examples: Sequence[Example], task: Task) -> dict[str, Tensor]:
         inputs: dict[str, Tensor] = {}
@@ -132,13 +140,25 @@ class Pocket:
         )
         return {name: value.to(self.device) for name, value in encoded.items()}
 
-    def _read_answers(self, texts: tuple[str, ...]) -> Tensor:
-        """Return answers' vectors (C, D), or where an expert joins their words, token ids and mask (C, 2, T)."""
-        return self._answer_tokens(texts) if self.model.answers.carries_expert() else self._encoded(texts)
+    def templates(self, task: Task) -> tuple[str, ...]:
+        """Return the templates that a task's answers are matched in, as things are."""
+        return templates_of(task, self.joined)
 
-    def _answer_tokens(self, texts: tuple[str, ...]) -> Tensor:
-        tokens = self._tokens(texts)
-        return torch.stack([tokens["input_ids"], tokens["attention_mask"]], 1)
+    def word_ids(self, text: str) -> tuple[int, ...]:
+        """Return the token ids of a text, without marks of its start and end."""
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _read_answers(self, wordings: Sequence[Wording]) -> Tensor:
+        """Return answers' vectors (C, D), or where an expert joins their words what is read of them (C, ROWS, T)."""
+        texts = texts_of(wordings, self.joined)
+        if self.model.answers.carries_expert():
+            return self._answer_rows(texts)
+        return averaged(self._encoded(texts.texts), torch.tensor(texts.owners, device=self.device))
+
+    def _answer_rows(self, texts: Texts) -> Tensor:
+        tokens = self._tokens(texts.texts)
+        encoded = [tokens[name].cpu() for name in ("input_ids", "attention_mask")]
+        return rows_of(texts, encoded, self._tokenizer).transpose(0, 1).to(self.device)
 
     def _encode_answers(self, texts: tuple[str, ...]) -> Tensor:
         return torch.stack([self._answer(text) for text in texts])
@@ -146,7 +166,8 @@ class Pocket:
     @torch.no_grad()
     def _encode_answer(self, text: str) -> Tensor:
         """Encode one text by itself: captions return among ever other candidates, and stay the same to the bit."""
-        return self.model.encode_answers(*self._answer_tokens((text,)).unbind(1))[0]
+        tokens = self._tokens((text,))
+        return self.model.encode_answers(tokens["input_ids"], tokens["attention_mask"])[0]
 
     def _image_features(self, examples: Sequence[Example]) -> Features:
         return self._cache.get(

@@ -31,5 +31,6 @@ from pitune.tasks.task import SPLITS as SPLITS
 from pitune.tasks.task import Example as Example
 from pitune.tasks.task import Split as Split
 from pitune.tasks.task import Task as Task
+from pitune.tasks.task import Wording as Wording
 from pitune.tasks.task import short_name as short_name
 from pitune.tasks.task import stem_of as stem_of

@@ -44,11 +44,21 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Wording:
+    """How an answer is put into words: its bare name, and the texts that an input is matched against."""
+
+    name: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Task:
     """A named set of examples in fixed parts, and how to ask for and score their answers.
 
     `template` turns an example's text into the backbone's input text (`{}` is the text);
-    `answer_template` turns an answer into the text that the input is matched against. `answers` is None
+    `answer_template` turns an answer into the text that the input is matched against; with `more_templates` it is
+    matched against the mean of the unit vectors of them all (CLIP's ensemble), where no learned vectors stand in for
+    a template. `wordings` are those of answers that are texts in full already. `answers` is None
     where any text may be an answer. `metric` is a registered one, by default accuracy of listed answers and exact
     match of others; `InputError` if there is none of that name, or it cannot read these answers. Where the task is
     not `balanced`, some answers may be too rare for every part to hold them, as in visual question answering.
@@ -64,6 +74,8 @@ class Task:
     provenance: str = ""
     balanced: bool = True
     data_hash: str = field(default="", compare=False)
+    more_templates: tuple[str, ...] = ()
+    wordings: Mapping[str, Wording] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         some = [found[0] for found in self.splits.values() if found]
@@ -86,9 +98,19 @@ class Task:
             raise InputError(f"task {self.name!r} has no {split} examples (it has: {have or 'none'})")
         return found
 
+    @property
+    def answer_templates(self) -> tuple[str, ...]:
+        """All templates of an answer; several make an ensemble."""
+        return (self.answer_template, *self.more_templates)
+
     def answer_text(self, answer: str) -> str:
-        """Return the text an answer is matched as."""
-        return self.answer_template.format(answer)
+        """Return the text an answer is matched as, the first of several."""
+        return self.wording(answer).texts[0]
+
+    def wording(self, answer: str) -> Wording:
+        """Return how an answer is put into words."""
+        known = self.wordings.get(answer)
+        return known or Wording(answer, tuple(template.format(answer) for template in self.answer_templates))
 
     def input_text(self, example: Example) -> str | None:
         """Return the text a backbone reads for `example`, or None if it has none."""

@@ -59,12 +59,17 @@ def continued(start: Expert | None, backbone: Backbone, method: str, config: Map
     check_backbone(start, backbone)
     if start.method != method:
         raise InputError(f"cannot start from {start.name!r}: it is of kind {start.method!r}, expected {method!r}")
-    for name, value in config.items():
-        if start.config.get(name) != value:
+    for name, value in start.kind.resolved(backbone, config).items():
+        if _plain(start.config.get(name)) != _plain(value):
             raise InputError(
                 f"{name} is {value!r}, but {start.name!r}, to start from, has {start.config.get(name)!r}; leave it out"
             )
     return dict(start.config)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON holds it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def start_learner(place: Attached, kind: Kind, settings: KindSettings, start: Tensors | None) -> SingleLearner:

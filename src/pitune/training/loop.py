@@ -18,7 +18,7 @@ from pitune.backbones import Batch, target_losses
 from pitune.errors import InputError
 from pitune.experts import Attached, Tensors
 from pitune.files import json_bytes, sha256_bytes, write_atomic
-from pitune.tasks import Draw, Example
+from pitune.tasks import Draw, Example, Task
 from pitune.training.batching import epoch_batches
 from pitune.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pitune.training.evaluate import evaluate_tensors
@@ -208,10 +208,15 @@ class OneTask:
     def described(self) -> dict[str, Any]:
         task = self._task
         return {
-            "task": [task.name, task.data_hash, task.template, task.answer_template],
+            "task": asked(task),
             "examples": [[example.id for example in part] for part in (self._examples, self._validation)],
             "seed": self._seed,
         }
+
+
+def asked(task: Task) -> list[str]:
+    """Return what of a task, besides its examples, decides how a run goes."""
+    return [task.name, task.data_hash, task.template, *task.answer_templates]
 
 
 def _step(place: Attached, learner: Learner, feed: Feed, step: int, settings: TrainingSettings) -> Tensor:

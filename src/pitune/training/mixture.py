@@ -12,10 +12,10 @@ import numpy as np
 from pitune.backbones import Batch, has_several_labels
 from pitune.errors import InputError
 from pitune.experts import Attached, Tensors
-from pitune.tasks import Draw, Example, Task, open_image
+from pitune.tasks import Draw, Example, Task, Wording, open_image
 from pitune.training.batching import epoch_batches
 from pitune.training.evaluate import evaluate_tensors
-from pitune.training.loop import Look
+from pitune.training.loop import Look, asked
 from pitune.training.proportions import Mixing, quotas, turn
 
 Scope = Literal["task", "union"]
@@ -57,6 +57,8 @@ class Mixture:
         for kind, draw, quota in zip(self._kinds, draws, self._quotas, strict=True):
             self._tasks[kind] = _merged_task(self.name, kind, draw.task, labels)
             of_kind[kind] += quota
+        wordings = _wordings(draws, labels)
+        self._tasks = {kind: replace(task, wordings=wordings) for kind, task in self._tasks.items()}
         self._an_epoch = sum(-(-number // size) for number in of_kind.values())
         self._epoch, self._order = -1, list[tuple[Task, list[Example]]]()
 
@@ -103,7 +105,7 @@ class Mixture:
         return {
             "tasks": [
                 {
-                    "task": [one.task.name, one.task.data_hash, one.task.template, one.task.answer_template],
+                    "task": asked(one.task),
                     "examples": [[example.id for example in part] for part in (one.train, _validation(one))],
                 }
                 for one in self._draws
@@ -178,6 +180,17 @@ def _labels(draws: Sequence[Draw]) -> Mapping[str, str]:
         for answer in draw.task.answers or ():
             labels.setdefault(answer, draw.task.answer_text(answer))
     return labels
+
+
+def _wordings(draws: Sequence[Draw], labels: Mapping[str, str] | None) -> dict[str, Wording]:
+    """Return by its text how each answer is put into words, as the first task that has it says."""
+    found: dict[str, Wording] = {}
+    for draw in draws:
+        listed = (answer for one in draw.train if _listed(draw.task, one) for answer in draw.task.candidates(one))
+        for answer in dict.fromkeys([*(draw.task.answers or ()), *listed]):
+            if not labels or labels.get(answer) in (None, draw.task.answer_text(answer)):
+                found.setdefault(draw.task.answer_text(answer), draw.task.wording(answer))
+    return found
 
 
 def _merged(task: Task, example: Example, labels: Mapping[str, str] | None) -> Example:

@@ -1,19 +1,21 @@
 """Text prompts (CoOp, arXiv 2109.01134): learned vectors in place of the words around a class name.
 
-`[SOS] v_1 … v_M name . [EOS]`: the text tower is given the name and a full stop; the vectors join as if they
-were words, so that positions, the causal mask and the place of [EOS] follow.
+`[SOS] v_1 … v_M name . [EOS]`: the text tower is given the name and a full stop, whatever the template of the task;
+the vectors join as if they were words, so that positions, the causal mask and the place of [EOS] follow. Experts that
+were kept without the setting `around` join the text with its template's words, as they did when they were trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pitune.backbones import Backbone
+from pitune.backbones import Backbone, Joined, Matched
 from pitune.errors import InputError
 from pitune.experts.insertion import Arguments, Insertion, Values
 from pitune.experts.kind import (
@@ -24,6 +26,7 @@ from pitune.experts.kind import (
 )
 
 Placement = Literal["end", "middle", "front"]
+Around = Literal["name", "text"]
 
 
 class TextPromptSettings(KindSettings):
@@ -32,8 +35,12 @@ class TextPromptSettings(KindSettings):
     length: int = Field(default=16, ge=1, description="vectors with every class name")
     classes: int = Field(default=0, ge=0, description="a set of vectors for each of so many classes; 0 shares one")
     name_at: Placement = Field(default="end", description="where the class name stands among the vectors")
+    around: Around = Field(
+        default="text", description="what they join: the name and a full stop, or the text with its template"
+    )
     words: tuple[int, ...] = Field(
-        default=(), description="token ids to start from, one a vector; the vectors are then added to theirs"
+        default=(),
+        description="words to start from, such as 'a photo of a', or their token ids; vectors are added to theirs",
     )
     tower: str
     embedding: str
@@ -54,7 +61,16 @@ class TextPrompt(Kind):
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
         tower, embedding = backbone.sites("words")
-        return {"tower": tower, "embedding": embedding}
+        return {"tower": tower, "embedding": embedding, "around": "name"}
+
+    def resolved(self, backbone: Backbone, values: Mapping[str, Any]) -> dict[str, Any]:
+        words = values.get("words")
+        if not isinstance(words, str):
+            return dict(values)
+        if not isinstance(backbone, Matched):
+            raise InputError(f"{backbone.name} has no tokens for the words {words!r}; give their ids")
+        ids = backbone.word_ids(words.replace("_", " "))
+        return {"length": len(ids), **values, "words": ids}
 
     def attach(self, backbone: Backbone, settings: TextPromptSettings) -> Attachment:
         with Insertion(backbone.module) as insertion:
@@ -79,9 +95,7 @@ class TextPrompt(Kind):
                     raise InputError(f"a text prompt for {settings.classes} classes was given {total} answers")
                 part = slice(texts.start, texts.stop)
 
-            if settings.classes and hasattr(backbone, "before_texts"):
-                insertion.set(backbone, "before_texts", choose)
-            put_words(insertion, settings.tower, settings.embedding, vectors, settings.length, settings.name_at)
+            put_words(insertion, backbone, settings, vectors, choose if settings.classes else None)
             return insertion.finish()
 
     def initial(
@@ -91,17 +105,37 @@ class TextPrompt(Kind):
 
 
 def put_words(
-    insertion: Insertion, tower: str, embedding: str, vectors: Callable[[], Tensor], length: int, name_at: Placement
+    insertion: Insertion,
+    backbone: Backbone,
+    settings: TextPromptSettings,
+    vectors: Callable[[], Tensor],
+    choose: Callable[[range, int], None] | None = None,
 ) -> None:
-    """Let vectors (M, D), or (B, M, D), join the B texts that a text tower reads."""
-    reader = insertion.find(tower)
-    before_name = {"end": length, "middle": length // 2, "front": 0}[name_at]
+    """Let vectors (M, D), or (B, M, D), join the B texts that a text tower reads.
+
+    `choose` is told which of how many texts come next, where each has vectors of its own.
+    """
+    reader, length = insertion.find(settings.tower), settings.length
+    before_name = {"end": length, "middle": length // 2, "front": 0}[settings.name_at]
     slots: list[Tensor] = []
+    names: Tensor | None = None
+
+    def before(texts: range, total: int, found: Tensor | None) -> None:
+        nonlocal names
+        names = found
+        if choose is not None:
+            choose(texts, total)
+
+    if isinstance(backbone, Matched):
+        bare = settings.around == "name"
+        joined = Joined(before, bare, choose is not None, partial(_shown, settings, before_name))
+        insertion.set(backbone, "joined", joined)
 
     def make_room(arguments: Arguments) -> None:
         ids = arguments["input_ids"]
         ends = _ends(reader, arguments)
-        source, slot = _layout(_cut(reader, ids, ends, length), ends, before_name, length)
+        stops = ends if names is None else names + 2  # one beyond the place before which the last vectors stand
+        source, slot = _layout(_cut(reader, ids, ends, length), stops, before_name, length)
         slots[:] = [slot]
         arguments["input_ids"] = ids.gather(1, source)
         if arguments.get("attention_mask") is not None:
@@ -118,16 +152,27 @@ def put_words(
         return torch.where(slot[..., None] >= 0, placed, embedded)
 
     insertion.before(reader, make_room)
-    insertion.after(insertion.find(embedding), fill)
+    insertion.after(insertion.find(settings.embedding), fill)
 
 
-def _layout(ids: Tensor, ends: Tensor, before_name: int, length: int) -> tuple[Tensor, Tensor]:
+def _shown(settings: TextPromptSettings, before_name: int, template: str) -> str:
+    """Return a template with the vectors that join it, as in `[v1 … v16] {}.`."""
+    first, last = (
+        f"[v{start} … v{end}]" if end > start else f"[v{end}]" if end == start else ""
+        for start, end in ((1, before_name), (before_name + 1, settings.length))
+    )
+    text, stop = (template[:-1], template[-1]) if template.endswith(".") else (template, "")
+    return " ".join(part for part in (first, text, last) if part) + stop
+
+
+def _layout(ids: Tensor, stops: Tensor, before_name: int, length: int) -> tuple[Tensor, Tensor]:
     """Return for each place of the longer texts (B, T + M) which token it takes, and which vector or −1.
 
-    Vectors after [SOS] come first; the others stand before the full stop, the last token before [EOS].
+    Vectors after [SOS] come first; the others stand behind the name, before the token at `stops` − 1 (B,): the full
+    stop, which is the last token before [EOS] where nobody says how many tokens the names have.
     """
     places = torch.arange(ids.shape[1] + length, device=ids.device)[None]
-    stop = (ends - 1)[:, None] + before_name
+    stop = (stops - 1)[:, None] + before_name
     first = (places >= 1) & (places < 1 + before_name)
     second = (places >= stop) & (places < stop + length - before_name)
     slot = torch.where(first, places - 1, torch.where(second, places - stop + before_name, -1))

@@ -25,7 +25,7 @@ from pitune.experts.kind import (
     kaiming,
     normal,
 )
-from pitune.experts.kinds.text_prompt import TEXT_PROMPT, TextPromptSettings, embedding_of, put_words
+from pitune.experts.kinds.text_prompt import TEXT_PROMPT, Around, TextPromptSettings, embedding_of, put_words
 from pitune.experts.kinds.visual_prompt import VISUAL_PROMPT, VisualPromptSettings, patch_of, visual_start
 from pitune.experts.stacks import route
 
@@ -42,9 +42,19 @@ class UnifiedPromptSettings(KindSettings):
     folded: bool = Field(default=False, description="the prompts as they are, without the transformer")
     position: int = Field(default=1, ge=0, description="tokens before the visual vectors: 1 is the class token")
     patch: int = Field(default=16, ge=1, description="side of an image patch in pixels; it scales the starting values")
+    around: Around = Field(
+        default="text", description="what the text's vectors join: the name and a full stop, or the text's template too"
+    )
     tower: str
     embedding: str
     layers: tuple[str, ...] = Field(min_length=1)
+
+    @property
+    def text(self) -> TextPromptSettings:
+        """The settings of the text prompt alone."""
+        return TextPromptSettings(
+            length=self.text_length, around=self.around, tower=self.tower, embedding=self.embedding
+        )
 
 
 class PromptMaker(nn.Module):
@@ -89,7 +99,8 @@ class UnifiedPrompt(Kind):
     def default(self, backbone: Backbone) -> dict[str, Any]:
         tower, embedding = backbone.sites("words")
         layers = backbone.sites("picture_layers")
-        return {"tower": tower, "embedding": embedding, "layers": layers, "patch": patch_of(backbone.module)}
+        where = {"tower": tower, "embedding": embedding, "layers": layers}
+        return {**where, "around": "name", "patch": patch_of(backbone.module)}
 
     def attach(self, backbone: Backbone, settings: UnifiedPromptSettings) -> Attachment:
         with Insertion(backbone.module) as insertion:
@@ -100,7 +111,7 @@ class UnifiedPrompt(Kind):
             with torch.random.fork_rng(devices=[]):
                 maker = PromptMaker(text, visual, None if settings.folded else settings.width)
             insertion.add("", self.name, maker, words)
-            put_words(insertion, settings.tower, settings.embedding, lambda: maker()[0], settings.text_length, "end")
+            put_words(insertion, backbone, settings.text, lambda: maker()[0])
             made: list[Tensor] = []
 
             def vectors(i: int) -> Tensor | None:
@@ -144,7 +155,6 @@ def fold(expert: Expert) -> Expert:
 def split(expert: Expert) -> tuple[Expert, Expert]:
     """Return a unified prompt as a plain text prompt and a plain visual prompt; together they are the same."""
     settings, folded = _settings(expert), fold(expert)
-    text = TextPromptSettings(length=settings.text_length, tower=settings.tower, embedding=settings.embedding)
     visual = VisualPromptSettings(
         length=settings.visual_length,
         deep=settings.deep,
@@ -159,7 +169,7 @@ def split(expert: Expert) -> tuple[Expert, Expert]:
     }
     spoken = {f"{settings.embedding}.{TEXT_PROMPT.name}.vectors": folded.tensors[f"{_LABEL}.seeds.text"]}
     return (
-        replace(folded, kind=TEXT_PROMPT, settings=text, tensors=spoken),
+        replace(folded, kind=TEXT_PROMPT, settings=settings.text, tensors=spoken),
         replace(folded, kind=VISUAL_PROMPT, settings=visual, tensors=shown),
     )
 

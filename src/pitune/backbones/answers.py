@@ -1,0 +1,85 @@
+"""What a dual encoder reads of answers: their texts, several of each in an ensemble, or their names beside vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from pitune.tasks import Task, Wording
+
+ROWS = 4  # of what is read of a text: token ids, which are there, which are the name's, and whose text it is
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What joins the words of answers on a backbone.
+
+    `before(texts, total, names)` is told which of how many texts are read next, and how many tokens each one's name
+    has (B,), None where the texts are not names. With `bare` an answer is given as its name and a full stop (CoOp),
+    otherwise as its text in the first template. `apart` says that every answer has vectors of its own. `shown` says
+    in words how a text of a template is read.
+    """
+
+    before: Callable[[range, int, Tensor | None], None]
+    bare: bool
+    apart: bool
+    shown: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """N texts of C answers, each with the place of its answer; `names` (N) where they are names and a full stop."""
+
+    texts: tuple[str, ...]
+    owners: tuple[int, ...]
+    names: tuple[str, ...] = ()
+
+
+def texts_of(wordings: Sequence[Wording], joined: Joined | None) -> Texts:
+    """Return what is read of answers: all their texts, or one each where vectors join them."""
+    places = tuple(range(len(wordings)))
+    if joined is None:
+        owned = [(i, text) for i, wording in enumerate(wordings) for text in wording.texts]
+        return Texts(tuple(text for _, text in owned), tuple(i for i, _ in owned))
+    if not joined.bare:
+        return Texts(tuple(wording.texts[0] for wording in wordings), places)
+    names = tuple(wording.name.replace("_", " ") for wording in wordings)
+    return Texts(tuple(f"{name}." for name in names), places, names)
+
+
+def rows_of(texts: Texts, encoded: Sequence[Tensor], tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """Return what is read of N texts (ROWS, N, T), of their token ids and mask (N, T); each begins with one mark."""
+    ids, mask = encoded
+    name = torch.zeros_like(ids)
+    if texts.names:
+        own = tokenizer(list(texts.names), add_special_tokens=False)["input_ids"]
+        long = torch.tensor([len(one) for one in own]).clamp(max=ids.shape[1] - 2)[:, None]
+        places = torch.arange(ids.shape[1])[None]
+        name = ((places >= 1) & (places <= long)).to(ids)
+    owner = torch.tensor(texts.owners)[:, None].expand_as(ids).to(ids)
+    return torch.stack([ids, mask, name, owner])
+
+
+def names_of(marked: Tensor) -> Tensor | None:
+    """Return how many tokens the names have (N,), of the row (N, T) that marks them; None where it marks none."""
+    return marked.sum(1) if bool(marked.any()) else None
+
+
+def averaged(vectors: Tensor, owners: Tensor) -> Tensor:
+    """Return unit vectors (C, D) of answers, of those (N, D) of their texts, which are as they are if each has one."""
+    total = int(owners.max()) + 1
+    if total == len(owners):
+        return vectors
+    return F.normalize(vectors.new_zeros(total, vectors.shape[1]).index_add(0, owners, vectors), dim=-1)
+
+
+def templates_of(task: Task, joined: Joined | None) -> tuple[str, ...]:
+    """Return the templates that a task's answers are matched in, with the vectors that join them in brackets."""
+    if joined is None:
+        return task.answer_templates
+    return (joined.shown("{}." if joined.bare else task.answer_template),)
