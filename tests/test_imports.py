@@ -24,7 +24,7 @@ PIPELINE = (
     "studies",
     "reports",
 )
-BELOW_ALL = ("errors", "extras", "files", "registry", "defaults")
+BELOW_ALL = ("compat", "errors", "extras", "files", "registry", "defaults")
 ABOVE_ALL = ("__init__", "api", "cli", "commands", "pocket")
 HEAVY = ("torch", "transformers", "peft", "numpy", "pydantic")
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -22,6 +22,7 @@ from pitune.backbones.checkpoint import Checkpoint
 from pitune.backbones.family import Family
 from pitune.backbones.shared_start import shared_start
 from pitune.backbones.sites import find_sites
+from pitune.compat import hook_count
 from pitune.errors import InputError
 from pitune.files import home, sha256_bytes
 from pitune.tasks import Example, Task, Wording, image_hash, open_image
@@ -224,8 +225,7 @@ def _tower(model: Any, kind: str) -> nn.Module:
 
 def _contents(tower: nn.Module) -> tuple[frozenset[int], int]:
     """Return what tells a tower with an expert from one without: its parameters, and how many hooks it has."""
-    hooks = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in tower.modules())
-    return frozenset(map(id, tower.parameters())), hooks
+    return frozenset(map(id, tower.parameters())), hook_count(tower.modules())
 
 
 def _unit(output: Any) -> Tensor:

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from transformers import CLIPTextModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from pitune.compat import attention_of, hook_count, set_attention
+
 _PACKED = "pitune_packed"
 
 
@@ -65,9 +67,8 @@ def _is_plain(tower: CLIPTextModel) -> bool:
     """Return whether attention is transformers' own, and nothing sees whole texts on their way through the layers."""
     layers: list[Any] = list(tower.encoder.layers)
     parts = [tower.encoder, *layers, *(layer.self_attn for layer in layers)]
-    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in parts)
     own = all(layer.self_attn.config is tower.config for layer in layers)
-    return own and not hooked and tower.config._attn_implementation in ("sdpa", "eager")
+    return own and not hook_count(parts) and attention_of(tower.config) in ("sdpa", "eager")
 
 
 def _insert(tower: CLIPTextModel, undo: ExitStack) -> None:
@@ -82,15 +83,14 @@ def _insert(tower: CLIPTextModel, undo: ExitStack) -> None:
         states = named["inputs_embeds"]
         packing = _plan(states.detach(), kept.pop().bool())
         made[:] = [packing]
-        encoder.config._attn_implementation_internal = _PACKED
+        set_attention(encoder.config, _PACKED)
         return args, {**named, "inputs_embeds": packing.pack(states), "attention_mask": None, "packing": packing}
 
     def leave(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
         output.last_hidden_state = made.pop().unpack(output.last_hidden_state)
         return output
 
-    config, before = tower.config, tower.config._attn_implementation_internal
-    undo.callback(lambda: setattr(config, "_attn_implementation_internal", before))
+    undo.callback(set_attention(tower.config, attention_of(tower.config)))
     undo.callback(tower.register_forward_pre_hook(given, with_kwargs=True).remove)
     undo.callback(tower.encoder.register_forward_pre_hook(enter, with_kwargs=True).remove)
     undo.callback(tower.encoder.register_forward_hook(leave, with_kwargs=True).remove)

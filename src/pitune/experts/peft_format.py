@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.backbones.checkpoint import open_checkpoint
+from pitune.compat import checkpoint_of
 from pitune.errors import InputError
 from pitune.experts.attached import attached
 from pitune.experts.card import Card, base_of, hub_id, readme
@@ -123,7 +124,7 @@ def _check_base(config: Mapping[str, Any], backbone: Backbone, where: str) -> No
                 f"{where}: belongs to revision {revision!r} of {name}; expected {commit} (if they are the same, say so)"
             )
         return
-    known = {backbone.name, getattr(getattr(backbone.module, "config", None), "_name_or_path", "")} - {""}
+    known = {backbone.name, checkpoint_of(backbone.module)} - {""}
     if base not in known and not _same_weights(base, backbone):
         raise InputError(
             f"{where}: belongs to the base model {base!r}; expected {' or '.join(sorted(known))} "

@@ -15,6 +15,7 @@ from pitune.backbones import Family
 from pitune.backbones.answers import Joined, Texts, averaged, names_of, rows_of, templates_of, texts_of
 from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones.cache import FeatureCache, Features
+from pitune.compat import hook_count
 from pitune.errors import InputError
 from pitune.files import home, sha256_bytes
 from pitune.pocket import weights as weights
@@ -187,9 +188,8 @@ class Pocket:
 def _contents(trunk: nn.Module) -> tuple[frozenset[int], int]:
     """Return what tells a trunk with an expert among its inputs from one without: its parameters, and its hooks."""
     parts = [part for name, part in trunk.named_modules() if not name.startswith("answers")]
-    hooks = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in parts)
     own = frozenset(id(value) for name, value in trunk.named_parameters() if not name.startswith("answers"))
-    return own, hooks
+    return own, hook_count(parts)
 
 
 def _sites(trunk: nn.Module) -> dict[str, tuple[str, ...]]:

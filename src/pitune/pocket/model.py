@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel
 
+from pitune.compat import hook_count
 from pitune.pocket.stem import CLASSES, WIDTH, Stem
 
 IMAGE_SIZE = 160
@@ -107,7 +108,7 @@ class AnswerWords(nn.Module):
 
     def carries_expert(self) -> bool:
         """Return whether anything has joined the words."""
-        return any(module._forward_hooks or module._forward_pre_hooks for module in self.modules())
+        return hook_count(self.modules()) > 0
 
 
 class PocketModel(nn.Module):

@@ -7,7 +7,6 @@ once, relative positions between tokens stay what they were, and no query is add
 from __future__ import annotations
 
 import copy
-import sys
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from pitune.backbones import Backbone
+from pitune.compat import attention_of, eager_attention, set_attention
 from pitune.errors import InputError
 from pitune.experts.insertion import Insertion, Values
 from pitune.experts.kind import (
@@ -54,11 +54,11 @@ class Prefix(Kind):
                 shape = (settings.length, keys.out_features)
                 insertion.add(target, self.name, Values(key=shape, value=shape), keys.weight)
                 changed: Any = copy.copy(attention.config)
-                found = changed._attn_implementation or "eager"
+                found = attention_of(changed)
                 if found not in ("eager", "sdpa"):
                     raise InputError(f"prefixes need attention by sdpa or eager; the backbone uses {found}")
                 changed.pitune_attention = found
-                changed._attn_implementation_internal = _WITH_PREFIX  # the setter would reach into nested configs
+                set_attention(changed, _WITH_PREFIX)
                 insertion.set(attention, "config", changed)
             return insertion.finish()
 
@@ -75,8 +75,7 @@ def _attend(
     mask, rest = _with_mask(attention, kind, query, key, attention_mask, rest)
     prefix = attention.get_submodule("pitune_prefix")
     key, value = _before(prefix.key, key), _before(prefix.value, value)  # type: ignore[arg-type]
-    plain = sys.modules[type(attention).__module__].eager_attention_forward if kind == "eager" else None
-    function = plain or ALL_ATTENTION_FUNCTIONS["sdpa"]
+    function = eager_attention(attention) if kind == "eager" else ALL_ATTENTION_FUNCTIONS["sdpa"]
     found: tuple[Tensor, Tensor | None] = function(attention, query, key, value, mask, **rest)
     return found
 
