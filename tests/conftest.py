@@ -26,7 +26,7 @@ from pitune.files import sha256_bytes
 from pitune.pocket.backbone import _FEATURES, Pocket
 from pitune.pocket.model import PocketModel, Projection
 from pitune.pocket.stem import Stem
-from pitune.tasks import Task, load_task
+from pitune.tasks import Draw, Task, load_task
 from pitune.training import loop as loop
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -104,7 +104,8 @@ def pocket_is_tiny(tiny_backbone: Pocket, monkeypatch: pytest.MonkeyPatch) -> Po
 @contextmanager
 def stopped_after(steps: int) -> Iterator[None]:
     """Interrupt training within the block, as by Ctrl-C, once so many steps are taken; that ends the block."""
-    true_step, taken = loop._step, []
+    true_step = loop._step
+    taken: list[int] = []
 
     def step(*arguments: Any) -> torch.Tensor:
         if len(taken) == steps:
@@ -116,6 +117,11 @@ def stopped_after(steps: int) -> Iterator[None]:
         patch.setattr(loop, "_step", step)
         with pytest.raises(KeyboardInterrupt):
             yield
+
+
+def draw_of(task: Task, train: int | None = None, *, validate: bool = True) -> Draw:
+    """Draw a task's first examples in their own order, so many or all; validate on all there are, or on none."""
+    return Draw(task, tuple(task.examples("train")[:train]), tuple(task.examples("validation")) if validate else ())
 
 
 def stand_in(backbone: Pocket, monkeypatch: pytest.MonkeyPatch) -> Pocket:
@@ -133,7 +139,7 @@ def build_tiny_backbone(features: Path, seed: int = 0) -> Pocket:
     tokenizer = _tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = BertConfig(
+        config = BertConfig(  # type: ignore[call-arg]
             vocab_size=len(tokenizer),
             hidden_size=32,
             num_hidden_layers=2,

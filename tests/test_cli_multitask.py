@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pitune
 from pitune import cli
+from pitune.pocket.backbone import Pocket
 
 FAST = ("--shots", "4", "--steps", "8", "--learning-rate", "0.02")
+Command = Callable[..., Any]
 
 
 @pytest.fixture
-def command(pocket_is_tiny, capsys):
+def command(pocket_is_tiny: Pocket, capsys: pytest.CaptureFixture[str]) -> Command:
     """Return a function that runs `pitune … --json` and returns the JSON object, or with `fails` the error."""
 
-    def run(*arguments, fails=False):
+    def run(*arguments: object, fails: bool = False) -> Any:
         status = cli.main([str(argument) for argument in (*arguments, "--json")])
         printed = capsys.readouterr()
         assert status == (2 if fails else 0), printed.err
@@ -26,7 +30,9 @@ def command(pocket_is_tiny, capsys):
     return run
 
 
-def test_a_source_is_kept_and_a_target_starts_from_it(command, tiny_task_paths, tmp_path) -> None:
+def test_a_source_is_kept_and_a_target_starts_from_it(
+    command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
     pool = tmp_path / "pool"
     names = [tiny_task_paths[name] for name in ("taste", "place")]
     given = ("multitask", *names, *FAST, "--method", "text_prompt", "--set", "length=3", "--pool", pool)
@@ -48,7 +54,9 @@ def test_a_source_is_kept_and_a_target_starts_from_it(command, tiny_task_paths, 
     assert tuned["neighbours"][0]["name"] == made["expert"]
 
 
-def test_groups_are_one_expert_each_and_say_why(command, tiny_task_paths, tmp_path) -> None:
+def test_groups_are_one_expert_each_and_say_why(
+    command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
     names = [tiny_task_paths[name] for name in ("taste", "mood", "place")]
     given = ("multitask", *names, *FAST, "--pool", tmp_path / "pool", "--group-size", 2)
     found = command(*given)
@@ -78,12 +86,21 @@ def test_groups_are_one_expert_each_and_say_why(command, tiny_task_paths, tmp_pa
         (("--pool", "p", "--start", "nothing"), "p: no such pool"),
     ],
 )
-def test_bad_input(command, tiny_task_paths, tmp_path, monkeypatch, more, message) -> None:
+def test_bad_input(
+    command: Command,
+    tiny_task_paths: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[object, ...],
+    message: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert message in command("multitask", tiny_task_paths["taste"], tiny_task_paths["place"], *FAST, *more, fails=True)
 
 
-def test_a_broken_task_stops_everything_before_training(command, tiny_task_paths, tmp_path) -> None:
+def test_a_broken_task_stops_everything_before_training(
+    command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
     folder = tmp_path / "broken"
     for answer in ("red", "green"):
         (folder / answer).mkdir(parents=True)

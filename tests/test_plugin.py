@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def environment(*paths: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(search), "OMP_NUM_THREADS": "1"}
 
 
-def run(lines: list[list[str]], folder: Path, *paths: Path) -> list[dict]:
+def run(lines: list[list[str]], folder: Path, *paths: Path) -> list[dict[str, Any]]:
     """Run command lines in one process that knows of packages by their entry points alone; return what each prints."""
     done = subprocess.run(
         [sys.executable, "-c", RUN],

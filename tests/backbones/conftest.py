@@ -143,7 +143,7 @@ def write_siglip2(folder: Path) -> None:
 
 def write_t5(folder: Path) -> None:
     words = tokenizer(start=False)
-    config = T5Config(
+    config = T5Config(  # type: ignore[call-arg]
         vocab_size=len(words),
         d_model=WIDTH,
         d_kv=8,
@@ -213,7 +213,9 @@ def write_smolvlm(folder: Path) -> None:
         "head_dim": 8,
     }
     vision = tower(image_size=16, patch_size=4)
-    config = SmolVLMConfig(text_config=text, vision_config=vision, scale_factor=2, image_token_id=4, pad_token_id=0)
+    config = SmolVLMConfig(  # type: ignore[call-arg]
+        text_config=text, vision_config=vision, scale_factor=2, image_token_id=4, pad_token_id=0
+    )
     SmolVLMForConditionalGeneration(config).save_pretrained(folder)
     words.save_pretrained(folder)
     SmolVLMImageProcessorPil(

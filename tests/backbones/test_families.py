@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from pitune.tasks import Task, load_task
 
 FAMILIES = ("clip", "siglip", "siglip2", "t5", "florence", "smolvlm")
 WRITE = ("t5", "florence", "smolvlm")
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def task_for(kind: str, data: dict[str, Path]) -> Task:
@@ -116,7 +117,7 @@ def test_questions_about_images(kind: str, backbones: dict[str, Backbone], data:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize(("method", "size"), [("lora", {"r": 2}), ("adapter", {"width": 4})])
 def test_number_formats(
-    kind: str, dtype: str, method: str, size: dict[str, int], checkpoints: dict[str, Path], data: dict[str, Path]
+    kind: str, dtype: str, method: str, size: dict[str, Any], checkpoints: dict[str, Path], data: dict[str, Path]
 ) -> None:
     backbone, task = load_backbone(str(checkpoints[kind]), "cpu", dtype), task_for(kind, data)
     kept = {torch.float32} if kind == "t5" else set()  # transformers keeps T5's `wo` in full under float16

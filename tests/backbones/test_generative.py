@@ -96,9 +96,7 @@ def test_what_all_answers_begin_with_is_read_once_and_the_input_is_not_repeated(
     seen: list[tuple[str, tuple[int, ...]]] = []
     for name, module in backbone.module.named_modules():
         if name.endswith(("lm_head", "EncDecAttention.q", "encoder_attn.q_proj")):
-            module.register_forward_pre_hook(
-                lambda _, given, name=name: seen.append((name, tuple(given[0].shape[:2])))  # type: ignore[misc]
-            )
+            module.register_forward_pre_hook(lambda _, given, name=name: seen.append((name, tuple(given[0].shape[:2]))))
     likelihood.answer_scores(prefix, batch.answers, backbone._proceed)  # type: ignore[attr-defined]
     marks = 1 if kind == "florence" else 0
     heads = [shape for name, shape in seen if name.endswith("lm_head")]

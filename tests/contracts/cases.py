@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass, field, replace
 
 import torch
-from families import FAMILIES, Tiny, build
+from tests.contracts.families import FAMILIES, Tiny, build
 from torch import Tensor
 
 from pitune.backbones import Backbone, Batch

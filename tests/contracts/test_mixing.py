@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from cases import CASES, Case, make_case
+from tests.contracts.cases import CASES, Case, make_case
 from torch.func import functional_call
 
+from pitune.backbones import Batch
 from pitune.errors import InputError
 from pitune.experts import KINDS, Expert, attached, expert_of
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
+from pitune.pocket.backbone import Pocket
 
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 WEIGHTS = [0.7, -0.4, 0.5]
 
 
@@ -44,7 +48,7 @@ def test_weights_of_zero_leave_what_adds_to_the_backbone_without_effect(case: Ca
 
 
 @pytest.mark.parametrize("granularity", ["site", "layer", "global"])
-def test_unfolded_and_folded_outputs_agree(case: Case, granularity) -> None:
+def test_unfolded_and_folded_outputs_agree(case: Case, granularity: str) -> None:
     weights = spread_weights(case, granularity, "free" if granularity == "site" else "softmax")
     unfolded = unfolded_scores(case, weights)
     torch.testing.assert_close(case.scores(folded(case, weights)), unfolded, **CLOSE)
@@ -97,14 +101,16 @@ def test_gradients_reach_every_parameter_of_every_expert_and_no_other(case: Case
     assert all(parameter.grad is None for parameter in case.backbone.module.parameters())
 
 
-def test_experts_of_two_kinds_do_not_mix(tiny_backbone, pocket_batch) -> None:
+def test_experts_of_two_kinds_do_not_mix(tiny_backbone: Pocket, pocket_batch: Batch) -> None:
     lora, prompt = (make_case(("pocket", name), tiny_backbone, pocket_batch).experts[0] for name in ("lora", "prompt"))
     with pytest.raises(InputError, match=r"\(lora\) with .* \(prompt\); expected one kind"):
         mix([lora, prompt], [0.5, 0.5])
 
 
 @pytest.mark.parametrize("pair", [pair for pair in CASES if pair[0] == "pocket" and pair[1] != "lora"])
-def test_experts_of_unlike_settings_are_refused_by_the_name_of_the_setting(tiny_backbone, pocket_batch, pair) -> None:
+def test_experts_of_unlike_settings_are_refused_by_the_name_of_the_setting(
+    tiny_backbone: Pocket, pocket_batch: Batch, pair
+) -> None:
     found = make_case(pair, tiny_backbone, pocket_batch)
     config = dict(found.experts[1].config)
     field = next(name for name in ("length", "text_length", "target_modules") if name in config)
@@ -114,7 +120,7 @@ def test_experts_of_unlike_settings_are_refused_by_the_name_of_the_setting(tiny_
         mix([found.experts[0], other], [0.5, 0.5])
 
 
-def spread_weights(case: Case, granularity, kind) -> MixingWeights:
+def spread_weights(case: Case, granularity: str, kind: str) -> MixingWeights:
     sites = list(dict.fromkeys(case.method.site(name) for expert in case.experts for name in expert.tensors))
     weights = MixingWeights(sites, [0.5, 0.2, 0.3], granularity, kind)
     for number, alpha in enumerate(weights.alpha.values()):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import CASES, Case, make_case, tiny
 from safetensors.torch import save_file
+from tests.contracts.cases import CASES, Case, make_case, tiny
 
+from pitune.backbones import Batch
 from pitune.errors import InputError
 from pitune.experts import (
     attached,
@@ -26,6 +27,7 @@ from pitune.experts import (
     read_settings,
 )
 from pitune.interpolation import mix
+from pitune.pocket.backbone import Pocket
 
 IN_PEFT = [(family, name) for family, name in CASES if family != "pocket" and name in ("lora", "ia3", "layernorm")]
 MERGED = [pair for pair in CASES if pair[1] in ("lora", "ia3", "layernorm", "bitfit")]
@@ -197,7 +199,9 @@ assert "pitune" not in sys.modules
 """
 
 
-def test_exported_experts_compute_the_same_in_plain_peft(tiny_backbone, pocket_batch, tmp_path: Path) -> None:
+def test_exported_experts_compute_the_same_in_plain_peft(
+    tiny_backbone: Pocket, pocket_batch: Batch, tmp_path: Path
+) -> None:
     for pair in IN_PEFT:
         case = make_case(pair, tiny_backbone, pocket_batch)
         weights = [0.7, -0.4, 0.5] if pair[1] == "lora" else [0.5, 0.3, 0.4]
@@ -222,7 +226,7 @@ def test_kinds_that_peft_lacks_are_not_exported(case: Case, tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
-def test_an_expert_of_another_backbone_does_not_merge(tiny_backbone, pocket_batch) -> None:
+def test_an_expert_of_another_backbone_does_not_merge(tiny_backbone: Pocket, pocket_batch: Batch) -> None:
     expert = make_case(("pocket", "lora"), tiny_backbone, pocket_batch).experts[0]
     stranger = replace(expert, card=expert.card.model_copy(update={"backbone": "other"}))
     with pytest.raises(InputError, match="another backbone"):

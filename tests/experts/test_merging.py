@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
@@ -34,7 +36,7 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings")  # what this is about
-def test_a_layer_that_shares_its_weight_is_untied_before_it_is_changed(tmp_path) -> None:
+def test_a_layer_that_shares_its_weight_is_untied_before_it_is_changed(tmp_path: Path) -> None:
     backbone, kind = Tied(), KINDS.get("lora")
     assert backbone.module.lm_head.weight is backbone.module.shared.weight
     before = logits(backbone.module)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import Tiny, build
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from tests.contracts.families import Tiny, build
 
 from pitune.errors import InputError
-from pitune.experts import KINDS, attached, export_peft, import_peft, make_settings, merge_into
+from pitune.experts import KINDS, Expert, attached, export_peft, import_peft, make_settings, merge_into
 from pitune.interpolation import mix
 
 pytestmark = [
@@ -52,7 +52,7 @@ def alter(folder: Path, **fields: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
 
 
-def scores_of(backbone: Tiny, expert) -> torch.Tensor:
+def scores_of(backbone: Tiny, expert: Expert) -> torch.Tensor:
     kind = KINDS.get(expert.method)
     with torch.no_grad(), attached(backbone, kind, expert.settings) as place:
         return place.scores(expert.tensors, backbone.batch)
@@ -63,7 +63,7 @@ def scores_of(backbone: Tiny, expert) -> torch.Tensor:
     [{}, {"use_rslora": True}, PATTERNS, {"lora_bias": True}, {"bias": "lora_only", "use_rslora": True}],
     ids=["plain", "rslora", "patterns", "lora_bias", "bias"],
 )
-def test_a_stranger_comes_in_with_the_same_outputs(bert, tmp_path, settings) -> None:
+def test_a_stranger_comes_in_with_the_same_outputs(bert: Tiny, tmp_path: Path, settings) -> None:
     expected = stranger(tmp_path / "theirs", **settings)
     expert = import_peft(tmp_path / "theirs", bert, "theirs")
     assert float((expected - bert.scores(bert.batch)).abs().max()) > 1e-2
@@ -74,7 +74,7 @@ def test_a_stranger_comes_in_with_the_same_outputs(bert, tmp_path, settings) -> 
     assert all(torch.equal(value, again.tensors[name]) for name, value in expert.tensors.items())
 
 
-def test_strangers_of_unlike_ranks_scales_and_targets_mix_in_their_products(bert, tmp_path) -> None:
+def test_strangers_of_unlike_ranks_scales_and_targets_mix_in_their_products(bert: Tiny, tmp_path: Path) -> None:
     stranger(tmp_path / "one", use_rslora=True)
     stranger(tmp_path / "two", **PATTERNS)
     stranger(tmp_path / "three", lora_bias=True, target_modules=["key"])
@@ -107,14 +107,14 @@ def test_strangers_of_unlike_ranks_scales_and_targets_mix_in_their_products(bert
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
 )
-def test_what_is_not_supported_is_refused_by_name(bert, tmp_path, fields, message) -> None:
+def test_what_is_not_supported_is_refused_by_name(bert: Tiny, tmp_path: Path, fields, message: str) -> None:
     stranger(tmp_path / "theirs")
     alter(tmp_path / "theirs", **fields)
     with pytest.raises(InputError, match=message):
         import_peft(tmp_path / "theirs", bert, "theirs")
 
 
-def test_another_name_for_the_same_base_can_be_vouched_for(bert, tmp_path) -> None:
+def test_another_name_for_the_same_base_can_be_vouched_for(bert: Tiny, tmp_path: Path) -> None:
     expected = stranger(tmp_path / "theirs")
     alter(tmp_path / "theirs", base_model_name_or_path="someone/bert")
     expert = import_peft(tmp_path / "theirs", bert, "theirs", any_base=True)
@@ -122,7 +122,7 @@ def test_another_name_for_the_same_base_can_be_vouched_for(bert, tmp_path) -> No
     assert expert.card.hyperparameters["origin"]["base_model"] == "someone/bert"
 
 
-def test_files_that_are_not_what_they_should_be_are_refused(bert, tmp_path) -> None:
+def test_files_that_are_not_what_they_should_be_are_refused(bert: Tiny, tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     stranger(folder)
     weights = folder / "adapter_model.safetensors"
@@ -154,7 +154,7 @@ def test_files_that_are_not_what_they_should_be_are_refused(bert, tmp_path) -> N
         import_peft(folder, bert, "../theirs")
 
 
-def test_hub_ids_are_fetched_file_by_file(bert, tmp_path, monkeypatch) -> None:
+def test_hub_ids_are_fetched_file_by_file(bert: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = stranger(tmp_path / "theirs")
     asked = []
 
@@ -168,7 +168,7 @@ def test_hub_ids_are_fetched_file_by_file(bert, tmp_path, monkeypatch) -> None:
     assert asked == [("owner/name", "adapter_config.json"), ("owner/name", "adapter_model.safetensors")]
 
 
-def test_lora_targets_by_ending_and_by_pattern(bert) -> None:
+def test_lora_targets_by_ending_and_by_pattern(bert: Tiny) -> None:
     kind = KINDS.get("lora")
     for targets in (["query", "value"], r"encoder\.layer\.\d+\.attention\.self\.(query|value)"):
         with attached(bert, kind, make_settings(kind, bert, target_modules=targets)) as place:
@@ -182,7 +182,7 @@ def test_lora_targets_by_ending_and_by_pattern(bert) -> None:
     assert not hasattr(bert.module, "peft_config")
 
 
-def test_a_folder_in_use_is_not_written_to(bert, tmp_path) -> None:
+def test_a_folder_in_use_is_not_written_to(bert: Tiny, tmp_path: Path) -> None:
     stranger(tmp_path / "theirs")
     expert = import_peft(tmp_path / "theirs", bert, "theirs")
     with pytest.raises(InputError, match="choose a folder that is free"):

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from families import EOS, SOS, build
+from tests.contracts.families import EOS, SOS, build
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, LlamaConfig, LlamaModel
 
-from pitune.backbones import Batch
+from pitune.backbones import Backbone, Batch
 from pitune.errors import InputError
 from pitune.experts import KINDS, Card, Expert, attached, initial_tensors, make_settings
 from pitune.experts.kinds.unified_prompt import fold, split
 
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def scores_with(backbone, method, tensors, batch=None, **settings):
+def scores_with(backbone: Backbone, method: str, tensors, batch=None, **settings):
     kind = KINDS.get(method)
     with torch.no_grad(), attached(backbone, kind, make_settings(kind, backbone, **settings)) as place:
         return place.scores(tensors, batch or backbone.batch)
 
 
-def expert_of(backbone, method, seed=0, **settings):
+def expert_of(backbone: Backbone, method: str, seed: int = 0, **settings):
     """Return an expert of random values."""
     kind = KINDS.get(method)
     config = make_settings(kind, backbone, **settings)
@@ -36,7 +37,7 @@ def expert_of(backbone, method, seed=0, **settings):
     return Expert(kind, config, tensors, card)
 
 
-def with_expert(backbone, expert):
+def with_expert(backbone: Backbone, expert: Expert):
     kind = KINDS.get(expert.method)
     with torch.no_grad(), attached(backbone, kind, expert.settings) as place:
         return place.scores(expert.tensors, backbone.batch)
@@ -106,7 +107,7 @@ class Decoder:
 
 @pytest.mark.parametrize("method", ["prefix", "prompt", "deep_prompt"])
 @pytest.mark.parametrize("padded", [False, True])
-def test_decoders_stay_causal(method, padded) -> None:
+def test_decoders_stay_causal(method: str, padded) -> None:
     backbone = Decoder()
     ids = torch.tensor([[4, 8, 15, 16, 23], [4, 8, 15, 16, 42]])
     mask = torch.ones_like(ids)
@@ -267,7 +268,7 @@ class ClipShapes:
         ("unified_prompt", {"folded": True}, 38_912),  # 4 × 512 + 12 × 4 × 768
     ],
 )
-def test_trainable_numbers_on_vit_b_16_are_the_published_ones(method, settings, expected) -> None:
+def test_trainable_numbers_on_vit_b_16_are_the_published_ones(method: str, settings, expected: str) -> None:
     backbone, kind = ClipShapes(), KINDS.get(method)
     with attached(backbone, kind, make_settings(kind, backbone, **settings)) as place:
         assert sum(shape.numel() for shape in place.shapes.values()) == expected

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from tests.conftest import draw_of
 
 import pitune
+from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import KINDS, Attachment, Kind, KindSettings, load_expert
-from pitune.tasks import Draw
+from pitune.pocket.backbone import Pocket
+from pitune.tasks import Task
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 
@@ -24,23 +29,23 @@ class Gate(Kind):
     roles = ("outputs",)
     linear = True
 
-    def attach(self, backbone, config):
+    def attach(self, backbone: Backbone, config):
         layers = [backbone.module.get_submodule(target) for target in config.target_modules]
         for layer in layers:
             layer.register_parameter("gate", torch.nn.Parameter(torch.zeros(())))
         hooks = [layer.register_forward_hook(lambda layer, _, output: output * (1 + layer.gate)) for layer in layers]
 
-        def detach():
+        def detach() -> None:
             for layer, hook in zip(layers, hooks, strict=True):
                 hook.remove()
                 del layer.gate
 
         return Attachment({f"{target}.gate": f"{target}.gate" for target in config.target_modules}, detach)
 
-    def initial(self, tensor, shape, generator, config):
+    def initial(self, tensor: torch.Tensor, shape, generator: torch.Generator, config):
         return torch.zeros(shape)
 
-    def site(self, tensor):
+    def site(self, tensor: torch.Tensor):
         return tensor.removesuffix(".gate")
 
 
@@ -51,9 +56,9 @@ def gate():
     KINDS.forget("gate")
 
 
-def test_a_method_of_ones_own(gate, tiny_backbone, tiny_tasks, tmp_path) -> None:
+def test_a_method_of_ones_own(gate, tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path: Path) -> None:
     task = tiny_tasks["taste"]
-    data = Draw(task, task.examples("train"), (), None, 0)
+    data = draw_of(task, validate=False)
     settings = TrainingSettings(steps=4, learning_rate=0.1)
     expert, _ = fit_expert(tiny_backbone, data, method="gate", settings=settings)
     expert.save(tmp_path / "gate")

@@ -5,35 +5,38 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import draw_of
 
 from pitune.errors import InputError
-from pitune.experts import ExpertPool, load_expert
+from pitune.experts import Expert, ExpertPool, load_expert
 from pitune.files import sha256_bytes
+from pitune.pocket.backbone import Pocket
 from pitune.prediction import embed
-from pitune.tasks import Draw
+from pitune.tasks import Task
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 WEIGHTS, RECORD = "adapter_model.safetensors", "expert.json"
 
 
 @pytest.fixture(scope="module")
-def expert(tiny_backbone, tiny_tasks):
+def expert(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]):
     task = tiny_tasks["taste"]
-    data = Draw(task, task.examples("train"), task.examples("validation"), None, 0)
+    data = draw_of(task)
     settings = TrainingSettings(steps=6, batch_size=16, learning_rate=2e-2)
     return embed(tiny_backbone, data, fit_expert(tiny_backbone, data, settings=settings)[0])
 
 
 @pytest.fixture
-def folder(expert, tmp_path):
+def folder(expert: Expert, tmp_path: Path):
     expert.save(tmp_path / "expert")
     return tmp_path / "expert"
 
 
-def reseal(folder, name, data):
+def reseal(folder: Path, name: str, data) -> None:
     """Write a file and put its hash into the record, as someone would who means harm."""
     (folder / name).write_bytes(data)
     record = json.loads((folder / RECORD).read_text())
@@ -41,7 +44,7 @@ def reseal(folder, name, data):
     (folder / RECORD).write_text(json.dumps(record))
 
 
-def test_what_is_loaded_is_what_was_saved(expert, folder):
+def test_what_is_loaded_is_what_was_saved(expert: Expert, folder: Path) -> None:
     again = load_expert(folder)
     assert again.card == expert.card
     assert dict(again.config) == dict(expert.config)
@@ -50,7 +53,7 @@ def test_what_is_loaded_is_what_was_saved(expert, folder):
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_the_same_expert_is_the_same_bytes(expert, folder, tmp_path):
+def test_the_same_expert_is_the_same_bytes(expert: Expert, folder: Path, tmp_path: Path) -> None:
     expert.save(tmp_path / "other")
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
@@ -58,7 +61,7 @@ def test_the_same_expert_is_the_same_bytes(expert, folder, tmp_path):
 
 @pytest.mark.parametrize("name", [WEIGHTS, "adapter_config.json", "fisher.safetensors", "README.md"])
 @pytest.mark.parametrize("damage", ["cut", "edit", "remove"])
-def test_a_damaged_file_is_named(folder, name, damage):
+def test_a_damaged_file_is_named(folder: Path, name: str, damage) -> None:
     path = folder / name
     data = path.read_bytes()
     if damage == "remove":
@@ -69,7 +72,7 @@ def test_a_damaged_file_is_named(folder, name, damage):
         load_expert(folder)
 
 
-def test_a_file_that_is_no_record_is_named(folder):
+def test_a_file_that_is_no_record_is_named(folder: Path) -> None:
     (folder / RECORD).write_text('{"schema_version": 1')
     with pytest.raises(InputError, match=r"expert\.json"):
         load_expert(folder)
@@ -79,7 +82,7 @@ def test_a_file_that_is_no_record_is_named(folder):
 
 
 @pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "adapter_model.bin", "x.pkl"])
-def test_a_record_that_lists_other_files_is_refused(folder, name):
+def test_a_record_that_lists_other_files_is_refused(folder: Path, name: str) -> None:
     record = json.loads((folder / RECORD).read_text())
     record["files"][name] = "0" * 64
     (folder / RECORD).write_text(json.dumps(record))
@@ -87,7 +90,7 @@ def test_a_record_that_lists_other_files_is_refused(folder, name):
         load_expert(folder)
 
 
-def test_a_link_out_of_the_folder_is_refused(folder, tmp_path):
+def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (folder / WEIGHTS).rename(outside)
     (folder / WEIGHTS).symlink_to(outside)
@@ -95,13 +98,13 @@ def test_a_link_out_of_the_folder_is_refused(folder, tmp_path):
         load_expert(folder)
 
 
-def test_a_pickle_in_place_of_the_weights_is_not_opened(folder):
+def test_a_pickle_in_place_of_the_weights_is_not_opened(folder: Path) -> None:
     reseal(folder, WEIGHTS, b"\x80\x04\x95" + b"cos\nsystem\n(S'touch /tmp/owned'\ntR." * 3)
     with pytest.raises(InputError, match="not a safetensors file"):
         load_expert(folder)
 
 
-def test_an_unknown_method_or_setting_is_refused(folder):
+def test_an_unknown_method_or_setting_is_refused(folder: Path) -> None:
     record = json.loads((folder / RECORD).read_text())
     (folder / RECORD).write_text(json.dumps({**record, "method": "os.system"}))
     with pytest.raises(InputError, match="unknown method"):
@@ -120,7 +123,9 @@ def test_an_unknown_method_or_setting_is_refused(folder):
         (lambda tensors, name: tensors.update({name: torch.full_like(tensors[name], float("nan"))}), "not finite"),
     ],
 )
-def test_wrong_tensors_are_each_one_named_error(expert, tiny_backbone, tiny_tasks, change, message):
+def test_wrong_tensors_are_each_one_named_error(
+    expert: Expert, tiny_backbone: Pocket, tiny_tasks: dict[str, Task], change, message: str
+) -> None:
     tensors = dict(expert.tensors)
     change(tensors, next(iter(tensors)))
     task = tiny_tasks["taste"]
@@ -128,7 +133,7 @@ def test_wrong_tensors_are_each_one_named_error(expert, tiny_backbone, tiny_task
         evaluate_expert(tiny_backbone, task, replace(expert, tensors=tensors), task.examples("test"))
 
 
-def test_saving_replaces_an_expert_but_nothing_else(expert, folder, tmp_path):
+def test_saving_replaces_an_expert_but_nothing_else(expert: Expert, folder: Path, tmp_path: Path) -> None:
     expert.save(folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["expert"]
     (tmp_path / "notes").mkdir()
@@ -138,7 +143,9 @@ def test_saving_replaces_an_expert_but_nothing_else(expert, folder, tmp_path):
     assert (tmp_path / "notes" / "mine.txt").read_text() == "keep"
 
 
-def test_a_failing_write_leaves_what_was_there(expert, folder, tmp_path, monkeypatch):
+def test_a_failing_write_leaves_what_was_there(
+    expert: Expert, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def full(descriptor: int) -> None:
@@ -152,14 +159,14 @@ def test_a_failing_write_leaves_what_was_there(expert, folder, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["../up", "/etc", "", "A", "a b", ".hidden", "a/b", "x" * 65])
-def test_a_pool_takes_no_name_that_could_leave_its_folder(expert, tmp_path, name):
+def test_a_pool_takes_no_name_that_could_leave_its_folder(expert: Expert, tmp_path: Path, name: str) -> None:
     pool = ExpertPool(tmp_path / "pool")
     with pytest.raises(InputError, match="cannot name an expert"):
         pool.add(replace(expert, card=expert.card.model_copy(update={"name": name})))
     assert not (tmp_path / "pool").exists()
 
 
-def test_a_pool_adds_lists_gives_and_removes(expert, tmp_path):
+def test_a_pool_adds_lists_gives_and_removes(expert: Expert, tmp_path: Path) -> None:
     pool = ExpertPool(tmp_path / "pool")
     assert pool.names() == []
     pool.add(expert)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from cases import POCKET
+from tests.contracts.cases import POCKET
 
 from pitune import api
 from pitune.errors import InputError
 from pitune.experts import ExpertPool
 from pitune.interpolation import TuneSettings
+from pitune.pocket.backbone import Pocket
 from pitune.prediction import fisher_similarity
+from pitune.tasks import Task
 from pitune.training import TrainingSettings
 
 FAST = TrainingSettings(steps=4, batch_size=8, learning_rate=1e-2)
 
 
 @pytest.mark.parametrize("method", POCKET)
-def test_a_kind_of_expert_from_training_to_a_tuned_mix(tiny_backbone, tiny_tasks, tmp_path, method) -> None:
+def test_a_kind_of_expert_from_training_to_a_tuned_mix(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path: Path, method: str
+) -> None:
     pool = ExpertPool(tmp_path / "pool")
     for name in ("taste", "colour"):
         expert = api.fit(tiny_backbone, tiny_tasks[name], method=method, shots=2, settings=FAST)
@@ -31,7 +37,9 @@ def test_a_kind_of_expert_from_training_to_a_tuned_mix(tiny_backbone, tiny_tasks
     assert 0 <= api.evaluate(tiny_backbone, tiny_tasks["mood"], result.expert)["value"] <= 1
 
 
-def test_tasks_of_experts_of_unlike_kinds_are_compared(tiny_backbone, tiny_tasks, tmp_path) -> None:
+def test_tasks_of_experts_of_unlike_kinds_are_compared(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path: Path
+) -> None:
     pool = ExpertPool(tmp_path / "pool")
     for name, method in (("taste", "ia3"), ("place", "prefix"), ("colour", "lora")):
         pool.add(api.fit(tiny_backbone, tiny_tasks[name], method=method, shots=2, settings=FAST))
@@ -42,7 +50,9 @@ def test_tasks_of_experts_of_unlike_kinds_are_compared(tiny_backbone, tiny_tasks
         api.task_graph(pool, "expert")
 
 
-def test_the_embedding_of_a_task_does_not_depend_on_the_kind_of_its_expert(tiny_backbone, tiny_tasks) -> None:
+def test_the_embedding_of_a_task_does_not_depend_on_the_kind_of_its_expert(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task]
+) -> None:
     made = [
         api.fit(tiny_backbone, tiny_tasks["taste"], method=kind, shots=2, settings=FAST) for kind in ("bitfit", "lora")
     ]

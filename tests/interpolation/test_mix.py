@@ -5,25 +5,29 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import draw_of
 
+from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import KINDS, Expert, attached, initial_tensors, load_expert, make_settings
 from pitune.experts.kinds.lora import LORA, delta
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
-from pitune.tasks import Draw
+from pitune.pocket.backbone import Pocket
+from pitune.tasks import Task
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 SETTINGS = TrainingSettings(steps=12, batch_size=16, learning_rate=2e-2)
 
 
 @pytest.fixture(scope="module")
-def experts(tiny_backbone, tiny_tasks):
-    def fit(task_name, method, **config):
+def experts(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]):
+    def fit(task_name, method: str, **config):
         task = tiny_tasks[task_name]
-        data = Draw(task, task.examples("train"), (), None, 0)
+        data = draw_of(task, validate=False)
         return fit_expert(tiny_backbone, data, method=method, settings=SETTINGS, **config)[0]
 
     return {
@@ -41,17 +45,17 @@ def deltas(expert: Expert) -> dict[str, torch.Tensor]:
     return {site: delta(config, expert.tensors, site) for site in {LORA.site(name) for name in expert.tensors}}
 
 
-def outputs(backbone, task, expert):
+def outputs(backbone: Backbone, task: Task, expert: Expert):
     found = evaluate_expert(backbone, task, expert, task.examples("test"))
     return found.scores
 
 
-def test_experts_are_trained(experts):
+def test_experts_are_trained(experts: list[Expert]) -> None:
     for one in experts["lora"]:
         assert all(float(value.abs().max()) > 1e-3 for value in deltas(one).values())
 
 
-def test_lora_mix_is_the_sum_of_deltas_whatever_rank_and_scale(experts):
+def test_lora_mix_is_the_sum_of_deltas_whatever_rank_and_scale(experts: list[Expert]) -> None:
     weights = [0.7, -0.4, 1.3]
     found = deltas(mix(experts["lora"], weights))
     for site, value in found.items():
@@ -60,7 +64,9 @@ def test_lora_mix_is_the_sum_of_deltas_whatever_rank_and_scale(experts):
 
 
 @pytest.mark.parametrize("method", ["lora", "adapter"])
-def test_one_hot_mix_is_the_chosen_expert(experts, tiny_backbone, tiny_tasks, method):
+def test_one_hot_mix_is_the_chosen_expert(
+    experts: list[Expert], tiny_backbone: Pocket, tiny_tasks: dict[str, Task], method: str
+) -> None:
     chosen = outputs(tiny_backbone, tiny_tasks["mood"], experts[method][1])
     mixed = outputs(tiny_backbone, tiny_tasks["mood"], mix(experts[method], [0.0, 1.0, 0.0]))
     torch.testing.assert_close(mixed, chosen, rtol=1e-5, atol=1e-5)
@@ -68,7 +74,9 @@ def test_one_hot_mix_is_the_chosen_expert(experts, tiny_backbone, tiny_tasks, me
 
 
 @pytest.mark.parametrize("method", ["lora", "adapter"])
-def test_permuting_experts_permutes_weights_only(experts, tiny_backbone, tiny_tasks, method):
+def test_permuting_experts_permutes_weights_only(
+    experts: list[Expert], tiny_backbone: Pocket, tiny_tasks: dict[str, Task], method: str
+) -> None:
     one = mix(experts[method], [0.2, 0.3, 0.5])
     other = mix(experts[method][::-1], [0.5, 0.3, 0.2])
     task = tiny_tasks["place"]
@@ -80,7 +88,9 @@ def test_permuting_experts_permutes_weights_only(experts, tiny_backbone, tiny_ta
 @pytest.mark.parametrize("method", ["lora", "adapter"])
 @pytest.mark.parametrize("granularity", ["site", "layer", "global"])
 @pytest.mark.parametrize("kind", ["softmax", "free"])
-def test_folded_outputs_are_those_of_the_unfolded_mix(experts, tiny_backbone, tiny_tasks, method, granularity, kind):
+def test_folded_outputs_are_those_of_the_unfolded_mix(
+    experts: list[Expert], tiny_backbone: Pocket, tiny_tasks: dict[str, Task], method: str, granularity: str, kind: str
+) -> None:
     kind_of = KINDS.get(method)
     configs = [expert.settings for expert in experts[method]]
     tensors = [expert.tensors for expert in experts[method]]
@@ -99,7 +109,9 @@ def test_folded_outputs_are_those_of_the_unfolded_mix(experts, tiny_backbone, ti
         torch.testing.assert_close(place.scores(folded.tensors, batch), unfolded, rtol=1e-5, atol=1e-5)
 
 
-def test_gradients_reach_every_expert_and_weight_and_nothing_of_the_backbone(experts, tiny_backbone, tiny_tasks):
+def test_gradients_reach_every_expert_and_weight_and_nothing_of_the_backbone(
+    experts: list[Expert], tiny_backbone: Pocket, tiny_tasks: dict[str, Task]
+) -> None:
     configs = [expert.settings for expert in experts["lora"]]
     tensors = [expert.tensors for expert in experts["lora"]]
     sites = list(dict.fromkeys(LORA.site(name) for name in tensors[0]))
@@ -114,7 +126,7 @@ def test_gradients_reach_every_expert_and_weight_and_nothing_of_the_backbone(exp
     assert all(parameter.grad is None for parameter in tiny_backbone.model.parameters())
 
 
-def test_truncation_is_the_best_of_its_rank_and_says_what_it_lost(experts):
+def test_truncation_is_the_best_of_its_rank_and_says_what_it_lost(experts: list[Expert]) -> None:
     whole = mix(experts["lora"], [1.0, 1.0, 1.0])
     short = mix(experts["lora"], [1.0, 1.0, 1.0], rank=3)
     lost = kept = 0.0
@@ -128,7 +140,7 @@ def test_truncation_is_the_best_of_its_rank_and_says_what_it_lost(experts):
     assert mix(experts["lora"], [1.0, 1.0, 1.0], rank=18).card.hyperparameters["truncation_error"] < 1e-6
 
 
-def test_attaching_leaves_the_backbone_as_it_was(experts, tiny_backbone):
+def test_attaching_leaves_the_backbone_as_it_was(experts: list[Expert], tiny_backbone: Pocket) -> None:
     before = {name: value.clone() for name, value in tiny_backbone.module.state_dict().items()}
     for method in ("lora", "adapter"):
         kind = KINDS.get(method)
@@ -141,7 +153,9 @@ def test_attaching_leaves_the_backbone_as_it_was(experts, tiny_backbone):
 
 
 @pytest.mark.parametrize("method", ["lora", "adapter"])
-def test_starting_values_leave_outputs_as_they_are(tiny_backbone, tiny_tasks, method):
+def test_starting_values_leave_outputs_as_they_are(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], method: str
+) -> None:
     kind = KINDS.get(method)
     task = tiny_tasks["taste"]
     batch = tiny_backbone.prepare(task.examples("test"), task)
@@ -150,7 +164,7 @@ def test_starting_values_leave_outputs_as_they_are(tiny_backbone, tiny_tasks, me
         torch.testing.assert_close(place.scores(initial_tensors(kind, place.shapes, 5), batch), before)
 
 
-def test_unlike_experts_are_refused(experts):
+def test_unlike_experts_are_refused(experts: list[Expert]) -> None:
     with pytest.raises(InputError, match="one kind of expert"):
         mix([experts["lora"][0], experts["adapter"][0]], [0.5, 0.5])
     stranger = replace(experts["lora"][1], card=experts["lora"][1].card.model_copy(update={"backbone": "other"}))
@@ -180,7 +194,7 @@ torch.testing.assert_close(hidden, data["hidden"], rtol=1e-5, atol=1e-5)
 """
 
 
-def test_a_folded_lora_loads_in_plain_peft(experts, tiny_backbone, tmp_path):
+def test_a_folded_lora_loads_in_plain_peft(experts: list[Expert], tiny_backbone: Pocket, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     folded = mix(experts["lora"], [0.5, 0.8, -0.2])

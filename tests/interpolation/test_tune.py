@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import draw_of
 
 from pitune import api
 from pitune.errors import InputError
-from pitune.experts import KINDS, ExpertPool, digest, load_expert
+from pitune.experts import KINDS, Expert, ExpertPool, digest, load_expert
 from pitune.experts.kinds.lora import LoraSettings, delta
 from pitune.interpolation import Candidate, TuneSettings, mix, tune_expert
 from pitune.interpolation import tune as tune_module
 from pitune.interpolation.choice import choose, select
 from pitune.interpolation.mixing import sites_of
-from pitune.tasks import Draw, few_shot
+from pitune.pocket.backbone import Pocket
+from pitune.tasks import Example, Task, few_shot
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert, target_training
 
 TRAINING = TrainingSettings(steps=16, batch_size=16, learning_rate=2e-2, evaluations=4)
@@ -23,7 +26,7 @@ SETTINGS = TuneSettings(training=TRAINING)
 
 
 @pytest.fixture(scope="module")
-def pool(tiny_backbone, tiny_tasks, tmp_path_factory):
+def pool(tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path_factory: pytest.TempPathFactory):
     pool = ExpertPool(tmp_path_factory.mktemp("pool"))
     long = TrainingSettings(steps=60, batch_size=16, learning_rate=2e-2)
     for name in ("taste", "place", "colour"):
@@ -31,11 +34,13 @@ def pool(tiny_backbone, tiny_tasks, tmp_path_factory):
     return pool
 
 
-def named(pool, start):
+def named(pool: ExpertPool, start):
     return next(expert for expert in pool if expert.name.startswith(start))
 
 
-def test_the_fold_is_what_was_chosen(tiny_backbone, tiny_tasks, pool, tmp_path):
+def test_the_fold_is_what_was_chosen(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool, tmp_path: Path
+) -> None:
     task = tiny_tasks["mood"]
     result = api.tune(tiny_backbone, task, pool, k=2, shots=4, settings=SETTINGS)
     best = choose(result.candidates)
@@ -51,10 +56,12 @@ def test_the_fold_is_what_was_chosen(tiny_backbone, tiny_tasks, pool, tmp_path):
     assert digest(load_expert(tmp_path / "out")) == digest(result.expert)
 
 
-def test_without_settings_training_is_as_long_as_the_labels_ask(tiny_backbone, tiny_tasks, pool, monkeypatch):
+def test_without_settings_training_is_as_long_as_the_labels_ask(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert [target_training(labels).steps for labels in (0, 48, 160, 161, 9_999)] == [60, 60, 200, 202, 400]
 
-    def short(labels):
+    def short(labels: torch.Tensor):
         return TrainingSettings(steps=labels, batch_size=16, evaluations=2)
 
     monkeypatch.setattr(tune_module, "target_training", short)
@@ -62,7 +69,9 @@ def test_without_settings_training_is_as_long_as_the_labels_ask(tiny_backbone, t
     assert result.expert.card.hyperparameters["training"]["steps"] == 6
 
 
-def test_a_neighbour_that_knows_the_task_wins_untrained(tiny_backbone, tiny_tasks, pool):
+def test_a_neighbour_that_knows_the_task_wins_untrained(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
+) -> None:
     task = replace(tiny_tasks["taste"], name="the same again")
     expert = named(pool, "taste")
     result = tune_expert(tiny_backbone, few_shot(task, 2, 0), [expert], settings=SETTINGS)
@@ -73,7 +82,9 @@ def test_a_neighbour_that_knows_the_task_wins_untrained(tiny_backbone, tiny_task
     assert evaluate_expert(tiny_backbone, task, result.expert, test).value >= 0.9
 
 
-def test_alone_is_the_single_expert_to_the_bit(tiny_backbone, tiny_tasks, pool):
+def test_alone_is_the_single_expert_to_the_bit(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
+) -> None:
     """The fallback harms nobody: it is what one would have trained without neighbours."""
     task = tiny_tasks["mood"]
     data = few_shot(task, 4, 0)
@@ -84,7 +95,9 @@ def test_alone_is_the_single_expert_to_the_bit(tiny_backbone, tiny_tasks, pool):
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-5, atol=1e-5)
 
 
-def test_neighbours_that_do_not_help_are_left_out(tiny_backbone, tiny_tasks, pool):
+def test_neighbours_that_do_not_help_are_left_out(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
+) -> None:
     """Beside the nearest, those are taken that lower the loss of equal shares on the few labels."""
     task = replace(tiny_tasks["taste"], name="the same again")
     data = few_shot(task, 4, 0)
@@ -103,10 +116,12 @@ def test_neighbours_that_do_not_help_are_left_out(tiny_backbone, tiny_tasks, poo
 
 @pytest.mark.parametrize("granularity", ["site", "layer", "global"])
 @pytest.mark.parametrize("kind", ["softmax", "free"])
-def test_joint_training_lowers_the_loss_and_moves_the_weights(tiny_backbone, tiny_tasks, pool, granularity, kind):
+def test_joint_training_lowers_the_loss_and_moves_the_weights(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool, granularity: str, kind: str
+) -> None:
     task = tiny_tasks["mood"]
     settings = TuneSettings(training=TRAINING, granularity=granularity, kind=kind, candidates=("joint",))
-    data = Draw(task, task.examples("train"), (), None, 0)
+    data = draw_of(task, validate=False)
     result = tune_expert(tiny_backbone, data, [named(pool, "place")], settings=settings)
     before = evaluate_expert(tiny_backbone, task, None, data.train).loss
     assert evaluate_expert(tiny_backbone, task, result.expert, data.train).loss < before
@@ -120,11 +135,11 @@ def test_joint_training_lowers_the_loss_and_moves_the_weights(tiny_backbone, tin
 
 @pytest.mark.parametrize("method", ["lora", "adapter"])
 def test_a_run_stopped_between_and_within_candidates_ends_at_the_same_bytes(
-    tiny_backbone, tiny_tasks, tmp_path, monkeypatch, method
-):
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
     task = tiny_tasks["mood"]
     data = few_shot(task, 4, 0)
-    near = [fit_expert(tiny_backbone, data_of(tiny_tasks["taste"]), method=method, settings=TRAINING)[0]]
+    near = [fit_expert(tiny_backbone, draw_of(tiny_tasks["taste"]), method=method, settings=TRAINING)[0]]
     whole = tune_expert(tiny_backbone, data, near, settings=SETTINGS)
     true_train, calls = tune_module.train, []
 
@@ -144,7 +159,9 @@ def test_a_run_stopped_between_and_within_candidates_ends_at_the_same_bytes(
     assert resumed.weights == whole.weights
 
 
-def test_the_soup_is_the_mean_of_the_other_candidates(tiny_backbone, tiny_tasks, pool):
+def test_the_soup_is_the_mean_of_the_other_candidates(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
+) -> None:
     """The mean of ΔW at every site, never of its factors; and of the weights that are shown."""
     task = tiny_tasks["mood"]
     near = [named(pool, "taste"), named(pool, "place")]
@@ -163,7 +180,9 @@ def test_the_soup_is_the_mean_of_the_other_candidates(tiny_backbone, tiny_tasks,
         assert of == pytest.approx({name: (share + joint[group][name]) / 3 for name, share in shares.items()})
 
 
-def test_a_rank_makes_the_fold_smaller_and_says_what_it_loses(tiny_backbone, tiny_tasks, pool):
+def test_a_rank_makes_the_fold_smaller_and_says_what_it_loses(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
+) -> None:
     task = tiny_tasks["mood"]
     data = few_shot(task, 4, 0)
     near = [named(pool, "taste")]
@@ -184,7 +203,9 @@ def test_a_rank_makes_the_fold_smaller_and_says_what_it_loses(tiny_backbone, tin
     assert "truncation_error" not in exact.expert.card.hyperparameters
 
 
-def test_the_soup_counts_as_trained_and_has_the_loss_of_its_expert(tiny_backbone, tiny_tasks, pool):
+def test_the_soup_counts_as_trained_and_has_the_loss_of_its_expert(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
+) -> None:
     task = tiny_tasks["mood"]
     data = few_shot(task, 4, 0)
     result = tune_expert(tiny_backbone, data, [named(pool, "taste")], settings=SETTINGS)
@@ -194,17 +215,17 @@ def test_the_soup_counts_as_trained_and_has_the_loss_of_its_expert(tiny_backbone
     assert list(last.losses) == pytest.approx(found.calibrated.tolist())
 
 
-def changes(expert):
+def changes(expert: Expert):
     """Return ΔW by site."""
     config = LoraSettings(**expert.config)
     return {site: delta(config, expert.tensors, site) for site in sites_of([expert])}
 
 
-def candidate(name, losses, best_step=5):
+def candidate(name: str, losses, best_step=5):
     return Candidate(name, 0.5, tuple(losses), 10, best_step)
 
 
-def test_the_lowest_loss_wins_and_of_equals_the_simplest():
+def test_the_lowest_loss_wins_and_of_equals_the_simplest() -> None:
     simple = candidate("simple", [0.5, 0.1, 0.9, 0.5])
     as_good = candidate("as good", [0.1, 0.5, 0.5, 0.9])
     better = candidate("better", [0.1, 0.3, 0.7, 0.6])
@@ -215,7 +236,7 @@ def test_the_lowest_loss_wins_and_of_equals_the_simplest():
 
 
 @pytest.mark.parametrize(("examples", "chosen"), [(8, "soup"), (40, "alone")])
-def test_one_candidate_must_be_worth_a_nat_more_than_the_mean_of_all(examples, chosen):
+def test_one_candidate_must_be_worth_a_nat_more_than_the_mean_of_all(examples: tuple[Example, ...], chosen) -> None:
     """A tenth of a nat an example: eight examples are no evidence, forty are."""
     alone, soup = candidate("alone", [0.4] * examples), candidate("soup", [0.5] * examples)
     assert choose([alone, soup]).name == chosen
@@ -223,11 +244,9 @@ def test_one_candidate_must_be_worth_a_nat_more_than_the_mean_of_all(examples, c
     assert choose([alone, candidate("worse", [0.5] * examples)]).name == "alone"
 
 
-def data_of(task):
-    return Draw(task, task.examples("train"), task.examples("validation"), None, 0)
-
-
-def test_bad_input(tiny_backbone, other_backbone, tiny_tasks, pool, tmp_path):
+def test_bad_input(
+    tiny_backbone: Pocket, other_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool, tmp_path: Path
+) -> None:
     task = tiny_tasks["mood"]
     with pytest.raises(InputError, match="another backbone"):
         api.tune(other_backbone, task, pool, k=1, shots=2)

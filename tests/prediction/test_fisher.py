@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import cast
 
 import pytest
 import torch
+from tests.conftest import draw_of
 from torch import Tensor, nn
 
-from pitune.backbones import Batch
+from pitune.backbones import Backbone, Batch
 from pitune.errors import InputError
 from pitune.experts import KINDS, attached, make_settings
-from pitune.prediction.fisher import _drawn, expert_fisher, fisher_at, probe_fisher
-from pitune.tasks import Draw, Example, Task
+from pitune.pocket.backbone import Pocket
+from pitune.prediction.fisher import Labels, _drawn, expert_fisher, fisher_at, probe_fisher
+from pitune.tasks import Example, Task
 from pitune.training import TrainingSettings, fit_expert
 
 WIDTH, CLASSES, RANK = 5, 3, 2
@@ -37,12 +41,12 @@ class LinearSoftmax:
     def sites(self, role: str) -> tuple[str, ...]:
         return ("head",)
 
-    def prepare(self, examples, task) -> Batch:
-        x = torch.tensor([[float(word) for word in example.text.split()] for example in examples])
+    def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
+        x = torch.tensor([[float(word) for word in (example.text or "").split()] for example in examples])
         target = torch.tensor([int(example.target) for example in examples])
         return Batch(tuple(example.id for example in examples), {"x": x}, torch.empty(0), target)
 
-    def scores(self, batch: Batch, candidates=None) -> Tensor:
+    def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
         return self.module(batch.inputs["x"]).log_softmax(-1)
 
     def losses(self, batch: Batch) -> Tensor:
@@ -50,8 +54,8 @@ class LinearSoftmax:
 
 
 @pytest.fixture
-def backbone() -> LinearSoftmax:
-    return LinearSoftmax()
+def backbone() -> Backbone:
+    return cast("Backbone", LinearSoftmax())
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ def task() -> Task:
     return Task("linear", {"train": examples}, answers=("0", "1", "2"))
 
 
-def closed_form(backbone: LinearSoftmax, task: Task, down: Tensor, scale: float) -> Tensor:
+def closed_form(backbone: Backbone, task: Task, down: Tensor, scale: float) -> Tensor:
     """Return E_x Σ_y p(y|x) (s (1_y − p) ⊗ A x)²: the exact expectation over labels, for B at B = 0."""
     batch = backbone.prepare(task.splits["train"], task)
     p = backbone.scores(batch).exp()
@@ -76,7 +80,7 @@ def closed_form(backbone: LinearSoftmax, task: Task, down: Tensor, scale: float)
     return total
 
 
-def at_zero(backbone, task, labels, seed, chunk, down):
+def at_zero(backbone: Backbone, task: Task, labels: Labels, seed: int, chunk: int, down: Tensor) -> Tensor:
     method = KINDS.get("lora")
     with attached(backbone, method, make_settings(method, backbone, r=RANK, lora_alpha=4)) as place:
         tensors = {"head.lora_A.weight": down, "head.lora_B.weight": torch.zeros(CLASSES, RANK)}
@@ -86,7 +90,7 @@ def at_zero(backbone, task, labels, seed, chunk, down):
         ]
 
 
-def test_empirical_fisher_is_the_closed_form(backbone, task):
+def test_empirical_fisher_is_the_closed_form(backbone: Backbone, task: Task) -> None:
     down = torch.randn(RANK, WIDTH, generator=torch.Generator().manual_seed(2))
     batch = backbone.prepare(task.splits["train"], task)
     residual = nn.functional.one_hot(batch.target, CLASSES) - backbone.scores(batch).exp()
@@ -95,7 +99,7 @@ def test_empirical_fisher_is_the_closed_form(backbone, task):
     torch.testing.assert_close(at_zero(backbone, task, "empirical", 0, 7, down), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_sampled_fisher_approaches_the_expectation_over_labels(backbone, task):
+def test_sampled_fisher_approaches_the_expectation_over_labels(backbone: Backbone, task: Task) -> None:
     down = torch.randn(RANK, WIDTH, generator=torch.Generator().manual_seed(2))
     drawn = torch.stack([at_zero(backbone, task, "sampled", seed, 64, down) for seed in range(300)])
     expected = closed_form(backbone, task, down, 2.0)
@@ -104,14 +108,14 @@ def test_sampled_fisher_approaches_the_expectation_over_labels(backbone, task):
 
 
 @pytest.mark.parametrize("labels", ["sampled", "empirical"])
-def test_does_not_depend_on_the_batch_size(backbone, task, labels):
+def test_does_not_depend_on_the_batch_size(backbone: Backbone, task: Task, labels: Labels) -> None:
     down = torch.randn(RANK, WIDTH, generator=torch.Generator().manual_seed(2))
     one, seven, all_ = (at_zero(backbone, task, labels, 3, chunk, down) for chunk in (1, 7, 64))
     torch.testing.assert_close(one, seven, rtol=1e-5, atol=1e-8)
     torch.testing.assert_close(one, all_, rtol=1e-5, atol=1e-8)
 
 
-def test_padding_of_other_examples_does_not_matter(tiny_backbone, tiny_tasks):
+def test_padding_of_other_examples_does_not_matter(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
     task = tiny_tasks["place"]
     examples = task.examples("train")[:20]
     one, seven, many = (probe_fisher(tiny_backbone, task, examples, chunk=chunk) for chunk in (1, 7, 64))
@@ -120,9 +124,9 @@ def test_padding_of_other_examples_does_not_matter(tiny_backbone, tiny_tasks):
         torch.testing.assert_close(one[name], many[name], rtol=1e-3, atol=1e-9)
 
 
-def test_per_example_gradients_are_those_of_a_loop(tiny_backbone, tiny_tasks):
+def test_per_example_gradients_are_those_of_a_loop(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
     task = tiny_tasks["taste"]
-    data = Draw(task, task.examples("train")[:12], (), None, 0)
+    data = draw_of(task, 12, validate=False)
     expert, _ = fit_expert(tiny_backbone, data, settings=TrainingSettings(steps=5, learning_rate=1e-2))
     found = expert_fisher(tiny_backbone, task, expert, data.train, labels="empirical", chunk=5)
     method = KINDS.get("lora")
@@ -137,7 +141,9 @@ def test_per_example_gradients_are_those_of_a_loop(tiny_backbone, tiny_tasks):
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-10)
 
 
-def test_a_backbone_that_vmap_cannot_follow_is_taken_one_example_at_a_time(tiny_backbone, tiny_tasks, monkeypatch):
+def test_a_backbone_that_vmap_cannot_follow_is_taken_one_example_at_a_time(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = tiny_tasks["place"]
     examples = task.examples("train")[:9]
     expected = probe_fisher(tiny_backbone, task, examples)
@@ -147,12 +153,12 @@ def test_a_backbone_that_vmap_cannot_follow_is_taken_one_example_at_a_time(tiny_
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-9)
 
 
-def test_a_value_that_is_not_finite_names_its_tensor(backbone, task):
+def test_a_value_that_is_not_finite_names_its_tensor(backbone: Backbone, task: Task) -> None:
     with pytest.raises(InputError, match=r"head\.lora_B\.weight"):
         at_zero(backbone, task, "empirical", 0, 8, torch.full((RANK, WIDTH), float("inf")))
 
 
-def test_no_examples_is_bad_input(tiny_backbone, tiny_tasks):
+def test_no_examples_is_bad_input(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
     with pytest.raises(InputError, match="has no examples"):
         probe_fisher(tiny_backbone, tiny_tasks["taste"], [])
 
@@ -178,7 +184,9 @@ def choosing(tiny_tasks: dict[str, Task], answers: tuple[str, ...] | None = None
 
 
 @pytest.mark.parametrize("answers", [None, ("listed",)])
-def test_answers_that_differ_by_example_are_drawn_alike_whatever_the_batch(tiny_backbone, tiny_tasks, answers):
+def test_answers_that_differ_by_example_are_drawn_alike_whatever_the_batch(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], answers: tuple[str, ...] | None
+) -> None:
     task, examples = choosing(tiny_tasks, answers)
     expected = probe_fisher(tiny_backbone, task, examples, seed=1, chunk=1)
     shuffled = random.Random(1).sample(examples, len(examples))
@@ -188,7 +196,7 @@ def test_answers_that_differ_by_example_are_drawn_alike_whatever_the_batch(tiny_
     assert relative(probe_fisher(tiny_backbone, task, examples, seed=2), expected) > 1e-2
 
 
-def test_only_an_examples_own_answers_are_drawn():
+def test_only_an_examples_own_answers_are_drawn() -> None:
     scores = torch.tensor([0.1, 0.2, 0.0, 0.7]).log()
     own = torch.tensor([3, 1, 0, -1])
     drawn = [int(_drawn(scores, torch.tensor(u, dtype=torch.float64), own)) for u in (0.0, 0.69, 0.8, 0.95, 0.99999999)]

@@ -7,6 +7,7 @@ import pytest
 
 from pitune.errors import InputError
 from pitune.prediction import group_tasks
+from pitune.prediction.groups import How
 
 NAMES = ("a", "b", "c", "d", "e")
 MATRIX = np.array(
@@ -21,7 +22,7 @@ MATRIX = np.array(
 
 
 @pytest.mark.parametrize("how", ["agglomerative", "greedy"])
-def test_groups_follow_the_matrix(how) -> None:
+def test_groups_follow_the_matrix(how: How) -> None:
     found = group_tasks(NAMES, MATRIX, 3, how)
     assert found.groups == (("c", "d", "e"), ("a", "b"))
     assert found.reasons[0].startswith(
@@ -32,7 +33,7 @@ def test_groups_follow_the_matrix(how) -> None:
 
 @pytest.mark.parametrize("how", ["agglomerative", "greedy"])
 @pytest.mark.parametrize("most", [1, 2, 4, 5])
-def test_no_group_is_larger_than_asked_for_and_none_is_left_out(how, most) -> None:
+def test_no_group_is_larger_than_asked_for_and_none_is_left_out(how: How, most: int) -> None:
     groups = group_tasks(NAMES, MATRIX, most, how).groups
     assert sorted(name for group in groups for name in group) == list(NAMES)
     assert max(map(len, groups)) <= most
@@ -52,7 +53,7 @@ def test_bad_input() -> None:
     with pytest.raises(InputError, match="at most 0"):
         group_tasks(NAMES, MATRIX, 0)
     with pytest.raises(InputError, match="greedy"):
-        group_tasks(NAMES, MATRIX, 2, "random")
+        group_tasks(NAMES, MATRIX, 2, "random")  # type: ignore[arg-type]
     holes = MATRIX.copy()
     holes[2, 3] = np.nan
     with pytest.raises(InputError, match="'c'"):

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from pitune import api
 from pitune.errors import InputError
-from pitune.experts import ExpertPool
+from pitune.experts import Expert, ExpertPool, load_expert
 from pitune.experts import pool as pool_module
 from pitune.interpolation import TuneSettings, tune_nearest
-from pitune.prediction import SCORES, Score, fisher_similarity, neighbours, target
-from pitune.tasks import few_shot
+from pitune.pocket.backbone import Pocket
+from pitune.prediction import SCORES, Score, fisher_similarity, neighbours, probe_fisher, target
+from pitune.tasks import Draw, Task, few_shot
 from pitune.training import TrainingSettings, evaluate_expert
 
 FAST = TrainingSettings(steps=4, batch_size=8, evaluations=2)
 
 
 @pytest.fixture
-def pool(tiny_backbone, tiny_tasks, tmp_path) -> ExpertPool:
+def pool(tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path: Path) -> ExpertPool:
     made = ExpertPool(tmp_path / "pool")
     for name in ("taste", "place", "colour"):
         made.add(api.fit(tiny_backbone, tiny_tasks[name], shots=2, settings=FAST))
@@ -28,25 +30,25 @@ def pool(tiny_backbone, tiny_tasks, tmp_path) -> ExpertPool:
 
 
 @pytest.fixture
-def draw(tiny_tasks):
+def draw(tiny_tasks: dict[str, Task]) -> Draw:
     return few_shot(tiny_tasks["mood"], 2, 0)
 
 
-def test_the_probe_ranks_by_fisher_similarity(tiny_backbone, pool, draw) -> None:
+def test_the_probe_ranks_by_fisher_similarity(tiny_backbone: Pocket, pool: ExpertPool, draw: Draw) -> None:
     near = neighbours(tiny_backbone, draw, pool, k=3)
     expected = {expert.name: fisher_similarity(near.target.probe, _probe(expert)) for expert in pool}
     assert near.pairs == sorted(expected.items(), key=lambda pair: -pair[1])
     assert [expert.name for expert in near.experts] == [name for name, _ in near.pairs]
 
 
-def test_a_trial_ranks_by_the_loss_on_the_few_labels(tiny_backbone, pool, draw) -> None:
+def test_a_trial_ranks_by_the_loss_on_the_few_labels(tiny_backbone: Pocket, pool: ExpertPool, draw: Draw) -> None:
     near = neighbours(tiny_backbone, draw, pool, k=2, by="trial")
     losses = {e.name: evaluate_expert(tiny_backbone, draw.task, e, draw.labels).loss for e in pool}
     assert [name for name, _ in near.pairs] == sorted(losses, key=losses.__getitem__)[:2]
     assert near.scores[0] == pytest.approx(-min(losses.values()), abs=1e-6)
 
 
-def test_equals_go_by_name(tiny_backbone, pool, draw) -> None:
+def test_equals_go_by_name(tiny_backbone: Pocket, pool: ExpertPool, draw: Draw) -> None:
     SCORES.register("same", Score("same", "all alike", lambda target, expert: 1.0))
     try:
         names = [name for name, _ in neighbours(tiny_backbone, draw, pool, k=2, by="same").pairs]
@@ -55,9 +57,11 @@ def test_equals_go_by_name(tiny_backbone, pool, draw) -> None:
     assert names == sorted(pool.names())[:2]
 
 
-def test_a_run_loads_every_expert_once_and_embeds_its_target_once(tiny_backbone, pool, draw, monkeypatch) -> None:
+def test_a_run_loads_every_expert_once_and_embeds_its_target_once(
+    tiny_backbone: Pocket, pool: ExpertPool, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loads, probes = [], []
-    load, probe = pool_module.load_expert, target.probe_fisher
+    load, probe = load_expert, probe_fisher
     monkeypatch.setattr(pool_module, "load_expert", lambda folder: loads.append(folder) or load(folder))
     monkeypatch.setattr(target, "probe_fisher", lambda *given, **named: probes.append(1) or probe(*given, **named))
     result = api.tune(tiny_backbone, draw.task, pool, k=2, shots=2, settings=TuneSettings(training=FAST))
@@ -68,7 +72,9 @@ def test_a_run_loads_every_expert_once_and_embeds_its_target_once(tiny_backbone,
         torch.testing.assert_close(value, expected[name])
 
 
-def test_experts_of_the_task_itself_and_of_other_kinds_are_passed_over(tiny_backbone, pool, draw, tiny_tasks) -> None:
+def test_experts_of_the_task_itself_and_of_other_kinds_are_passed_over(
+    tiny_backbone: Pocket, pool: ExpertPool, draw: Draw, tiny_tasks: dict[str, Task]
+) -> None:
     own = few_shot(tiny_tasks["taste"], 2, 0)
     assert all("taste" not in name for name, _ in neighbours(tiny_backbone, own, pool, k=3).pairs)
     with pytest.raises(InputError, match="has no adapter expert of another task; it has lora, choose with --method"):
@@ -82,7 +88,9 @@ def test_experts_of_the_task_itself_and_of_other_kinds_are_passed_over(tiny_back
 
 
 @pytest.mark.parametrize("settings", [None, TuneSettings(rank=8)])
-def test_the_length_of_a_run_follows_from_the_labels_alone(tiny_backbone, pool, draw, settings, monkeypatch) -> None:
+def test_the_length_of_a_run_follows_from_the_labels_alone(
+    tiny_backbone: Pocket, pool: ExpertPool, draw: Draw, settings: TuneSettings | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     many = replace(draw, train=tuple(draw.task.examples("train")), validation=())
     only = (settings or TuneSettings()).model_copy(update={"candidates": ("neighbours",)})
     near = neighbours(tiny_backbone, many, pool, k=1)
@@ -90,5 +98,6 @@ def test_the_length_of_a_run_follows_from_the_labels_alone(tiny_backbone, pool, 
     assert card.hyperparameters["training"]["steps"] == max(60, -(-20 * len(many.train) // 16))
 
 
-def _probe(expert):
+def _probe(expert: Expert) -> dict[str, torch.Tensor]:
+    assert expert.fisher is not None
     return {name.removeprefix("probe."): v for name, v in expert.fisher.items() if name.startswith("probe.")}

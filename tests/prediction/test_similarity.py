@@ -16,7 +16,7 @@ values = st.lists(st.floats(1e-6, 1e3), min_size=4, max_size=4)
 
 
 @given(values, values)
-def test_is_the_papers_formula(first, second):
+def test_is_the_papers_formula(first: list[float], second: list[float]) -> None:
     f, g = torch.tensor(first, dtype=torch.float64), torch.tensor(second, dtype=torch.float64)
     a, b = f / (f + g), g / (f + g)
     expected = float(a @ b / (a.norm() * b.norm()))
@@ -24,21 +24,21 @@ def test_is_the_papers_formula(first, second):
 
 
 @given(values, values)
-def test_is_symmetric_and_at_most_one(first, second):
+def test_is_symmetric_and_at_most_one(first: list[float], second: list[float]) -> None:
     f, g = {"w": torch.tensor(first)}, {"w": torch.tensor(second)}
     assert fisher_similarity(f, g) == pytest.approx(fisher_similarity(g, f))
     assert 0 <= fisher_similarity(f, g) <= 1 + 1e-9
     assert fisher_similarity(f, f) == pytest.approx(1)
 
 
-def test_tiny_and_huge_values_are_safe():
+def test_tiny_and_huge_values_are_safe() -> None:
     tiny, huge = torch.full((3,), 1e-44), torch.full((3,), 3e38)
     assert fisher_similarity({"w": tiny}, {"w": tiny}) == pytest.approx(1)
     assert fisher_similarity({"w": huge}, {"w": huge}) == pytest.approx(1)
     assert 0 <= fisher_similarity({"w": torch.cat([tiny, huge])}, {"w": torch.cat([huge, tiny])}) < 1e-12
 
 
-def test_averages_over_tensors_and_leaves_out_what_is_zero_in_both():
+def test_averages_over_tensors_and_leaves_out_what_is_zero_in_both() -> None:
     f = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([1.0, 2.0]), "zero": torch.zeros(2)}
     g = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([2.0, 1.0]), "zero": torch.zeros(2)}
     b = 2 * (1 / 3) * (2 / 3) / ((1 / 3) ** 2 + (2 / 3) ** 2)
@@ -46,12 +46,12 @@ def test_averages_over_tensors_and_leaves_out_what_is_zero_in_both():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
-def test_values_that_cannot_be_name_their_tensor(bad):
+def test_values_that_cannot_be_name_their_tensor(bad: float) -> None:
     with pytest.raises(InputError, match="'w'"):
         fisher_similarity({"w": torch.tensor([1.0, bad])}, {"w": torch.ones(2)})
 
 
-def test_embeddings_of_different_kinds_are_refused():
+def test_embeddings_of_different_kinds_are_refused() -> None:
     with pytest.raises(InputError, match="'v'"):
         fisher_similarity({"v": torch.ones(2)}, {"w": torch.ones(2)})
     with pytest.raises(InputError, match="shape"):
@@ -60,7 +60,7 @@ def test_embeddings_of_different_kinds_are_refused():
         fisher_similarity({"w": torch.zeros(2)}, {"w": torch.zeros(2)})
 
 
-def test_graph_and_neighbours_agree():
+def test_graph_and_neighbours_agree() -> None:
     embeddings = {
         name: {"w": torch.tensor(v)} for name, v in {"a": [1.0, 2.0], "b": [1.1, 2.0], "c": [9.0, 0.1]}.items()
     }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -13,19 +16,22 @@ from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest
 from pitune.interpolation import TuneSettings
 from pitune.pocket import POCKET_20
+from pitune.pocket.backbone import Pocket
 from pitune.reports import points, write_comparison
 from pitune.studies import BASELINES, Baseline, ComparePlan, CompareResults, Study, Trial, run_compare
 from pitune.studies import trial as trial_module
 from pitune.studies.baselines.full import full_fine_tuning
 from pitune.studies.compare import prepare_pool
-from pitune.tasks import expand, few_shot
+from pitune.tasks import Task, expand, few_shot
 from pitune.training import TrainingSettings
 
 METHODS = BASELINES.names()
 
+Register = Callable[[Baseline], None]
+
 
 @pytest.fixture
-def plan(tiny_task_paths):
+def plan(tiny_task_paths: dict[str, Path]) -> ComparePlan:
     steps = TrainingSettings(steps=6, batch_size=16, learning_rate=2e-2, evaluations=2)
     tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place", "colour"))
     return ComparePlan(
@@ -39,7 +45,7 @@ def plan(tiny_task_paths):
     )
 
 
-def test_measures_every_method_on_every_task(pocket_is_tiny, plan, tmp_path):
+def test_measures_every_method_on_every_task(pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path) -> None:
     results = run_compare(plan, tmp_path, progress=False)
     assert results == CompareResults.read(tmp_path / "results.json")
     assert results.plan == plan.but(methods=METHODS)
@@ -56,7 +62,9 @@ def test_measures_every_method_on_every_task(pocket_is_tiny, plan, tmp_path):
     assert {expert.card.task for expert in pool} == tasks
 
 
-def test_the_mean_of_two_singles_is_of_two_runs_that_differ_in_order_alone(pocket_is_tiny, plan, tmp_path):
+def test_the_mean_of_two_singles_is_of_two_runs_that_differ_in_order_alone(
+    pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path
+) -> None:
     prepare_pool(plan, Study(tmp_path, progress=False))
     trial = Trial(plan, tmp_path, plan.tasks[0], 2, 0)
     first, second = BASELINES.get("mean of two singles").run(trial).card.parents
@@ -65,7 +73,9 @@ def test_the_mean_of_two_singles_is_of_two_runs_that_differ_in_order_alone(pocke
     assert {*first.weights.values(), *second.weights.values()} == {0.5}
 
 
-def test_goes_on_where_it_was_and_keeps_to_its_plan(pocket_is_tiny, plan, tmp_path, monkeypatch):
+def test_goes_on_where_it_was_and_keeps_to_its_plan(
+    pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = plan.but(methods=("zero-shot", "single", "pi"))
     before = run_compare(few, tmp_path, progress=False)
     monkeypatch.setattr(trial_module, "tune_expert", lambda *_, **__: pytest.fail("tuned again"))
@@ -82,13 +92,15 @@ def test_goes_on_where_it_was_and_keeps_to_its_plan(pocket_is_tiny, plan, tmp_pa
         ({"tasks": ("pocket/mnist",)}, "1 task.s. to compare; expected 2"),
     ],
 )
-def test_a_plan_that_cannot_be_carried_out_writes_nothing(plan, change, message, tmp_path):
+def test_a_plan_that_cannot_be_carried_out_writes_nothing(
+    plan: ComparePlan, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=message):
         run_compare(plan.but(**change), tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
 
-def test_full_fine_tuning_leaves_the_backbone_as_it_was(tiny_backbone, tiny_tasks):
+def test_full_fine_tuning_leaves_the_backbone_as_it_was(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
     task = tiny_tasks["mood"]
     draw = replace(few_shot(task, 4, 0), validation=few_shot(task, 4, 0).train)
     before = {name: value.clone() for name, value in tiny_backbone.module.named_parameters()}
@@ -99,7 +111,9 @@ def test_full_fine_tuning_leaves_the_backbone_as_it_was(tiny_backbone, tiny_task
     assert all((before[name] == value).all() for name, value in tiny_backbone.module.named_parameters())
 
 
-def test_the_command_prints_tables_and_refuses_odd_shots(pocket_is_tiny, plan, tmp_path, capsys):
+def test_the_command_prints_tables_and_refuses_odd_shots(
+    pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     common = ["study", "compare", *plan.tasks[:3], "--seeds", "1", "--steps", "3", "--test", "4", "--out"]
     methods = ["--method", "zero-shot", "--method", "single", "--method", "pi"]
     assert main([*common, str(tmp_path / "a"), "--shots", "2", *methods]) == 0
@@ -114,12 +128,12 @@ def test_the_command_prints_tables_and_refuses_odd_shots(pocket_is_tiny, plan, t
     assert (kept["k"], kept["test"]) == (2, 4)  # so that nearest, random and farthest differ; flags go before
 
 
-def test_pocket_20_is_fourteen_of_one_kind_of_input_and_six_of_both():
+def test_pocket_20_is_fourteen_of_one_kind_of_input_and_six_of_both() -> None:
     assert len(POCKET_20) == len(set(POCKET_20)) == 20
     assert expand(["pocket-20", "pocket/spam", "pocket/mnist"]) == [*POCKET_20, "pocket/spam"]
 
 
-def test_the_figure_and_tables_say_what_the_rows_say(pocket_is_tiny, plan, tmp_path):
+def test_the_figure_and_tables_say_what_the_rows_say(pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path) -> None:
     results = run_compare(plan.but(methods=("single", "pi")), tmp_path, progress=False)
     write_comparison(results, tmp_path, "pitune study compare")
     text = (tmp_path / "results.md").read_text()
@@ -139,7 +153,9 @@ def test_the_figure_and_tables_say_what_the_rows_say(pocket_is_tiny, plan, tmp_p
     assert places == sorted(places, reverse=True)
 
 
-def test_gains_are_printed_in_points_with_their_sign(pocket_is_tiny, plan, tmp_path, capsys):
+def test_gains_are_printed_in_points_with_their_sign(
+    pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     common = ["study", "compare", *plan.tasks[:3], "--seeds", "1", "--steps", "3", "--test", "4", "--shots", "2"]
     assert main([*common, "--method", "single", "--method", "pi", "--out", str(tmp_path)]) == 0
     gain = json.loads((tmp_path / "results.json").read_text())["gains"][0]
@@ -153,7 +169,7 @@ def first_label(trial: Trial) -> tuple[str, float, int]:
     return "accuracy", sum(one.target == first for one in trial.test) / len(trial.test), len(trial.test)
 
 
-def has_two_answers(task) -> bool:
+def has_two_answers(task: Task) -> bool:
     return task.answers is not None and len(task.answers) == 2
 
 
@@ -161,13 +177,15 @@ STRANGE = Baseline("first label", first_label, "always the first label", applies
 
 
 @pytest.fixture
-def registered(monkeypatch):
+def registered(monkeypatch: pytest.MonkeyPatch) -> Register:
     """Register a baseline for the time of a test."""
     monkeypatch.setattr(BASELINES, "_given", {})
     return lambda baseline: BASELINES.register(baseline.name, baseline)
 
 
-def test_a_strangers_baseline_is_measured_where_it_applies(pocket_is_tiny, plan, registered, tmp_path, capsys):
+def test_a_strangers_baseline_is_measured_where_it_applies(
+    pocket_is_tiny: Pocket, plan: ComparePlan, registered: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     registered(STRANGE)
     common = ["study", "compare", *plan.tasks[:3], "--seeds", "1", "--steps", "3", "--test", "4", "--shots", "2"]
     assert main([*common, "--method", "pi", "--method", STRANGE.name, "--out", str(tmp_path), "--json"]) == 0
@@ -177,7 +195,9 @@ def test_a_strangers_baseline_is_measured_where_it_applies(pocket_is_tiny, plan,
     assert "unknown method 'magic'" in capsys.readouterr().err
 
 
-def test_what_all_draws_of_a_task_share_is_done_once_a_task(pocket_is_tiny, plan, registered, tmp_path):
+def test_what_all_draws_of_a_task_share_is_done_once_a_task(
+    pocket_is_tiny: Pocket, plan: ComparePlan, registered: Register, tmp_path: Path
+) -> None:
     done = []
     registered(Baseline("shared", first_label, "", once=lambda trial: done.append(trial.name)))
     more = plan.but(methods=("shared",), seeds=2)

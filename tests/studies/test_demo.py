@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from pitune.errors import InputError
 from pitune.experts import load_expert
 from pitune.interpolation import TuneSettings
+from pitune.pocket.backbone import Pocket
 from pitune.reports import write_report
-from pitune.studies import BASELINES, DEMO, DemoResults, run_demo
+from pitune.studies import BASELINES, DEMO, ComparePlan, DemoResults, run_demo
 from pitune.studies import sources as sources_module
+from pitune.tasks import Task
 from pitune.training import TrainingSettings, evaluate_expert
 
 METHODS = tuple(one.name for one in BASELINES.all() if one.demo)
+Run = Callable[[Path, ComparePlan], DemoResults]
 
 
 @pytest.fixture
-def plan(tiny_task_paths):
+def plan(tiny_task_paths: dict[str, Path]) -> ComparePlan:
     steps = TrainingSettings(steps=8, batch_size=16, learning_rate=2e-2, evaluations=2)
     return DEMO.but(
         tasks=tuple(str(tiny_task_paths[name]) for name in ("taste", "place", "colour", "mood")),
@@ -30,16 +36,18 @@ def plan(tiny_task_paths):
 
 
 @pytest.fixture
-def run(tiny_task_paths):
+def run(tiny_task_paths: dict[str, Path]) -> Run:
     """The demo with one target, in one process."""
 
-    def run_it(out, plan):
+    def run_it(out: Path, plan: ComparePlan) -> DemoResults:
         return run_demo(out, plan=plan, targets=(str(tiny_task_paths["mood"]),), progress=False)
 
     return run_it
 
 
-def test_leaves_results_report_and_expert(pocket_is_tiny, run, tiny_tasks, plan, tmp_path):
+def test_leaves_results_report_and_expert(
+    pocket_is_tiny: Pocket, run: Run, tiny_tasks: dict[str, Task], plan: ComparePlan, tmp_path: Path
+) -> None:
     results = run(tmp_path / "out", plan.but(seeds=2))
     assert results == DemoResults.read(tmp_path / "out" / "results.json")
     assert [(row.method, row.seed) for row in results.rows] == [(m, s) for m in METHODS for s in (0, 1)]
@@ -59,7 +67,9 @@ def test_leaves_results_report_and_expert(pocket_is_tiny, run, tiny_tasks, plan,
     assert value == pytest.approx(by_key["pi", 0]) or plan.test != len(task.examples("test"))
 
 
-def test_a_second_run_trains_nothing_and_ends_at_the_same_bytes(pocket_is_tiny, run, plan, tmp_path, monkeypatch):
+def test_a_second_run_trains_nothing_and_ends_at_the_same_bytes(
+    pocket_is_tiny: Pocket, run: Run, plan: ComparePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(tmp_path, plan)
     names = ("results.json", "expert/adapter_model.safetensors")
     before = {name: (tmp_path / name).read_bytes() for name in names}
@@ -68,7 +78,9 @@ def test_a_second_run_trains_nothing_and_ends_at_the_same_bytes(pocket_is_tiny, 
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
 
 
-def test_a_folder_with_rows_of_another_plan_is_left_as_it_is(pocket_is_tiny, run, plan, tmp_path):
+def test_a_folder_with_rows_of_another_plan_is_left_as_it_is(
+    pocket_is_tiny: Pocket, run: Run, plan: ComparePlan, tmp_path: Path
+) -> None:
     run(tmp_path, plan)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.json*")}
     with pytest.raises(InputError, match="other tasks or settings"):
@@ -76,7 +88,7 @@ def test_a_folder_with_rows_of_another_plan_is_left_as_it_is(pocket_is_tiny, run
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.json*")} == before
 
 
-def test_no_seeds_is_bad_input(tmp_path):
+def test_no_seeds_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="seeds is 0"):
         run_demo(tmp_path / "out", plan=DEMO.but(seeds=0), progress=False)
     assert not (tmp_path / "out").exists()

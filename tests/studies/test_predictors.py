@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 
+from pitune.backbones import Backbone
 from pitune.cli import main
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneSettings
+from pitune.pocket.backbone import Pocket
 from pitune.prediction import SCORES, Target, embed, leep, whole
 from pitune.studies import ComparePlan, PredictorsResults, run_predictors
 from pitune.studies import predictors as predictors_module
@@ -27,7 +30,7 @@ ROWS = [ROW_NAMES.get(name, name) for name in SCORES.names()]
 TRUTH = {"a": 0.3, "b": 0.2, "c": 0.1, "d": -0.1}
 
 
-def test_a_score_is_judged_by_ranks_by_what_it_loses_and_by_the_best_two():
+def test_a_score_is_judged_by_ranks_by_what_it_loses_and_by_the_best_two() -> None:
     right = quality(TRUTH, {"a": 9.0, "b": 5.0, "c": 4.0, "d": 0.0})
     assert (right.spearman, right.regret, right.recall) == (pytest.approx(1), 0, 1)
     assert right.gain == pytest.approx(30)
@@ -37,7 +40,7 @@ def test_a_score_is_judged_by_ranks_by_what_it_loses_and_by_the_best_two():
     assert (found.recall, found.gain) == (0.5, pytest.approx(20))
 
 
-def test_a_source_that_a_score_cannot_read_is_one_it_cannot_choose():
+def test_a_source_that_a_score_cannot_read_is_one_it_cannot_choose() -> None:
     found = quality(TRUTH, {"b": 3.0, "c": 2.0, "d": 1.0})
     assert found.spearman == pytest.approx(1)
     assert found.regret == pytest.approx(10)
@@ -46,20 +49,20 @@ def test_a_source_that_a_score_cannot_read_is_one_it_cannot_choose():
     assert quality(TRUTH, dict.fromkeys(TRUTH, 1.0)) is None
 
 
-def test_drawing_at_random_is_the_mean_over_sources():
+def test_drawing_at_random_is_the_mean_over_sources() -> None:
     each = [quality(TRUTH, {s: float(s == best) + 0.01 * i for i, s in enumerate(TRUTH)}) for best in TRUTH]
     found = at_random(TRUTH)
-    assert found.regret == pytest.approx(sum(one.regret for one in each) / 4)
-    assert found.gain == pytest.approx(sum(one.gain for one in each) / 4)
+    assert found.regret == pytest.approx(np.mean([one.regret for one in each]))
+    assert found.gain == pytest.approx(np.mean([one.gain for one in each]))
 
 
-def test_ranks_are_averaged_over_what_both_scores_read():
+def test_ranks_are_averaged_over_what_both_scores_read() -> None:
     found = mean_rank([{"a": 100.0, "b": 2.0, "c": 1.0, "d": 0.0}, {"a": 0.1, "b": 0.3, "c": 0.2}])
     assert found == {"a": 2.0, "b": 2.5, "c": 1.5}
     assert mean_rank([{"a": 1.0}, {"b": 1.0}]) == {}
 
 
-def test_targets_count_alike_however_many_seeds_they_have():
+def test_targets_count_alike_however_many_seeds_they_have() -> None:
     other = {"a": -0.3, "b": -0.2, "c": 0.0, "d": 0.1}
     up, down = {"a": 4.0, "b": 3.0, "c": 2.0, "d": 1.0}, {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
     found = summary("s", [({"t": TRUTH, "u": other}, {"t": up, "u": up}), ({"t": TRUTH, "u": other}, {"t": down})])
@@ -69,12 +72,12 @@ def test_targets_count_alike_however_many_seeds_they_have():
     assert summary("s", [({"t": TRUTH}, {})]) is None
 
 
-def test_the_ceiling_is_what_truth_reaches_against_a_noisy_measurement():
+def test_the_ceiling_is_what_truth_reaches_against_a_noisy_measurement() -> None:
     draw = np.random.default_rng(0)
     truth = draw.normal(size=(300, 200))
     first, second = (truth + draw.normal(size=truth.shape) for _ in range(2))
 
-    def table(values):
+    def table(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, dict[str, float]]:
         return {str(t): {str(s): float(value) for s, value in enumerate(row)} for t, row in enumerate(values)}
 
     found = reliability(table(first), table(second))
@@ -85,14 +88,16 @@ def test_the_ceiling_is_what_truth_reaches_against_a_noisy_measurement():
 
 
 @pytest.fixture
-def plan(tiny_task_paths):
+def plan(tiny_task_paths: dict[str, Path]) -> ComparePlan:
     steps = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
     tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place", "colour"))
     tuning = TuneSettings(training=steps)
     return ComparePlan(tasks=tasks, shots=(2,), seeds=1, test=6, validation=6, source_training=steps, tuning=tuning)
 
 
-def test_measures_and_scores_every_source_of_every_target(pocket_is_tiny, tiny_tasks, plan, tmp_path):
+def test_measures_and_scores_every_source_of_every_target(
+    pocket_is_tiny: Pocket, tiny_tasks: dict[str, Task], plan: ComparePlan, tmp_path: Path
+) -> None:
     found = run_predictors(plan, tmp_path, adapted=True, progress=False)
     assert found == PredictorsResults.read(tmp_path / "predictors.json")
     methods = [row.method.partition(" ")[0] for row in found.rows]
@@ -115,14 +120,18 @@ def test_measures_and_scores_every_source_of_every_target(pocket_is_tiny, tiny_t
         assert names <= {*ROWS, *COMBINED, "random"}
 
 
-def test_a_second_run_computes_nothing(pocket_is_tiny, plan, tmp_path, monkeypatch):
+def test_a_second_run_computes_nothing(
+    pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = run_predictors(plan, tmp_path, progress=False)
     monkeypatch.setattr(predictors_module, "evaluate_expert", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(Target, "evaluated", property(lambda _: pytest.fail("scored again")))
     assert run_predictors(plan, tmp_path, progress=False) == first
 
 
-def test_scores_read_the_few_labels_alone(tiny_backbone, tiny_tasks, plan, tmp_path):
+def test_scores_read_the_few_labels_alone(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], plan: ComparePlan, tmp_path: Path
+) -> None:
     mood = tiny_tasks["mood"]
     hidden = Task(mood.name, {**mood.splits, "test": ()}, mood.answers, data_hash=mood.data_hash)
     assert _scores(tiny_backbone, hidden, tiny_tasks["taste"], plan, tmp_path) == _scores(
@@ -130,9 +139,11 @@ def test_scores_read_the_few_labels_alone(tiny_backbone, tiny_tasks, plan, tmp_p
     )
 
 
-def test_open_answers_are_skipped_by_what_needs_classes(tiny_backbone, tiny_tasks, plan, tmp_path):
+def test_open_answers_are_skipped_by_what_needs_classes(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], plan: ComparePlan, tmp_path: Path
+) -> None:
     mood = tiny_tasks["mood"]
-    listed = tuple(mood.answers)
+    listed = tuple(mood.answers or ())
     opened = {
         split: [Example(one.id, one.target, one.text, candidates=listed) for one in examples]
         for split, examples in mood.splits.items()
@@ -144,7 +155,9 @@ def test_open_answers_are_skipped_by_what_needs_classes(tiny_backbone, tiny_task
     assert {*SCORES.names()} - found.keys() == {"leep", "label-similarity"}
 
 
-def test_leep_and_the_trial_read_what_the_sources_expert_says(tiny_backbone, tiny_tasks, plan, tmp_path):
+def test_leep_and_the_trial_read_what_the_sources_expert_says(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], plan: ComparePlan, tmp_path: Path
+) -> None:
     target, expert = _pair(tiny_backbone, tiny_tasks["mood"], tiny_tasks["place"], plan, tmp_path)
     support = target.support
     loss = evaluate_expert(tiny_backbone, tiny_tasks["mood"], expert, support).loss
@@ -156,7 +169,9 @@ def test_leep_and_the_trial_read_what_the_sources_expert_says(tiny_backbone, tin
     assert SCORES.get("leep").rate(target, expert) == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_trial_without_over_confidence_is_the_calibrated_loss(tiny_backbone, tiny_tasks, plan, tmp_path):
+def test_the_trial_without_over_confidence_is_the_calibrated_loss(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], plan: ComparePlan, tmp_path: Path
+) -> None:
     target, expert = _pair(tiny_backbone, tiny_tasks["mood"], tiny_tasks["place"], plan, tmp_path)
     found = evaluate_expert(tiny_backbone, tiny_tasks["mood"], expert, target.support)
     score = SCORES.get("calibrated-trial").rate(target, expert)
@@ -164,7 +179,7 @@ def test_the_trial_without_over_confidence_is_the_calibrated_loss(tiny_backbone,
     assert score != pytest.approx(SCORES.get("trial").rate(target, expert), rel=1e-3)
 
 
-def test_features_match_as_scores_do(tiny_backbone, tiny_tasks):
+def test_features_match_as_scores_do(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
     batch = tiny_backbone.prepare(tiny_tasks["mood"].examples("train")[:5], tiny_tasks["mood"])
     seen = tiny_backbone.features(batch)
     torch.testing.assert_close(tiny_backbone.match(seen, batch), tiny_backbone.scores(batch))
@@ -172,7 +187,9 @@ def test_features_match_as_scores_do(tiny_backbone, tiny_tasks):
     torch.testing.assert_close(tiny_backbone.match(seen, batch, others), tiny_backbone.scores(batch, others))
 
 
-def test_the_command_prints_a_table_and_json(pocket_is_tiny, plan, tmp_path, capsys):
+def test_the_command_prints_a_table_and_json(
+    pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = [*plan.tasks, "--out", str(tmp_path / "out"), "--seeds", "1", "--shots", "2", "--test", "6", "--steps", "2"]
     assert main(["study", "predictors", *given, "--json"]) == 0
     assert {one["targets"] for one in json.loads(capsys.readouterr().out)["predictors"]["unchanged"]} <= {1, 2, 3, 4}
@@ -180,7 +197,7 @@ def test_the_command_prints_a_table_and_json(pocket_is_tiny, plan, tmp_path, cap
     assert "recall@2" in capsys.readouterr().out
 
 
-def test_what_cannot_be_ranked_is_refused(pocket_is_tiny, plan, tmp_path):
+def test_what_cannot_be_ranked_is_refused(pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one number of shots"):
         run_predictors(plan.but(shots=(1, 2)), tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
@@ -188,7 +205,9 @@ def test_what_cannot_be_ranked_is_refused(pocket_is_tiny, plan, tmp_path):
         run_predictors(plan.but(tasks=plan.tasks[:3]), tmp_path, progress=False)
 
 
-def test_a_sources_task_is_loaded_by_its_name_where_a_score_reads_it(tiny_backbone, tiny_task_paths, tiny_tasks):
+def test_a_sources_task_is_loaded_by_its_name_where_a_score_reads_it(
+    tiny_backbone: Pocket, tiny_task_paths: dict[str, Path], tiny_tasks: dict[str, Task]
+) -> None:
     expert = _expert(tiny_backbone, tiny_tasks["taste"])
     named = replace(expert, card=expert.card.model_copy(update={"task": str(tiny_task_paths["taste"])}))
     draw, score = few_shot(tiny_tasks["mood"], 2, 0), SCORES.get("label-similarity")
@@ -197,17 +216,17 @@ def test_a_sources_task_is_loaded_by_its_name_where_a_score_reads_it(tiny_backbo
     assert score.rate(Target(tiny_backbone, draw), named) == score.rate(given, expert)
 
 
-def _expert(backbone, task: Task) -> Expert:
+def _expert(backbone: Backbone, task: Task) -> Expert:
     draw = few_shot(task)
     steps = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
     return embed(backbone, draw, fit_expert(backbone, draw, settings=steps)[0])
 
 
-def _pair(backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> tuple[Target, Expert]:
+def _pair(backbone: Backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> tuple[Target, Expert]:
     draw, expert = few_shot(target, 2, 0), _expert(backbone, source)
     return Target(backbone, draw, plan.training, out / "own", lambda _: whole(backbone, source)), expert
 
 
-def _scores(backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> dict[str, float]:
+def _scores(backbone: Backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> dict[str, float]:
     pair = _pair(backbone, target, source, plan, out)
     return {score.name: score.rate(*pair) for score in SCORES.all() if score.applies(*pair)}

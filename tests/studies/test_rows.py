@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,10 +16,10 @@ def row(method: str, seed: int, value: float, task: str = "t") -> Row:
     return Row(task=task, method=method, shots=4, seed=seed, metric="accuracy", value=value, n=10, seconds=1.0)
 
 
-def test_a_measurement_is_made_once(tmp_path):
+def test_a_measurement_is_made_once(tmp_path: Path) -> None:
     calls = []
 
-    def run():
+    def run() -> tuple[str, float, int]:
         calls.append(1)
         return "accuracy", 0.5, 10
 
@@ -27,7 +29,7 @@ def test_a_measurement_is_made_once(tmp_path):
     assert len(calls) == 1
 
 
-def test_a_line_cut_short_is_dropped_and_another_damage_named(tmp_path):
+def test_a_line_cut_short_is_dropped_and_another_damage_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     rows = Rows(path)
     rows.add(row("a", 0, 0.1))
@@ -41,7 +43,7 @@ def test_a_line_cut_short_is_dropped_and_another_damage_named(tmp_path):
         Rows(path)
 
 
-def test_gains_are_paired_by_seed():
+def test_gains_are_paired_by_seed() -> None:
     rows = [row("pi", s, v) for s, v in enumerate((0.9, 0.8, 0.7))]
     rows += [row("single", s, v) for s, v in ((2, 0.1), (0, 0.5))]
     gain = paired_gains(rows, "pi", "single")[0]
@@ -50,14 +52,14 @@ def test_gains_are_paired_by_seed():
     assert gain.low <= gain.mean <= gain.high
 
 
-def test_less_of_a_metric_may_be_better(monkeypatch):
+def test_less_of_a_metric_may_be_better(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Metric, "worth", lambda metric, value: -value)
     rows = [row("pi", 0, 0.2), row("single", 0, 0.5)]
     assert paired_gains(rows, "pi", "single")[0].mean == pytest.approx(0.3)
     assert summed_gains(rows, "pi", "single")[0].wins == 1
 
 
-def test_the_interval_is_that_of_the_mean():
+def test_the_interval_is_that_of_the_mean() -> None:
     values = np.random.default_rng(0).normal(0.3, 0.1, 40)
     low, high = interval(list(values))
     error = values.std(ddof=1) / 40**0.5
@@ -66,20 +68,22 @@ def test_the_interval_is_that_of_the_mean():
     assert interval([0.25]) == (0.25, 0.25)
 
 
-def test_gains_over_tasks_weigh_tasks_alike_and_vary_with_seeds_alone():
+def test_gains_over_tasks_weigh_tasks_alike_and_vary_with_seeds_alone() -> None:
     rows = [row("pi", s, 0.5 + 0.1 * s, "a") for s in range(5)] + [row("pi", 0, 0.9, "b")]
     rows += [row("single", s, 0.5, "a") for s in range(5)] + [row("single", 0, 1.0, "b")]
     gain = summed_gains(rows, "pi", "single")[0]
     assert gain.mean == pytest.approx((0.2 - 0.1) / 2)
     assert (gain.wins, gain.losses, gain.seeds) == (1, 1, 1)
-    spread = np.std([0.0, 0.1, 0.2, 0.3, 0.4]) / 5**0.5 / 2  # of the mean over two tasks, one of which does not vary
+    spread = (
+        float(np.std([0.0, 0.1, 0.2, 0.3, 0.4])) / 5**0.5 / 2
+    )  # of the mean over two tasks, one of which does not vary
     assert gain.low == pytest.approx(0.05 - 1.96 * spread, abs=0.2 * spread)
     assert gain.high == pytest.approx(0.05 + 1.96 * spread, abs=0.2 * spread)
     means = {one.method: one.mean for one in method_means(rows, ("single", "pi"))}
     assert means == pytest.approx({"single": 0.75, "pi": (0.7 + 0.9) / 2})
 
 
-def test_one_seed_has_no_interval():
+def test_one_seed_has_no_interval() -> None:
     rows = [row("pi", 0, 0.9, "a"), row("single", 0, 0.5, "a"), row("pi", 0, 0.5, "b"), row("single", 0, 0.5, "b")]
     gain = summed_gains(rows, "pi", "single")[0]
     assert gain.mean == pytest.approx(0.2)
@@ -87,10 +91,12 @@ def test_one_seed_has_no_interval():
     assert gain.high is None
 
 
-def test_tasks_drawn_anew_spread_a_gain_even_of_one_seed():
+def test_tasks_drawn_anew_spread_a_gain_even_of_one_seed() -> None:
     gained = np.random.default_rng(1).normal(0.02, 0.03, 20)
     rows = [row(name, 0, 0.5 + (name == "pi") * by, str(i)) for i, by in enumerate(gained) for name in ("pi", "single")]
-    low, high = summed_gains(rows, "pi", "single")[0].over_tasks
+    over_tasks = summed_gains(rows, "pi", "single")[0].over_tasks
+    assert over_tasks is not None
+    low, high = over_tasks
     error = gained.std() / 20**0.5
     assert low == pytest.approx(gained.mean() - 1.96 * error, abs=0.3 * error)
     assert high == pytest.approx(gained.mean() + 1.96 * error, abs=0.3 * error)

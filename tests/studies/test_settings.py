@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from pitune.errors import InputError
-from pitune.experts import ExpertPool
+from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneSettings
+from pitune.pocket.backbone import Pocket
 from pitune.studies import VARIANTS, ComparePlan, Study, Trial, held_out, run_settings
 from pitune.studies.compare import prepare_pool
 from pitune.studies.settings import most_relevant
-from pitune.tasks import few_shot
+from pitune.tasks import Task, few_shot
 from pitune.training import TrainingSettings, evaluate_expert
 
 
-def test_every_candidate_and_variant_gets_a_row(pocket_is_tiny, tiny_task_paths, tmp_path):
+def test_every_candidate_and_variant_gets_a_row(
+    pocket_is_tiny: Pocket, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
     steps = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
     plan = ComparePlan(
         tasks=tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place")),
@@ -60,7 +65,7 @@ def _likeness(pool: ExpertPool) -> float:
     return float(torch.cosine_similarity(first, second, dim=0))
 
 
-def test_what_is_held_out_was_not_drawn(tiny_tasks):
+def test_what_is_held_out_was_not_drawn(tiny_tasks: dict[str, Task]) -> None:
     task = tiny_tasks["place"]
     draw = few_shot(task, 2, 0)
     labelled = {example.id for example in draw.labels}
@@ -70,14 +75,16 @@ def test_what_is_held_out_was_not_drawn(tiny_tasks):
     assert not {example.id for example in task.examples("test")} & {example.id for example in held}
 
 
-def test_neighbours_by_trial_are_those_that_answer_the_few_labels_best(pocket_is_tiny, tiny_task_paths, tmp_path):
+def test_neighbours_by_trial_are_those_that_answer_the_few_labels_best(
+    pocket_is_tiny: Pocket, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
     steps = TrainingSettings(steps=8, batch_size=16, learning_rate=2e-2, evaluations=2)
     tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place"))
     plan = ComparePlan(tasks=tasks, shots=(2,), seeds=1, validation=6, source_training=steps)
     prepare_pool(plan, Study(tmp_path, progress=False))
     trial = Trial(plan, tmp_path, tasks[0], 2, 0)
 
-    def loss(expert):
+    def loss(expert: Expert) -> torch.Tensor:
         return evaluate_expert(trial.backbone, trial.task, expert, trial.draw.labels).calibrated.sum()
 
     variant = VARIANTS["neighbours by trial"]
@@ -87,12 +94,12 @@ def test_neighbours_by_trial_are_those_that_answer_the_few_labels_best(pocket_is
     assert [expert.name for expert in variant.neighbours(trial, 1)] == [best.name]
 
 
-def test_every_variant_changes_what_is_there():
+def test_every_variant_changes_what_is_there() -> None:
     for variant in VARIANTS.values():
         TuneSettings.model_validate(variant.settings(TuneSettings()).model_dump())
 
 
-def test_a_near_duplicate_of_what_is_taken_waits():
+def test_a_near_duplicate_of_what_is_taken_waits() -> None:
     near = {"tweets": 0.9, "tweets again": 0.89, "movie": 0.8, "mnist": 0.1}
     alike = {frozenset(("tweets", "tweets again")): 0.99, frozenset(("tweets", "movie")): 0.7}
 

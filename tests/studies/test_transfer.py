@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,33 +11,34 @@ import pytest
 import torch
 
 from pitune.errors import InputError
+from pitune.pocket.backbone import Pocket
 from pitune.prediction import label_similarity
 from pitune.reports import write_transfer
-from pitune.studies import Row, TransferPlan, TransferResults, read_transfer, run_transfer
+from pitune.studies import Row, Stage, TransferPlan, TransferResults, read_transfer, run_transfer
 from pitune.studies import transfer as module
 from pitune.studies.similarities import similarities
 from pitune.studies.transfer import correlation, transfer_matrix
-from pitune.tasks import few_shot
-from pitune.training import TrainingSettings
+from pitune.tasks import Task, few_shot
+from pitune.training import TrainingSettings, fit_expert
 
 STEPS = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
 NAMES = ("mood", "taste", "colour")
 DATA = Path(__file__).parents[2] / "docs" / "data"
 
 
-def off_diagonal(results, stage):
+def off_diagonal(results: TransferResults, stage: Stage) -> list[float]:
     """Return the test transfer of all pairs of two tasks that have one."""
     matrix = results.transfer["test"][stage]
     return [value for i, line in enumerate(matrix) for j, value in enumerate(line) if i != j and value is not None]
 
 
 @pytest.fixture
-def plan(tiny_task_paths) -> TransferPlan:
+def plan(tiny_task_paths: dict[str, Path]) -> TransferPlan:
     tasks = tuple(str(tiny_task_paths[name]) for name in NAMES)
     return TransferPlan(tasks=tasks, shots=2, source_shots=4, test=6, length=2, source_training=STEPS, training=STEPS)
 
 
-def rows_of(values) -> list[Row]:
+def rows_of(values: Mapping[tuple[str, str], Sequence[float]]) -> list[Row]:
     return [
         Row(task=task, method=f"{method} (test)", shots=2, seed=seed, metric="accuracy", value=value, n=6, seconds=0)
         for (task, method), seeds in values.items()
@@ -71,11 +73,12 @@ def test_transfer_is_the_share_of_the_targets_own_gain() -> None:
 
 def test_correlation_is_over_ordered_pairs_that_have_a_transfer() -> None:
     alike = np.array([[1.0, 0.9, 0.2], [0.9, 1.0, 0.5], [0.2, 0.5, 1.0]])
-    matrix = [[1.0, 0.8, -0.3], [0.7, 1.0, None], [-0.1, 0.2, 1.0]]
+    matrix = ((1.0, 0.8, -0.3), (0.7, 1.0, None), (-0.1, 0.2, 1.0))
     found = correlation(matrix, alike)
     assert found.pairs == 5
+    assert found.rho is not None
     assert found.rho > 0.9
-    few = correlation([[1.0, None], [0.3, 1.0]], alike[:2, :2])
+    few = correlation(((1.0, None), (0.3, 1.0)), alike[:2, :2])
     assert (few.rho, few.pairs) == (None, 1)
 
 
@@ -87,7 +90,9 @@ def test_label_similarity_is_the_best_cosine_from_both_sides() -> None:
     assert label_similarity(first, first) == pytest.approx(1.0)
 
 
-def test_similarities_are_symmetric_and_see_which_tasks_share_their_words(tiny_backbone, tiny_tasks) -> None:
+def test_similarities_are_symmetric_and_see_which_tasks_share_their_words(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task]
+) -> None:
     found = similarities(tiny_backbone, [few_shot(tiny_tasks[name], 8, 0) for name in NAMES])
     assert set(found) == {"visual", "label", "Fisher"}
     for matrix in found.values():
@@ -97,7 +102,9 @@ def test_similarities_are_symmetric_and_see_which_tasks_share_their_words(tiny_b
     assert found["visual"][0, 1] > found["visual"][0, 2]
 
 
-def test_each_pair_is_a_row_and_nothing_is_measured_twice(pocket_is_tiny, plan, tmp_path, monkeypatch) -> None:
+def test_each_pair_is_a_row_and_nothing_is_measured_twice(
+    pocket_is_tiny: Pocket, plan: TransferPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = run_transfer(plan.but(stages=("zero-adaptation",)), tmp_path, progress=False)
     assert len(first.rows) == 2 * (3 * 2 + 6)
     assert off_diagonal(first, "adapted") == []
@@ -109,8 +116,7 @@ def test_each_pair_is_a_row_and_nothing_is_measured_twice(pocket_is_tiny, plan, 
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     (tmp_path / "rows.jsonl").write_text("\n".join(lines[:-3]) + "\n")
     fitted = []
-    true = module.fit_expert
-    monkeypatch.setattr(module, "fit_expert", lambda *a, **k: fitted.append(1) or true(*a, **k))
+    monkeypatch.setattr(module, "fit_expert", lambda *a, **k: fitted.append(1) or fit_expert(*a, **k))
     again = run_transfer(plan, tmp_path, progress=False)
     assert again.transfer == found.transfer
     assert 1 <= len(fitted) <= 2
@@ -123,7 +129,7 @@ def test_each_pair_is_a_row_and_nothing_is_measured_twice(pocket_is_tiny, plan, 
     assert drawn.count("<rect") == 1 + 9
 
 
-def test_reading_a_matrix_back(tmp_path) -> None:
+def test_reading_a_matrix_back(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     matrix = [[1.0, 0.5, None], [0.4, 1.0, 0.1], [0.2, 0.3, 1.0]]
     kept = json.loads((DATA / "transfer.json").read_text())
@@ -140,6 +146,6 @@ def test_reading_a_matrix_back(tmp_path) -> None:
         read_transfer(file, ["a", "b"])
 
 
-def test_one_task_is_no_study(pocket_is_tiny, plan, tmp_path) -> None:
+def test_one_task_is_no_study(pocket_is_tiny: Pocket, plan: TransferPlan, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected 2 tasks"):
         run_transfer(plan.but(tasks=plan.tasks[:1]), tmp_path, progress=False)

@@ -7,17 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts import KINDS, Kind, KindSettings
-from pitune.prediction import SCORES, Score
-from pitune.studies import BASELINES, Baseline
+from pitune.experts import KINDS, Attachment, Expert, Kind, KindSettings
+from pitune.prediction import SCORES, Score, Target
+from pitune.registry import Registry
+from pitune.studies import BASELINES, Baseline, Trial
 from pitune.studies.workers import run_jobs
-from pitune.tasks import LIBRARIES, Facts, Library, Task, load_task
+from pitune.tasks import LIBRARIES, Facts, Library, Options, Task, load_task
 from pitune.tasks.metrics import METRICS, Metric
 
 SCRIPT = """
@@ -42,7 +47,7 @@ def write(folder: Path, job: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_job_is_done_and_the_first_error_raised(tmp_path, workers):
+def test_every_job_is_done_and_the_first_error_raised(tmp_path: Path, workers: int) -> None:
     run_jobs(partial(write, tmp_path), [1, 2, 3], workers)
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3"}
     assert ({path.read_text() for path in tmp_path.iterdir()} == {str(os.getpid())}) == (workers == 1)
@@ -55,38 +60,38 @@ class Mine(Kind):
 
     name, settings, roles = "mine", KindSettings, ()
 
-    def attach(self, backbone, settings):
+    def attach(self, backbone: Backbone, settings: Any) -> Attachment:
         raise NotImplementedError
 
-    def initial(self, tensor, shape, generator, settings):
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> torch.Tensor:
         raise NotImplementedError
 
-    def site(self, tensor):
+    def site(self, tensor: str) -> str:
         return tensor
 
 
 class MyTasks(Library):
     """A library of one task."""
 
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         return ("mine/one",)
 
-    def facts(self, name):
+    def facts(self, name: str) -> Facts:
         return Facts(name, "", "CC0", "")
 
-    def load(self, name, options):
+    def load(self, name: str, options: Options) -> Task:
         return Task(name, {})
 
 
-def compute(answered) -> float:
+def compute(answered: object) -> float:
     return 1.0
 
 
-def rate(target, expert) -> float:
+def rate(target: Target, expert: Expert) -> float:
     return 1.0
 
 
-def run(trial):
+def run(trial: Trial) -> tuple[str, float, int]:
     return ("accuracy", 1.0, 1)
 
 
@@ -95,7 +100,7 @@ def note_what_is_known(folder: Path, job: int) -> None:
     (folder / str(job)).write_text(f"{len(names)} {load_task('mine/one').name} {METRICS.get('mine').compute(None)}")
 
 
-REGISTRIES = (KINDS, METRICS, SCORES, BASELINES, LIBRARIES)
+REGISTRIES: tuple[Registry[Any], ...] = (KINDS, METRICS, SCORES, BASELINES, LIBRARIES)
 MINE = (
     Mine(),
     Metric("mine", "always right", compute),
@@ -105,7 +110,7 @@ MINE = (
 )
 
 
-def test_workers_know_what_the_program_that_started_them_registered(tmp_path):
+def test_workers_know_what_the_program_that_started_them_registered(tmp_path: Path) -> None:
     for registry, value in zip(REGISTRIES, MINE, strict=True):
         registry.register("mine", value)
     try:
@@ -116,12 +121,12 @@ def test_workers_know_what_the_program_that_started_them_registered(tmp_path):
     assert {path.read_text() for path in tmp_path.iterdir()} == {"5 mine/one 1.0"}
 
 
-def test_no_workers_is_bad_input():
+def test_no_workers_is_bad_input() -> None:
     with pytest.raises(InputError, match="workers is 0"):
         run_jobs(print, [1], 0)
 
 
-def test_workers_end_with_the_study_that_was_killed(tmp_path):
+def test_workers_end_with_the_study_that_was_killed(tmp_path: Path) -> None:
     script, at_work = tmp_path / "study.py", tmp_path / "at-work"
     script.write_text(SCRIPT)
     at_work.mkdir()
@@ -142,7 +147,7 @@ def _lives(process: int) -> bool:
         return False
 
 
-def _until(true) -> None:
+def _until(true: Callable[[], bool]) -> None:
     for _ in range(1800):
         if true():
             return

@@ -53,10 +53,10 @@ def test_copies_of_an_image_are_in_one_part(images: Path) -> None:
 
 
 def test_parts_follow_content_not_names(images: Path) -> None:
-    before = {example.image.read_bytes() for example in load_task(images).splits["test"]}  # type: ignore[union-attr]
+    before = {example.image.read_bytes() for example in load_task(images).splits["test"]}
     for i in range(8):
         (images / "square" / f"{i}.png").rename(images / "square" / f"renamed{7 - i}.png")
-    assert {example.image.read_bytes() for example in load_task(images).splits["test"]} == before  # type: ignore[union-attr]
+    assert {example.image.read_bytes() for example in load_task(images).splits["test"]} == before
 
 
 def test_a_table_is_a_task(table: Path) -> None:

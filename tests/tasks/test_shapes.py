@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -89,7 +90,7 @@ def test_pairs_parts_and_candidates(tmp_path: Path) -> None:
     rows += [f"it rains {i},it is wet {i},{'yes' if i % 2 else 'no'},{'dev' if i > 15 else 'train'}" for i in range(20)]
     task = load_task(write(tmp_path / "nli.csv", "\n".join(rows)))
     assert sizes(task) == {"train": 16, "validation": 4}
-    assert task.examples("train")[0].text.startswith("premise: it rains")  # type: ignore[union-attr]
+    assert task.examples("train")[0].text.startswith("premise: it rains")
     lines = [
         json.dumps({"question": f"which of {i}?", "choices": [f"a{i}", f"b{i}"], "answer": f"a{i}"}) for i in range(9)
     ]
@@ -101,7 +102,7 @@ def test_pairs_parts_and_candidates(tmp_path: Path) -> None:
 
 def test_questions_about_images(tmp_path: Path, png: Png) -> None:
     names = write_images(tmp_path / "pictures", png)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"image": f"pictures/{name}", "question": "which?", "answer": f"number {i}", "answers": [f"number {i}"] * 10}
         for i, name in enumerate(names)
     ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import stopped_after
+from tests.conftest import draw_of, stopped_after
 
 from pitune.errors import InputError
 from pitune.experts import digest
-from pitune.tasks import Draw, few_shot
+from pitune.pocket.backbone import Pocket
+from pitune.tasks import Task, few_shot
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 from pitune.training import loop as loop
 from pitune.training.batching import by_length, epoch_batches
@@ -18,14 +20,10 @@ from pitune.training.batching import by_length, epoch_batches
 SETTINGS = TrainingSettings(steps=24, batch_size=8, learning_rate=2e-2, evaluations=6, patience=6)
 
 
-def data_of(task) -> Draw:
-    return Draw(task, task.examples("train"), task.examples("validation"), None, 0)
-
-
 @pytest.mark.parametrize("method", ["lora", "adapter"])
-def test_learns(tiny_backbone, tiny_tasks, method):
+def test_learns(tiny_backbone: Pocket, tiny_tasks: dict[str, Task], method: str) -> None:
     task = tiny_tasks["taste"]
-    expert, trained = fit_expert(tiny_backbone, data_of(task), method=method, settings=SETTINGS)
+    expert, trained = fit_expert(tiny_backbone, draw_of(task), method=method, settings=SETTINGS)
     before = evaluate_expert(tiny_backbone, task, None, task.examples("test"))
     after = evaluate_expert(tiny_backbone, task, expert, task.examples("test"))
     assert after.loss < before.loss
@@ -34,12 +32,14 @@ def test_learns(tiny_backbone, tiny_tasks, method):
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 17])
-def test_an_interrupted_run_ends_at_the_same_bytes(tiny_backbone, tiny_tasks, tmp_path, stop_after):
+def test_an_interrupted_run_ends_at_the_same_bytes(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path: Path, stop_after: int
+) -> None:
     task = tiny_tasks["place"]
-    whole, trained = fit_expert(tiny_backbone, data_of(task), method="lora", settings=SETTINGS, run=tmp_path / "whole")
+    whole, trained = fit_expert(tiny_backbone, draw_of(task), method="lora", settings=SETTINGS, run=tmp_path / "whole")
     with stopped_after(stop_after):
-        fit_expert(tiny_backbone, data_of(task), method="lora", settings=SETTINGS, run=tmp_path / "cut")
-    resumed, again = fit_expert(tiny_backbone, data_of(task), method="lora", settings=SETTINGS, run=tmp_path / "cut")
+        fit_expert(tiny_backbone, draw_of(task), method="lora", settings=SETTINGS, run=tmp_path / "cut")
+    resumed, again = fit_expert(tiny_backbone, draw_of(task), method="lora", settings=SETTINGS, run=tmp_path / "cut")
     assert digest(resumed) == digest(whole)
     assert again == trained
     assert (tmp_path / "cut" / loop.LOG).read_bytes() == (tmp_path / "whole" / loop.LOG).read_bytes()
@@ -47,28 +47,32 @@ def test_an_interrupted_run_ends_at_the_same_bytes(tiny_backbone, tiny_tasks, tm
     assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
 
 
-def test_a_finished_run_is_not_run_again(tiny_backbone, tiny_tasks, tmp_path, monkeypatch):
+def test_a_finished_run_is_not_run_again(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = tiny_tasks["taste"]
-    first, _ = fit_expert(tiny_backbone, data_of(task), method="lora", settings=SETTINGS, run=tmp_path)
+    first, _ = fit_expert(tiny_backbone, draw_of(task), method="lora", settings=SETTINGS, run=tmp_path)
     monkeypatch.setattr(loop, "_step", lambda *arguments: pytest.fail("trained again"))
-    second, _ = fit_expert(tiny_backbone, data_of(task), method="lora", settings=SETTINGS, run=tmp_path)
+    second, _ = fit_expert(tiny_backbone, draw_of(task), method="lora", settings=SETTINGS, run=tmp_path)
     assert digest(first) == digest(second)
 
 
-def test_a_checkpoint_of_another_run_is_passed_over_and_a_damaged_one_named(tiny_backbone, tiny_tasks, tmp_path):
+def test_a_checkpoint_of_another_run_is_passed_over_and_a_damaged_one_named(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path: Path
+) -> None:
     task = tiny_tasks["taste"]
-    fit_expert(tiny_backbone, data_of(task), method="lora", settings=SETTINGS, run=tmp_path)
+    fit_expert(tiny_backbone, draw_of(task), method="lora", settings=SETTINGS, run=tmp_path)
     other = SETTINGS.model_copy(update={"steps": 12})
-    fresh, _ = fit_expert(tiny_backbone, data_of(task), method="lora", settings=other)
-    reused, _ = fit_expert(tiny_backbone, data_of(task), method="lora", settings=other, run=tmp_path)
+    fresh, _ = fit_expert(tiny_backbone, draw_of(task), method="lora", settings=other)
+    reused, _ = fit_expert(tiny_backbone, draw_of(task), method="lora", settings=other, run=tmp_path)
     assert digest(fresh) == digest(reused)
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"checkpoint\.safetensors"):
-        fit_expert(tiny_backbone, data_of(task), method="lora", settings=other, run=tmp_path)
+        fit_expert(tiny_backbone, draw_of(task), method="lora", settings=other, run=tmp_path)
 
 
-def test_seeds_decide_the_bytes(tiny_backbone, tiny_tasks):
+def test_seeds_decide_the_bytes(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
     task = tiny_tasks["taste"]
 
     def run(seed: int) -> str:
@@ -78,9 +82,9 @@ def test_seeds_decide_the_bytes(tiny_backbone, tiny_tasks):
     assert run(0) != run(1)
 
 
-def test_accumulation_is_one_larger_batch(tiny_backbone, tiny_tasks):
+def test_accumulation_is_one_larger_batch(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
     task = tiny_tasks["taste"]
-    data = Draw(task, task.examples("train")[:16], (), None, 0)
+    data = draw_of(task, 16, validate=False)
     once = TrainingSettings(steps=4, batch_size=16, learning_rate=1e-2)
     twice = once.model_copy(update={"accumulation": 2})
     one, two = (fit_expert(tiny_backbone, data, method="lora", settings=settings)[0] for settings in (once, twice))
@@ -88,9 +92,9 @@ def test_accumulation_is_one_larger_batch(tiny_backbone, tiny_tasks):
         torch.testing.assert_close(two.tensors[name], value, rtol=1e-3, atol=1e-5)
 
 
-def test_label_smoothing_keeps_the_answers_less_sure(tiny_backbone, tiny_tasks):
+def test_label_smoothing_keeps_the_answers_less_sure(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
     task = tiny_tasks["taste"]
-    data = Draw(task, task.examples("train"), (), None, 0)
+    data = draw_of(task, validate=False)
     plain, _ = fit_expert(tiny_backbone, data, method="lora", settings=SETTINGS)
     smooth, _ = fit_expert(
         tiny_backbone, data, method="lora", settings=SETTINGS.model_copy(update={"label_smoothing": 0.3})
@@ -99,24 +103,29 @@ def test_label_smoothing_keeps_the_answers_less_sure(tiny_backbone, tiny_tasks):
     assert sure[1] < sure[0]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tiny_backbone, tiny_tasks):
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
     task = tiny_tasks["taste"]
     with pytest.raises(InputError, match="not finite at step"):
         fit_expert(
-            tiny_backbone, data_of(task), method="lora", settings=SETTINGS.model_copy(update={"learning_rate": 1e30})
+            tiny_backbone,
+            draw_of(task),
+            method="lora",
+            settings=SETTINGS.model_copy(update={"learning_rate": 1e30}),
         )
 
 
-def test_an_expert_of_another_backbone_is_refused(tiny_backbone, other_backbone, tiny_tasks):
+def test_an_expert_of_another_backbone_is_refused(
+    tiny_backbone: Pocket, other_backbone: Pocket, tiny_tasks: dict[str, Task]
+) -> None:
     task = tiny_tasks["taste"]
     expert, _ = fit_expert(
-        tiny_backbone, data_of(task), method="lora", settings=SETTINGS.model_copy(update={"steps": 1})
+        tiny_backbone, draw_of(task), method="lora", settings=SETTINGS.model_copy(update={"steps": 1})
     )
     with pytest.raises(InputError, match="another backbone"):
         evaluate_expert(other_backbone, task, expert, task.examples("test"))
 
 
-def test_an_epoch_reads_every_example_once_in_an_order_of_its_own(tiny_tasks):
+def test_an_epoch_reads_every_example_once_in_an_order_of_its_own(tiny_tasks: dict[str, Task]) -> None:
     examples = tiny_tasks["place"].examples("train")
     first, again, second = (epoch_batches(examples, 4, 0, epoch) for epoch in (0, 0, 1))
     assert first == again != second

@@ -2,55 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 
+from pitune.backbones import Batch
 from pitune.errors import InputError
-from pitune.experts import KINDS, attached, initial_tensors, make_settings
+from pitune.experts import KINDS, Attached, Tensors, attached, initial_tensors, make_settings
+from pitune.pocket.backbone import Pocket
 from pitune.tasks import Draw, Example, Task
 from pitune.training import Mixture, read_mixing
+from pitune.training.mixture import Scope
 
 
-def member(task, examples=None, validation=()) -> Draw:
+def member(task: Task, examples: Sequence[Example] | None = None, validation: Sequence[Example] = ()) -> Draw:
     return Draw(task, tuple(task.examples("train") if examples is None else examples), tuple(validation))
 
 
-def mixture(members, mixing="balanced", scope="task", size=12, seed=0) -> Mixture:
+def mixture(
+    members: list[Draw], mixing: str = "balanced", scope: Scope = "task", size: int = 12, seed: int = 0
+) -> Mixture:
     return Mixture(members, read_mixing(mixing), scope, size, seed)
 
 
 @pytest.fixture
-def place(tiny_backbone):
+def place(tiny_backbone: Pocket) -> Iterator[Attached]:
     kind = KINDS.get("lora")
     with attached(tiny_backbone, kind, make_settings(kind, tiny_backbone)) as inside:
         yield inside
 
 
 @pytest.fixture
-def tensors(place):
+def tensors(place: Attached) -> Tensors:
     return initial_tensors(KINDS.get("lora"), place.shapes, 0)
 
 
-def batches(mixed, place, number):
+def batches(mixed: Mixture, place: Attached, number: int) -> list[Batch]:
     return [mixed.batch(place, i) for i in range(number)]
 
 
-def test_scores_of_other_tasks_are_out_of_reach(tiny_tasks, place, tensors) -> None:
+def test_scores_of_other_tasks_are_out_of_reach(tiny_tasks: dict[str, Task], place: Attached, tensors: Tensors) -> None:
     """Multiplied by 0, as in the released code, other tasks' logits would still take their share of exp(0)."""
     mixed = mixture([member(tiny_tasks[name]) for name in ("taste", "place")])
     both = next(batch for batch in batches(mixed, place, 4) if len({i.split("/")[0] for i in batch.ids}) == 2)
     scores = place.scores(tensors, both)
     assert scores.shape[1] == 5
     for row, name in zip(scores, both.ids, strict=True):
-        own = len(tiny_tasks[name.split("/")[0]].answers)
+        own = len(tiny_tasks[name.split("/")[0]].answers or ())
         assert int(row.isneginf().sum()) == 5 - own
         torch.testing.assert_close(row.exp().sum(), torch.tensor(1.0))
     assert torch.isfinite(place.losses(tensors, both)).all()
 
 
-def test_an_example_scores_in_a_mixture_as_it_does_alone(tiny_tasks, place, tensors) -> None:
+def test_an_example_scores_in_a_mixture_as_it_does_alone(
+    tiny_tasks: dict[str, Task], place: Attached, tensors: Tensors
+) -> None:
     tasks = [tiny_tasks[name] for name in ("taste", "place", "colour")]
     mixed = mixture([member(task) for task in tasks])
     for batch in batches(mixed, place, 4):
@@ -62,17 +70,17 @@ def test_an_example_scores_in_a_mixture_as_it_does_alone(tiny_tasks, place, tens
             torch.testing.assert_close(loss[None], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_only_the_answers_of_a_batch_are_read(tiny_tasks, place) -> None:
+def test_only_the_answers_of_a_batch_are_read(tiny_tasks: dict[str, Task], place: Attached) -> None:
     tasks = {name: tiny_tasks[name] for name in ("taste", "mood", "place", "colour")}
     mixed = mixture([member(task) for task in tasks.values()])
     for batch in batches(mixed, place, 8):
         present = {name.split("/")[0] for name in batch.ids}
-        assert len(batch.answers) == sum(len(tasks[name].answers) for name in present)
+        assert len(batch.answers) == sum(len(tasks[name].answers or ()) for name in present)
         assert present == {"colour"} or "colour" not in present  # images do not share a batch with texts
 
 
-def test_in_a_union_equal_names_are_one_label(tiny_backbone, place, tensors) -> None:
-    def task(name, answers, template):
+def test_in_a_union_equal_names_are_one_label(tiny_backbone: Pocket, place: Attached, tensors: Tensors) -> None:
+    def task(name: str, answers: tuple[str, ...], template: str) -> Task:
         examples = [Example(f"{i}", answer, text="word1 word2") for i, answer in enumerate(answers)]
         return Task(name, {"train": examples}, answers, answer_template=template)
 
@@ -89,7 +97,7 @@ def test_in_a_union_equal_names_are_one_label(tiny_backbone, place, tensors) -> 
     assert len(apart.answers) == 4
 
 
-def test_every_right_label_of_a_task_of_several_counts(place, tensors) -> None:
+def test_every_right_label_of_a_task_of_several_counts(place: Attached, tensors: Tensors) -> None:
     answers = ("sea", "hill", "town")
     several = [
         Example(str(i), "sea", text=f"word{i}", references=("sea", "town") if i % 2 else ("sea",)) for i in range(6)
@@ -105,7 +113,7 @@ def test_every_right_label_of_a_task_of_several_counts(place, tensors) -> None:
     torch.testing.assert_close(place.losses(tensors, batch), place.losses(tensors, alone))
 
 
-def test_epochs_are_reshuffled_and_follow_from_the_seed(tiny_tasks, place) -> None:
+def test_epochs_are_reshuffled_and_follow_from_the_seed(tiny_tasks: dict[str, Task], place: Attached) -> None:
     members = [member(tiny_tasks[name]) for name in ("taste", "place")]
     mixed = mixture(members, "proportional")
     an_epoch = 7  # ⌈75 / 12⌉
@@ -119,7 +127,7 @@ def test_epochs_are_reshuffled_and_follow_from_the_seed(tiny_tasks, place) -> No
     assert mixture(members, "proportional", seed=1).batch(place, 0).ids != first[0]
 
 
-def test_the_lowest_mean_over_tasks_counts(tiny_tasks, place, tensors) -> None:
+def test_the_lowest_mean_over_tasks_counts(tiny_tasks: dict[str, Task], place: Attached, tensors: Tensors) -> None:
     members = [
         member(tiny_tasks[name], validation=tiny_tasks[name].examples("validation")) for name in ("taste", "place")
     ]
@@ -130,7 +138,7 @@ def test_the_lowest_mean_over_tasks_counts(tiny_tasks, place, tensors) -> None:
     assert mixture([member(tiny_tasks["taste"])]).look(place, tensors) is None
 
 
-def broken(task, kind):
+def broken(task: Task, kind: str) -> Draw:
     train = list(task.examples("train"))
     if kind == "no examples":
         return member(task, [])
@@ -142,12 +150,12 @@ def broken(task, kind):
 
 
 @pytest.mark.parametrize("kind", ["no examples", "a target that is no answer", "unlike inputs"])
-def test_a_broken_task_is_named(tiny_tasks, kind) -> None:
+def test_a_broken_task_is_named(tiny_tasks: dict[str, Task], kind: str) -> None:
     with pytest.raises(InputError, match="task 'place' cannot be part of a mixture"):
         mixture([member(tiny_tasks["taste"]), broken(tiny_tasks["place"], kind)])
 
 
-def test_a_task_the_backbone_cannot_read_is_named_before_training(tiny_tasks, place) -> None:
+def test_a_task_the_backbone_cannot_read_is_named_before_training(tiny_tasks: dict[str, Task], place: Attached) -> None:
     damaged = replace(tiny_tasks["colour"].examples("train")[0], image=b"no image")
     mixed = mixture([member(tiny_tasks["taste"]), member(tiny_tasks["colour"], [damaged])])
     with pytest.raises(InputError, match="task 'colour' cannot be part of a mixture"):
@@ -157,7 +165,7 @@ def test_a_task_the_backbone_cannot_read_is_named_before_training(tiny_tasks, pl
         mixture([member(tiny_tasks["taste"]), member(open_ended)]).check(place)
 
 
-def test_a_task_twice_and_no_task_are_refused(tiny_tasks) -> None:
+def test_a_task_twice_and_no_task_are_refused(tiny_tasks: dict[str, Task]) -> None:
     with pytest.raises(InputError, match="'taste' cannot be part of a mixture: it is there twice"):
         mixture([member(tiny_tasks["taste"])] * 2)
     with pytest.raises(InputError, match="no tasks"):

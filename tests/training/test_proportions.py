@@ -22,7 +22,7 @@ SIZES = (900, 90, 10)
         ("capped=90", [474, 474, 52]),  # 90 : 90 : 10 of 1000
     ],
 )
-def test_shares(mixing, expected) -> None:
+def test_shares(mixing: str, expected: list[int]) -> None:
     found = quotas(SIZES, read_mixing(mixing))
     assert sum(found) == 1000
     assert all(abs(a - b) <= 1 for a, b in zip(found, expected, strict=True))
@@ -46,7 +46,7 @@ def test_every_example_is_drawn_once_before_any_is_drawn_again() -> None:
 
 
 @pytest.mark.parametrize("text", ["even", "balanced=2", "temperature=hot", "capped=0", "capped=nan", ""])
-def test_other_rules_are_refused(text) -> None:
+def test_other_rules_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="mixing"):
         read_mixing(text)
 

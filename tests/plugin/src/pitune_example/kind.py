@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,8 +47,9 @@ class Gate(Kind):
 
 
 def _scaled(layer: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
-    gate: Callable[..., Tensor] | Any = layer.gate
-    return output * (1 + gate)
+    gate: Any = layer.gate
+    scaled: Tensor = output * (1 + gate)
+    return scaled
 
 
 GATE = Gate()
