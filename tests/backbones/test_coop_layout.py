@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.conftest import draw_of
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,7 +20,7 @@ from pitune.backbones import load_backbone
 from pitune.errors import InputError
 from pitune.experts import KINDS, Card, Expert, attached, initial_tensors, load_expert, make_settings
 from pitune.experts.kinds.unified_prompt import fold, split
-from pitune.tasks import Draw, Task, load_task
+from pitune.tasks import Task, load_task
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert, fit_multitask
 
 WIDTH, PLACES = 16, 40
@@ -230,7 +231,7 @@ def test_a_unified_prompt_reads_names_as_well(backbone: Any, task: Task) -> None
 @pytest.mark.parametrize("scope", ["task", "union"])
 def test_a_mixture_reads_names_too(scope: Any, backbone: Any, task: Task) -> None:
     """One task of several is what it is alone, whatever its template."""
-    draw = Draw(task, task.examples("train"), task.examples("validation"), None, 0)
+    draw = draw_of(task)
     settings = TrainingSettings(steps=3, batch_size=8, learning_rate=1e-2, evaluations=1)
     alone, _ = fit_expert(backbone, draw, method="text_prompt", settings=settings, length=4)
     many, _ = fit_multitask(backbone, [draw], method="text_prompt", settings=settings, scope=scope, length=4)
@@ -263,7 +264,7 @@ def test_experts_kept_without_the_setting_answer_as_they_did(backbone: Any, task
     rows_ = [found.ids.index(one.id) for one in examples]
     torch.testing.assert_close(found.scores[rows_], expected, rtol=0, atol=1e-5)
     settings = TrainingSettings(steps=1, batch_size=8)
-    draw = Draw(task, task.examples("train"), (), None, 0)
+    draw = draw_of(task, validate=False)
     again, _ = fit_expert(backbone, draw, method="text_prompt", settings=settings, start=kept)
     assert again.config["around"] == "text"
     with pytest.raises(InputError, match="around is 'name', but 'random', to start from, has 'text'"):
