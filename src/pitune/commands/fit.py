@@ -67,7 +67,7 @@ def fit(
     check_settings(model, method, continued(begun, model, method, own))
     inputs = {
         "backbone": model.fingerprint,
-        "task": [known.name, known.data_hash],
+        "task": known.identity,
         "method": method,
         "config": own,
         "shots": shots,

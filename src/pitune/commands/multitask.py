@@ -110,7 +110,7 @@ def multitask(
         called = multitask_name(group, method, seed) if name is None else name
         inputs = {
             "backbone": model.fingerprint,
-            "tasks": [[one.task.name, one.task.data_hash] for one in group],
+            "tasks": [one.task.identity for one in group],
             "method": method,
             "config": own,
             "start": digest(begun) if begun else None,

@@ -86,7 +86,7 @@ def tune(
     model = open_backbone(backbone, device, dtype)
     inputs = {
         "backbone": model.fingerprint,
-        "task": [known.name, known.data_hash],
+        "task": known.identity,
         "pool": _contents(experts),
         "k": k,
         "method": method,

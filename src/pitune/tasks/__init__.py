@@ -15,6 +15,7 @@ from pitune.tasks.images import image_hash as image_hash
 from pitune.tasks.images import open_image as open_image
 from pitune.tasks.inspection import Inspection as Inspection
 from pitune.tasks.inspection import inspect as inspect
+from pitune.tasks.learning import loss_weights as loss_weights
 from pitune.tasks.library import LIBRARIES as LIBRARIES
 from pitune.tasks.library import Facts as Facts
 from pitune.tasks.library import Library as Library

@@ -16,6 +16,7 @@ from pitune.tasks.formats.labelled import build_task
 from pitune.tasks.formats.parsing import regular_file
 from pitune.tasks.formats.reading import CONFLICTS, Conflicts, Options, Reading, Tell
 from pitune.tasks.formats.registry import read_path
+from pitune.tasks.learning import Weights, capped, limited, weighted
 from pitune.tasks.library import LIBRARIES, Facts, Library
 from pitune.tasks.task import Task
 
@@ -28,7 +29,9 @@ class OwnData(TypedDict, total=False):
 
     `validation` and `test` are files or folders of their own for these parts, beside what holds the training data.
     `classes` are the answers in order, the name of each label, or a file with either (`read_names`). `unlabelled` are
-    labels that mean none. `label_separator` stands between several labels in one cell of a table.
+    labels that mean none. `label_separator` stands between several labels in one cell of a table. `cap` is how many
+    examples of a class to learn from at most, and `weights` how much each counts in training's loss, or `balanced` by
+    how rare they are; these two hold for named tasks too.
     """
 
     validation: str | Path
@@ -36,6 +39,8 @@ class OwnData(TypedDict, total=False):
     classes: str | Path | Sequence[str] | Mapping[str, str]
     unlabelled: Sequence[str]
     label_separator: str
+    cap: int
+    weights: Weights
 
 
 def libraries() -> list[Library]:
@@ -96,7 +101,10 @@ def load_task(
     library = library_of(name_or_path)
     if library is not None:
         _check_named(str(name_or_path), own)
-        return library.load(str(name_or_path), options)
+        task = library.load(str(name_or_path), options)
+        task = limited(task, limit) if limit else task
+        task = capped(task, own["cap"]) if "cap" in own else task
+        return weighted(task, own["weights"]) if "weights" in own else task
     if (declared := _declared(name_or_path, own)) is not None:
         return declaration.declared_task(*declared, options)
     return build_task(_read(str(name_or_path), options), options)
@@ -119,8 +127,8 @@ def read_task(
 
 
 def _check_named(name: str, own: OwnData) -> None:
-    if own:
-        flag = next(iter(own)).replace("_", "-")
+    if foreign := own.keys() - {"cap", "weights"}:
+        flag = min(foreign).replace("_", "-")
         raise InputError(f"task {name!r}: is a named one, whose data is as it is; leave out --{flag}")
 
 

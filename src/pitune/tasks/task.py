@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pitune import defaults
 from pitune.errors import InputError
@@ -62,6 +62,7 @@ class Task:
     where any text may be an answer. `metric` is a registered one, by default accuracy of listed answers and exact
     match of others; `InputError` if there is none of that name, or it cannot read these answers. Where the task is
     not `balanced`, some answers may be too rare for every part to hold them, as in visual question answering.
+    `weights` say how much a class counts in training's loss, by its name, or `balanced` by how rare it is.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Task:
     data_hash: str = field(default="", compare=False)
     more_templates: tuple[str, ...] = ()
     wordings: Mapping[str, Wording] = field(default_factory=dict, repr=False)
+    weights: Mapping[str, float] | Literal["balanced"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         some = [found[0] for found in self.splits.values() if found]
@@ -89,6 +91,13 @@ class Task:
     def stem(self) -> str:
         """The part of an expert's name that says which task it is for."""
         return stem_of(self.name)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides what is learned of it, as JSON holds it: its data, and how its answers are asked for."""
+        held = {"answers": self.answers, "metric": self.metric, "weights": self.weights or None}
+        asked = {"template": self.template, "answer_templates": self.answer_templates}
+        return {"name": self.name, "data": self.data_hash, **held, **asked}
 
     def examples(self, split: Split) -> Sequence[Example]:
         """Return one part; raise `InputError` if the task has no such part or it is empty."""

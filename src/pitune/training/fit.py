@@ -125,6 +125,7 @@ def fit_expert(
         hyperparameters={
             **settings.model_dump(),
             "best_step": trained.best_step,
+            **({"weights": task.weights} if task.weights else {}),
             **({"start": start.name} if start else {}),
         },
     )

@@ -18,7 +18,7 @@ from pitune.backbones import Batch, target_losses
 from pitune.errors import InputError
 from pitune.experts import Attached, Tensors
 from pitune.files import json_bytes, sha256_bytes, write_atomic
-from pitune.tasks import Draw, Example, Task
+from pitune.tasks import Draw, Example, Task, loss_weights
 from pitune.training.batching import epoch_batches
 from pitune.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pitune.training.evaluate import evaluate_tensors
@@ -59,6 +59,9 @@ class Feed(Protocol):
 
     def look(self, place: Attached, tensors: Tensors) -> Look | None:
         """Return how well validation examples are answered; None where there are none."""
+
+    def weights(self, ids: Sequence[str]) -> Tensor | None:
+        """Return how much the losses (B,) of some examples count, 1 in the mean over all; None where all are alike."""
 
     def described(self) -> dict[str, Any]:
         """Return everything of it that decides how a run goes, as JSON holds it."""
@@ -185,6 +188,8 @@ class OneTask:
         self.name = draw.task.name
         self._task, self._examples, self._validation = draw.task, draw.train, draw.validation
         self._size, self._seed = size, draw.seed
+        parts = (draw.validation, draw.train) if draw.task.weights else ()
+        self._weights = {name: w for part in parts for name, w in loss_weights(draw.task, part, draw.train).items()}
         self._whole: Batch | None = None
         self._epoch, self._order = -1, list[list[Example]]()
 
@@ -202,8 +207,11 @@ class OneTask:
         if not self._validation:
             return None
         found = evaluate_tensors(place, tensors, self._task, self._validation)
-        losses = found.calibrated
+        losses = weighted(found.calibrated, self.weights(found.ids))
         return Look(found.value, float(losses.mean()), tuple(losses.tolist()))
+
+    def weights(self, ids: Sequence[str]) -> Tensor | None:
+        return torch.tensor([self._weights[name] for name in ids]) if self._weights else None
 
     def described(self) -> dict[str, Any]:
         task = self._task
@@ -211,6 +219,7 @@ class OneTask:
             "task": asked(task),
             "examples": [[example.id for example in part] for part in (self._examples, self._validation)],
             "seed": self._seed,
+            **({"weights": self._weights} if self._weights else {}),
         }
 
 
@@ -219,11 +228,17 @@ def asked(task: Task) -> list[str]:
     return [task.name, task.data_hash, task.template, *task.answer_templates]
 
 
+def weighted(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """Return losses (B,) times their weights (B,), if there are any."""
+    return losses if weights is None else losses * weights.to(losses.device)
+
+
 def _step(place: Attached, learner: Learner, feed: Feed, step: int, settings: TrainingSettings) -> Tensor:
     total = torch.zeros(())
     for part in range(settings.accumulation):
         batch = feed.batch(place, step * settings.accumulation + part)
         losses = smoothed_losses(place, learner.tensors(), batch, settings.label_smoothing)
+        losses = weighted(losses, feed.weights(batch.ids))
         loss = losses.mean() / settings.accumulation
         loss.backward()  # type: ignore[no-untyped-call]
         total = total + loss.detach().cpu()

@@ -8,14 +8,16 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pitune.backbones import Batch, has_several_labels
 from pitune.errors import InputError
 from pitune.experts import Attached, Tensors
-from pitune.tasks import Draw, Example, Task, Wording, open_image
+from pitune.tasks import Draw, Example, Task, Wording, loss_weights, open_image
 from pitune.training.batching import epoch_batches
 from pitune.training.evaluate import evaluate_tensors
-from pitune.training.loop import Look, asked
+from pitune.training.loop import Look, asked, weighted
 from pitune.training.proportions import Mixing, quotas, turn
 
 Scope = Literal["task", "union"]
@@ -51,6 +53,13 @@ class Mixture:
         labels = _labels(draws) if scope == "union" else None
         self._examples = [[_merged(draw.task, one, labels) for one in draw.train] for draw in draws]
         self._kinds = [_kind(draw) for draw in draws]
+        self._weights = {
+            f"{draw.task.name}/{name}": weight
+            for draw in draws
+            if any(one.task.weights for one in draws)
+            for part in (_validation(draw), draw.train)
+            for name, weight in loss_weights(draw.task, part, draw.train).items()
+        }
         self._quotas = quotas([len(draw.train) for draw in draws], mixing)
         self._tasks: dict[_Kind, Task] = {}
         of_kind: Counter[_Kind] = Counter()
@@ -91,7 +100,8 @@ class Mixture:
         for draw in self._draws:
             if _validation(draw):
                 found = evaluate_tensors(place, tensors, draw.task, _validation(draw))
-                calibrated = found.calibrated
+                ids = [f"{draw.task.name}/{one}" for one in found.ids]
+                calibrated = weighted(found.calibrated, self.weights(ids))
                 parts[draw.task.name] = {"validation": found.value, "validation_loss": float(calibrated.mean())}
                 losses += calibrated.tolist()
         if not parts:
@@ -100,6 +110,9 @@ class Mixture:
             sum(part[key] for part in parts.values()) / len(parts) for key in ("validation", "validation_loss")
         )
         return Look(value, loss, tuple(losses), parts)
+
+    def weights(self, ids: Sequence[str]) -> Tensor | None:
+        return torch.tensor([self._weights[name] for name in ids]) if self._weights else None
 
     def described(self) -> dict[str, Any]:
         return {
@@ -113,6 +126,7 @@ class Mixture:
             "mixing": str(self._mixing),
             "scope": self._scope,
             "seed": self._seed,
+            **({"weights": self._weights} if self._weights else {}),
         }
 
     def _ordered(self, epoch: int) -> list[tuple[Task, list[Example]]]:

@@ -14,6 +14,7 @@ from pitune.tasks.formats.labelled import build_task
 from pitune.tasks.formats.parsing import json_value, regular_file, yaml_value
 from pitune.tasks.formats.reading import SEVERAL_METRIC, Found, Options, Reading
 from pitune.tasks.formats.registry import read_source
+from pitune.tasks.learning import capped, weighted
 from pitune.tasks.metrics import METRICS
 from pitune.tasks.task import Split, Task
 
@@ -50,6 +51,10 @@ class Declaration(BaseModel):
     )
     unlabelled: tuple[Label, ...] = Field(default=(), description="labels that mean none; their entries are left out")
     label_separator: str | None = Field(default=None, min_length=1, description="between several labels in one cell")
+    cap: int | None = Field(default=None, ge=1, description="examples of a class to learn from at most")
+    weights: Literal["balanced"] | dict[Label, float] = Field(
+        default_factory=dict, description="of classes in training's loss, or `balanced` by how rare they are"
+    )
     metric: str = "accuracy"
     expected_classes: int | None = Field(default=None, ge=1)
     expected_examples: dict[Split, int] = Field(default_factory=dict)
@@ -214,6 +219,8 @@ def declared_task(declared: Declaration, folder: Path, options: Options) -> Task
     check_counts(declared, task)
     told = "answer_template" in declared.model_fields_set
     answer_template = declared.answer_template if told else task.answer_template
+    task = capped(task, declared.cap) if declared.cap else task
+    task = weighted(task, declared.weights) if declared.weights else task
     return replace(task, template=declared.template, answer_template=answer_template, licence=declared.licence)
 
 
