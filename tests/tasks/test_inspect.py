@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pitune import cli
-from pitune.tasks import Inspection, inspect, read_task
+from pitune.tasks import Inspection, inspect, load_task, outlook, read_task
 from pitune.tasks.inspection import difference_hash
 
 
@@ -61,8 +61,40 @@ def test_everything_wrong_is_told_at_once(folder: Path) -> None:
 def test_what_fit_will_use_is_said_last(tmp_path: Path) -> None:
     rows = [f"some words {i},{'ab'[i > 8]}" for i in range(12)]
     (tmp_path / "t.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    said = "12 to divide; 2 classes or answers; the rarest to train on 'b' with 3; the longest text of 3 words"
-    assert look(tmp_path / "t.csv").outlook == f"fit will use: {said}"
+    said = (
+        "fit will use: 7 train, 2 validation, 3 test; 2 classes; to learn from 1 of the rarest 'b' to 6 of the "
+        "commonest 'a'; with 2 shots 3 to learn from and 2 to stop by; the longest text of 3 words"
+    )
+    found = outlook(load_task(tmp_path / "t.csv"), 2)
+    assert found.line == said
+    assert found.warning == "fewer than 2 to learn from: 'b'; fit takes what they have with --at-most"
+
+
+def test_remarks_of_one_kind_are_a_few_and_a_count(tmp_path: Path) -> None:
+    for part, start in (("train", 0), ("test", 40)):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+        for i in range(40):
+            shade = picture(7).point(lambda value, by=start + i: value // 2 + by)
+            shade.save(tmp_path / part / ("cat", "dog")[i % 2] / f"{i}.png")
+    remarks = look(tmp_path).remarks
+    alike = [one for one in remarks if "alike" in one]
+    assert len(alike) == 4
+    assert alike[-1].endswith("more pairs of images in different parts look alike")
+    rows = [f"some words {i % 9},{i % 3}" for i in range(90)]
+    (tmp_path / "t.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    remarks = look(tmp_path / "t.csv").remarks
+    assert "78 more copies" in remarks
+    assert any("class name '0' is a number (and 2 more)" in one for one in remarks)
+
+
+def test_what_becomes_of_conflicts_is_a_remark(tmp_path: Path) -> None:
+    rows = [*(f"some words {i},{'ab'[i % 2]}" for i in range(12)), "some words 0,b"]
+    (tmp_path / "t.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    assert look(tmp_path / "t.csv").problems
+    found = inspect(read_task(tmp_path / "t.csv"), "drop")
+    assert found.problems == ()
+    assert any(one.endswith("labelled 'a' and 'b'; left out") for one in found.remarks)
 
 
 def test_class_names_that_read_badly(tmp_path: Path) -> None:

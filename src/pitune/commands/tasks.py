@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +17,7 @@ from pitune.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pitune.tasks import Inspection, Task
+    from pitune.tasks import Inspection, Outlook, Task
 
 _SHOWN = 50  # lines of a kind, so that a report fits a screen or two
 
@@ -81,18 +81,34 @@ def check(
 ) -> None:
     """Read all of a task's data and tell what is in it, what is wrong with it, and what is worth a look."""
     from pitune.commands.set_up import read_columns
-    from pitune.tasks import inspect, read_task
+    from pitune.tasks import inspect, load_task, read_task
 
     _announce(task)
     found = inspect(read_task(task, read_columns(columns), note))
+    found, ahead = _ahead(found, lambda: load_task(task, read_columns(columns)), seed=seed)
     sound = not found.problems
-    told = {"sound": sound, **asdict(found)}
+    told = {"sound": sound, **asdict(found), "outlook": asdict(ahead) if ahead else None}
     parts = ", ".join(f"{number} {part}" for part, number in found.parts.items()) or "no examples"
     state = "sound" if sound else f"{len(found.problems)} problem(s)"
-    report(as_json, told, [*_report(found), f"{found.name}: {state} ({parts})", found.outlook])
+    lines = [one for one in (ahead.line, ahead.warning) if one] if ahead else []
+    report(as_json, told, [*_report(found), f"{found.name}: {state} ({parts})", *lines])
     if not sound:
         more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
         raise InputError(f"{found.problems[0]}{more}")
+
+
+def _ahead(
+    found: Inspection, load: Callable[[], Task], *, shots: int | None = None, seed: int = 0
+) -> tuple[Inspection, Outlook | None]:
+    """Load the task as a fit does, and return what it will use of it, or what keeps it from that as a problem."""
+    from pitune.tasks import outlook
+
+    if found.problems:
+        return found, None
+    try:
+        return found, outlook(load(), shots, seed)
+    except InputError as error:
+        return replace(found, problems=(str(error),)), None
 
 
 def _report(found: Inspection) -> Iterator[str | Table]:

@@ -16,7 +16,7 @@ from PIL import Image
 from pitune.errors import InputError
 from pitune.files import sha256_bytes
 from pitune.tasks.formats.labelled import check_text, content_key, joined_labels
-from pitune.tasks.formats.reading import Found, Reading
+from pitune.tasks.formats.reading import Conflicts, Found, Reading
 from pitune.tasks.images import FORMATS, image_bytes, is_deep, open_image
 from pitune.tasks.task import Example
 
@@ -24,6 +24,7 @@ _USUAL_MODES = ("RGB", "L")
 _NEAR = 3  # bits of 64 that two pictures of one thing may differ in
 _PREVIEW = 3
 _FEW = 3
+_TOLD = 3  # remarks of a kind, beside how many there are
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,6 @@ class Inspection:
     sizes: tuple[str, ...]
     preview: tuple[Mapping[str, Any], ...]
     content: str
-    longest: int = 0
-
-    @property
-    def outlook(self) -> str:
-        """What there is to learn, in one line: parts, classes, the rarest class, the longest text."""
-        parts = ", ".join(f"{number} {'to divide' if part == 'all' else part}" for part, number in self.parts.items())
-        totals = {name: counts.get("train", counts.get("all", 0)) for name, counts in self.classes.items()}
-        said = [f"fit will use: {parts or 'nothing'}", f"{len(totals)} classes or answers"]
-        if totals:
-            rarest = min(totals, key=lambda name: (totals[name], name))
-            said.append(f"the rarest to train on {rarest!r} with {totals[rarest]}")
-        if self.longest:
-            said.append(f"the longest text of {self.longest} words")
-        return "; ".join(said)
 
 
 @dataclass
@@ -63,12 +50,15 @@ class _Seen:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     exact: dict[str, list[tuple[str, Found]]] = field(default_factory=lambda: defaultdict(list))
     pictures: list[tuple[int, str, Found]] = field(default_factory=list)
-    longest: int = 0
     preview: list[dict[str, Any]] = field(default_factory=list)
 
 
-def inspect(reading: Reading) -> Inspection:
-    """Read everything of a data set, and go on past whatever is wrong with it."""
+def inspect(reading: Reading, conflicts: Conflicts = "refuse") -> Inspection:
+    """Read everything of a data set, and go on past whatever is wrong with it.
+
+    One input with two labels or in two parts is a problem, or a remark where `conflicts` says what becomes of it. Of
+    remarks of one kind there are a few, and how many more.
+    """
     seen, blank = _Seen(), list[str]()
     for found in reading.items:
         part = found.split or "all"
@@ -80,21 +70,22 @@ def inspect(reading: Reading) -> Inspection:
             continue
         try:
             check_text(found)
-            _look(seen, part, found, found.example)
+            _look(seen, part, found, found.example, reading.several)
         except InputError as error:
             said = str(error)
             seen.problems.append(said if found.where in said else f"{found.where}: {said}")
-    duplicates, leaks = _copies(seen, reading.balanced)
+    copies, clashes = _copies(seen, reading, conflicts)
     classes = {target: dict(counts) for target, counts in sorted(seen.counts.items())}
     parts = Counter[str]()
     for counts in seen.counts.values():
         parts.update(counts)
-    problems = [*seen.problems, *leaks, *_few(classes, reading)]
+    problems = [*seen.problems, *(clashes if conflicts == "refuse" else ()), *_few(classes, reading)]
     remarks = [
         *reading.remarks,
         *([f"{len(blank)} entries have no label and are left out, such as {blank[0]}"] if blank else ()),
-        *duplicates,
-        *_alike(seen),
+        *(_some(clashes, "inputs in conflict") if conflicts != "refuse" else ()),
+        *_some(copies, "copies"),
+        *_some(_alike(seen), "pairs of images in different parts look alike"),
         *joined_labels(reading, reading.answers or tuple(classes)),
         *_names(reading.answers or tuple(classes)),
         *_odd(seen),
@@ -110,19 +101,18 @@ def inspect(reading: Reading) -> Inspection:
         tuple(f"{width}×{height}" for width, height in (min(seen.sizes), max(seen.sizes))) if seen.sizes else (),
         tuple(seen.preview),
         sha256_bytes("\n".join(sorted(seen.exact)).encode()),
-        seen.longest,
     )
 
 
-def _look(seen: _Seen, part: str, found: Found, example: Example) -> None:
+def _look(seen: _Seen, part: str, found: Found, example: Example, several: bool) -> None:
     if example.image is not None:
         picture = open_image(example)
         seen.modes[_mode(example)] += 1
         seen.sizes.append(picture.size)
         seen.pictures.append((difference_hash(picture), part, found))
-    seen.longest = max(seen.longest, len((example.text or "").split()))
     seen.exact[content_key(example)].append((part, found))
-    for answer in example.right if len(set(example.right)) < _FEW or not example.text else (example.target,):
+    all_count = several or len(set(example.right)) < _FEW or not example.text
+    for answer in example.right if all_count else (example.target,):
         seen.counts[answer][part] += 1
     if len(seen.preview) < _PREVIEW and all(shown["target"] != example.target for shown in seen.preview):
         image = (
@@ -142,20 +132,24 @@ def difference_hash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes())
 
 
-def _copies(seen: _Seen, balanced: bool) -> tuple[list[str], list[str]]:
-    """Return remarks on copies within a part, and problems with copies in two parts or of two classes."""
-    remarks, problems = [], []
+def _copies(seen: _Seen, reading: Reading, conflicts: Conflicts) -> tuple[list[str], list[str]]:
+    """Return remarks on copies within a part, and on copies in two parts or of two labels, which are in conflict."""
+    copies, clashes = [], []
+    strict = reading.balanced or reading.several
     for same in seen.exact.values():
         first_part, first = same[0]
         for part, found in same[1:]:
             if part != first_part:
-                problems.append(f"{first.where} ({first_part}) and {found.where} ({part}) hold the same input")
-            elif balanced and first.example and found.example and first.example.target != found.example.target:
-                labels = f"{first.example.target!r} and {found.example.target!r}"
-                problems.append(f"{first.where} and {found.where} hold the same input, labelled {labels}")
+                clashes.append(f"{first.where} ({first_part}) and {found.where} ({part}) hold the same input")
+            elif strict and first.example and found.example and set(first.example.right) != set(found.example.right):
+                labels = " and ".join(repr(", ".join(one.example.right)) for one in (first, found) if one.example)
+                clashes.append(f"{first.where} and {found.where} hold the same input, labelled {labels}")
             else:
-                remarks.append(f"{found.where} is a copy of {first.where}; only one is used")
-    return remarks, problems
+                copies.append(f"{found.where} is a copy of {first.where}; only one is used")
+    if conflicts != "refuse":
+        kept = {"drop": "left out", "keep": "kept once"}[conflicts]
+        clashes = [f"{one}; {kept}" for one in clashes]
+    return copies, clashes
 
 
 def _alike(seen: _Seen) -> list[str]:
@@ -169,6 +163,12 @@ def _alike(seen: _Seen) -> list[str]:
                 f"{one.where} ({part}) and {other.where} ({other_part}) look alike ({distance} of 64 bits differ)"
             )
     return remarks
+
+
+def _some(remarks: list[str], what: str) -> list[str]:
+    """Return the first few remarks of a kind, and how many more there are."""
+    more = len(remarks) - _TOLD
+    return remarks if more <= 0 else [*remarks[:_TOLD], f"{more:,} more {what}"]
 
 
 def _near_pairs(
@@ -233,14 +233,18 @@ _ODD_NAMES: Mapping[str, str] = {
 
 
 def _names(answers: tuple[str, ...]) -> list[str]:
-    """Return remarks on class names that a model cannot read in a prompt."""
-    remarks = []
-    for name in answers[:2000]:
+    """Return a remark for each way in which class names cannot be read in a prompt."""
+    odd: dict[str, list[str]] = defaultdict(list)
+    for name in answers:
         for pattern, reason in _ODD_NAMES.items():
             if re.fullmatch(pattern, name):
-                remarks.append(f"class name {name!r} {reason}; name it in words, as in a YAML task's `classes`")
+                odd[reason].append(name)
                 break
-    return remarks
+    return [
+        f"class name {names[0]!r} {reason}{f' (and {len(names) - 1:,} more)' if len(names) > 1 else ''}; "
+        "name it in words with --classes FILE, or `classes` in a YAML task"
+        for reason, names in odd.items()
+    ]
 
 
 def _odd(seen: _Seen) -> list[str]:

@@ -9,6 +9,8 @@ from pitune.training.evaluate import calibrated_losses as calibrated_losses
 from pitune.training.evaluate import check_backbone as check_backbone
 from pitune.training.evaluate import evaluate_expert as evaluate_expert
 from pitune.training.evaluate import evaluate_tensors as evaluate_tensors
+from pitune.training.expected import Expected as Expected
+from pitune.training.expected import expected_time as expected_time
 from pitune.training.features import Features as Features
 from pitune.training.features import features_of as features_of
 from pitune.training.fit import INITIAL_SEED as INITIAL_SEED
