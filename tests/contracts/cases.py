@@ -20,6 +20,7 @@ from pitune.experts import (
     initial_tensors,
     make_settings,
 )
+from pitune.pocket.backbone import Pocket
 
 STEPS = 3
 LORA_SETTINGS = (
@@ -87,7 +88,7 @@ CASES += [("pocket", name) for name in POCKET]
 _MADE: dict[tuple[str, str], Case] = {}
 
 
-def make_case(pair: tuple[str, str], pocket: Backbone, pocket_batch: Batch) -> Case:
+def make_case(pair: tuple[str, str], pocket: Pocket, pocket_batch: Batch) -> Case:
     """Return the case of a (family, method); its experts are trained once a session."""
     if pair not in _MADE:
         family, name = pair

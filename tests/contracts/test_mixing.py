@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from pitune.backbones import Batch
 from pitune.errors import InputError
 from pitune.experts import KINDS, Expert, attached, expert_of
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
+from pitune.interpolation.weights import Granularity, Weighting
 from pitune.pocket.backbone import Pocket
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
@@ -48,7 +49,7 @@ def test_weights_of_zero_leave_what_adds_to_the_backbone_without_effect(case: Ca
 
 
 @pytest.mark.parametrize("granularity", ["site", "layer", "global"])
-def test_unfolded_and_folded_outputs_agree(case: Case, granularity: str) -> None:
+def test_unfolded_and_folded_outputs_agree(case: Case, granularity: Granularity) -> None:
     weights = spread_weights(case, granularity, "free" if granularity == "site" else "softmax")
     unfolded = unfolded_scores(case, weights)
     torch.testing.assert_close(case.scores(folded(case, weights)), unfolded, **CLOSE)
@@ -60,17 +61,18 @@ def test_unfolded_and_folded_outputs_agree_in_bfloat16(case: Case) -> None:
     exact = unfolded_scores(case, weights)
     module = case.backbone.module
     kept = {name: value.clone() for name, value in module.state_dict().items()}
-    inputs = case.batch.inputs.get("pixels")
+    held = cast("dict[str, torch.Tensor]", case.batch.inputs)
+    inputs = held.get("pixels")
     try:
         module.to(torch.bfloat16)
         if inputs is not None:
-            case.batch.inputs["pixels"] = inputs.bfloat16()
+            held["pixels"] = inputs.bfloat16()
         unfolded, found = unfolded_scores(case, weights), case.scores(folded(case, weights))
     finally:
         module.to(torch.float32)
         module.load_state_dict(kept)
         if inputs is not None:
-            case.batch.inputs["pixels"] = inputs
+            held["pixels"] = inputs
     scale = float(exact.abs().max())
     torch.testing.assert_close(found.float(), unfolded.float(), rtol=2**-5, atol=2**-5 * scale)
     assert float((found.float() - exact).norm()) < 0.2 * float(exact.norm())
@@ -109,7 +111,7 @@ def test_experts_of_two_kinds_do_not_mix(tiny_backbone: Pocket, pocket_batch: Ba
 
 @pytest.mark.parametrize("pair", [pair for pair in CASES if pair[0] == "pocket" and pair[1] != "lora"])
 def test_experts_of_unlike_settings_are_refused_by_the_name_of_the_setting(
-    tiny_backbone: Pocket, pocket_batch: Batch, pair
+    tiny_backbone: Pocket, pocket_batch: Batch, pair: tuple[str, str]
 ) -> None:
     found = make_case(pair, tiny_backbone, pocket_batch)
     config = dict(found.experts[1].config)
@@ -120,7 +122,7 @@ def test_experts_of_unlike_settings_are_refused_by_the_name_of_the_setting(
         mix([found.experts[0], other], [0.5, 0.5])
 
 
-def spread_weights(case: Case, granularity: str, kind: str) -> MixingWeights:
+def spread_weights(case: Case, granularity: Granularity, kind: Weighting) -> MixingWeights:
     sites = list(dict.fromkeys(case.method.site(name) for expert in case.experts for name in expert.tensors))
     weights = MixingWeights(sites, [0.5, 0.2, 0.3], granularity, kind)
     for number, alpha in enumerate(weights.alpha.values()):
@@ -147,7 +149,7 @@ def site_output(case: Case, expert: Expert) -> torch.Tensor:
     """Return what the first site makes of fixed inputs."""
     site = case.method.site(next(iter(expert.tensors)))
     module = case.backbone.module
-    layer = module.get_submodule(site)
+    layer: Any = module.get_submodule(site)
     width = getattr(layer, "in_features", None) or layer.weight.shape[-1]
     inputs = torch.randn(2, 3, width, generator=torch.Generator().manual_seed(1))
     with torch.no_grad(), attached(case.backbone, case.method, expert.settings) as place:

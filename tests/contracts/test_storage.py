@@ -144,7 +144,9 @@ def test_the_bare_backbone_called_with_merged_weights_answers_as_with_the_expert
     expert = mix(case.experts, [0.7, -0.4, 0.5])
     kept = {name: value.clone() for name, value in case.backbone.module.state_dict().items()}
     plain = case.backbone.scores(case.batch)
-    place, tensors = merged(case.backbone, expert)
+    made = merged(case.backbone, expert)
+    assert made is not None
+    place, tensors = made
     with torch.no_grad():
         torch.testing.assert_close(place.scores(tensors, case.batch), case.scores(expert), rtol=1e-5, atol=1e-5)
     assert all(torch.equal(value, kept[name]) for name, value in case.backbone.module.state_dict().items())

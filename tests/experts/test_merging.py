@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,11 +18,11 @@ class Tied:
     name, fingerprint, width = "tied", "tied", 16
 
     def __init__(self) -> None:
-        config = T5Config(
+        config = T5Config(  # type: ignore[call-arg]
             vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, tie_word_embeddings=True
         )
         torch.manual_seed(0)
-        self.module = T5ForConditionalGeneration(config).eval().requires_grad_(False)
+        self.module: Any = T5ForConditionalGeneration(config).eval().requires_grad_(False)
         self.module.tie_weights()
         self.device = torch.device("cpu")
 
@@ -37,7 +38,7 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
 
 @pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings")  # what this is about
 def test_a_layer_that_shares_its_weight_is_untied_before_it_is_changed(tmp_path: Path) -> None:
-    backbone, kind = Tied(), KINDS.get("lora")
+    backbone, kind = cast("Any", Tied()), KINDS.get("lora")
     assert backbone.module.lm_head.weight is backbone.module.shared.weight
     before = logits(backbone.module)
     settings = make_settings(kind, backbone, r=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,13 @@ def bert() -> Tiny:
 def stranger(folder: Path, **settings: object) -> torch.Tensor:
     """Save a LoRA of random values that PEFT alone made, and return its scores."""
     backbone = build("bert")
-    given = {"r": 4, "lora_alpha": 6, "target_modules": ["query", "value"], "init_lora_weights": False, **settings}
+    given: dict[str, Any] = {
+        "r": 4,
+        "lora_alpha": 6,
+        "target_modules": ["query", "value"],
+        "init_lora_weights": False,
+        **settings,
+    }
     torch.manual_seed(0)
     model = get_peft_model(backbone.module, LoraConfig(**given)).eval()
     for name, parameter in model.named_parameters():
@@ -63,7 +70,7 @@ def scores_of(backbone: Tiny, expert: Expert) -> torch.Tensor:
     [{}, {"use_rslora": True}, PATTERNS, {"lora_bias": True}, {"bias": "lora_only", "use_rslora": True}],
     ids=["plain", "rslora", "patterns", "lora_bias", "bias"],
 )
-def test_a_stranger_comes_in_with_the_same_outputs(bert: Tiny, tmp_path: Path, settings) -> None:
+def test_a_stranger_comes_in_with_the_same_outputs(bert: Tiny, tmp_path: Path, settings: dict[str, Any]) -> None:
     expected = stranger(tmp_path / "theirs", **settings)
     expert = import_peft(tmp_path / "theirs", bert, "theirs")
     assert float((expected - bert.scores(bert.batch)).abs().max()) > 1e-2
@@ -107,7 +114,9 @@ def test_strangers_of_unlike_ranks_scales_and_targets_mix_in_their_products(bert
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
 )
-def test_what_is_not_supported_is_refused_by_name(bert: Tiny, tmp_path: Path, fields, message: str) -> None:
+def test_what_is_not_supported_is_refused_by_name(
+    bert: Tiny, tmp_path: Path, fields: dict[str, Any], message: str
+) -> None:
     stranger(tmp_path / "theirs")
     alter(tmp_path / "theirs", **fields)
     with pytest.raises(InputError, match=message):

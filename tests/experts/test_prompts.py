@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
-from tests.contracts.families import EOS, SOS, build
-from torch import nn
+from tests.contracts.families import EOS, SOS, Tiny, build
+from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, LlamaConfig, LlamaModel
 
 from pitune.backbones import Backbone, Batch
@@ -19,13 +20,13 @@ from pitune.experts.kinds.unified_prompt import fold, split
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def scores_with(backbone: Backbone, method: str, tensors, batch=None, **settings):
+def scores_with(backbone: Tiny, method: str, tensors: Mapping[str, Tensor], **settings: object) -> Tensor:
     kind = KINDS.get(method)
     with torch.no_grad(), attached(backbone, kind, make_settings(kind, backbone, **settings)) as place:
-        return place.scores(tensors, batch or backbone.batch)
+        return place.scores(tensors, backbone.batch)
 
 
-def expert_of(backbone: Backbone, method: str, seed: int = 0, **settings):
+def expert_of(backbone: Backbone, method: str, seed: int = 0, **settings: object) -> Expert:
     """Return an expert of random values."""
     kind = KINDS.get(method)
     config = make_settings(kind, backbone, **settings)
@@ -37,7 +38,7 @@ def expert_of(backbone: Backbone, method: str, seed: int = 0, **settings):
     return Expert(kind, config, tensors, card)
 
 
-def with_expert(backbone: Backbone, expert: Expert):
+def with_expert(backbone: Tiny, expert: Expert) -> Tensor:
     kind = KINDS.get(expert.method)
     with torch.no_grad(), attached(backbone, kind, expert.settings) as place:
         return place.scores(expert.tensors, backbone.batch)
@@ -98,7 +99,8 @@ class Decoder:
 
     def __init__(self) -> None:
         sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-        config = LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=50, attn_implementation="sdpa")
+        more = {"num_key_value_heads": 2, "vocab_size": 50, "attn_implementation": "sdpa"}
+        config = LlamaConfig.from_dict({**sizes, **more})
         self.module = LlamaModel(config).eval().requires_grad_(False)
 
     def sites(self, role: str) -> tuple[str, ...]:
@@ -107,8 +109,8 @@ class Decoder:
 
 @pytest.mark.parametrize("method", ["prefix", "prompt", "deep_prompt"])
 @pytest.mark.parametrize("padded", [False, True])
-def test_decoders_stay_causal(method: str, padded) -> None:
-    backbone = Decoder()
+def test_decoders_stay_causal(method: str, padded: bool) -> None:
+    backbone = cast("Any", Decoder())
     ids = torch.tensor([[4, 8, 15, 16, 23], [4, 8, 15, 16, 42]])
     mask = torch.ones_like(ids)
     if padded:
@@ -133,7 +135,7 @@ def test_decoders_stay_causal(method: str, padded) -> None:
 
 
 @pytest.mark.parametrize("name_at", ["end", "middle", "front"])
-def test_text_prompts_of_words_are_those_words(name_at) -> None:
+def test_text_prompts_of_words_are_those_words(name_at: str) -> None:
     backbone = build("clip")
     words = [11, 12, 13, 14]
     layout = {"end": lambda name: [*words, *name], "front": lambda name: [*name, *words]}
@@ -199,7 +201,7 @@ def test_visual_prompts_start_as_patch_embeddings_do() -> None:
     backbone = build("clip")
     kind = KINDS.get("visual_prompt")
     config = make_settings(kind, backbone, length=200)
-    assert config.patch == 8
+    assert config.model_dump()["patch"] == 8
     shape = torch.Size((200, 16))
     found = kind.initial("x.visual_prompt.vectors", shape, torch.Generator().manual_seed(0), config)
     bound = (6 / (3 * 8**2 + 16)) ** 0.5
@@ -268,7 +270,9 @@ class ClipShapes:
         ("unified_prompt", {"folded": True}, 38_912),  # 4 × 512 + 12 × 4 × 768
     ],
 )
-def test_trainable_numbers_on_vit_b_16_are_the_published_ones(method: str, settings, expected: str) -> None:
-    backbone, kind = ClipShapes(), KINDS.get(method)
+def test_trainable_numbers_on_vit_b_16_are_the_published_ones(
+    method: str, settings: dict[str, object], expected: int
+) -> None:
+    backbone, kind = cast("Any", ClipShapes()), KINDS.get(method)
     with attached(backbone, kind, make_settings(kind, backbone, **settings)) as place:
         assert sum(shape.numel() for shape in place.shapes.values()) == expected

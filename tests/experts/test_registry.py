@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +31,7 @@ class Gate(Kind):
     roles = ("outputs",)
     linear = True
 
-    def attach(self, backbone: Backbone, config):
+    def attach(self, backbone: Backbone, config: GateSettings) -> Attachment:
         layers = [backbone.module.get_submodule(target) for target in config.target_modules]
         for layer in layers:
             layer.register_parameter("gate", torch.nn.Parameter(torch.zeros(())))
@@ -42,21 +44,21 @@ class Gate(Kind):
 
         return Attachment({f"{target}.gate": f"{target}.gate" for target in config.target_modules}, detach)
 
-    def initial(self, tensor: torch.Tensor, shape, generator: torch.Generator, config):
+    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> torch.Tensor:
         return torch.zeros(shape)
 
-    def site(self, tensor: torch.Tensor):
+    def site(self, tensor: str) -> str:
         return tensor.removesuffix(".gate")
 
 
 @pytest.fixture
-def gate():
+def gate() -> Iterator[None]:
     pitune.register_method(Gate())
     yield
     KINDS.forget("gate")
 
 
-def test_a_method_of_ones_own(gate, tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path: Path) -> None:
+def test_a_method_of_ones_own(gate: None, tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path: Path) -> None:
     task = tiny_tasks["taste"]
     data = draw_of(task, validate=False)
     settings = TrainingSettings(steps=4, learning_rate=0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from pitune.tasks import Task
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 WEIGHTS, RECORD = "adapter_model.safetensors", "expert.json"
+Change = Callable[[dict[str, torch.Tensor], str], object]
 
 
 @pytest.fixture(scope="module")
-def expert(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]):
+def expert(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> Expert:
     task = tiny_tasks["taste"]
     data = draw_of(task)
     settings = TrainingSettings(steps=6, batch_size=16, learning_rate=2e-2)
@@ -31,12 +33,12 @@ def expert(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]):
 
 
 @pytest.fixture
-def folder(expert: Expert, tmp_path: Path):
+def folder(expert: Expert, tmp_path: Path) -> Path:
     expert.save(tmp_path / "expert")
     return tmp_path / "expert"
 
 
-def reseal(folder: Path, name: str, data) -> None:
+def reseal(folder: Path, name: str, data: bytes) -> None:
     """Write a file and put its hash into the record, as someone would who means harm."""
     (folder / name).write_bytes(data)
     record = json.loads((folder / RECORD).read_text())
@@ -49,6 +51,8 @@ def test_what_is_loaded_is_what_was_saved(expert: Expert, folder: Path) -> None:
     assert again.card == expert.card
     assert dict(again.config) == dict(expert.config)
     for found, expected in ((again.tensors, expert.tensors), (again.fisher, expert.fisher)):
+        assert found is not None
+        assert expected is not None
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
@@ -61,7 +65,7 @@ def test_the_same_expert_is_the_same_bytes(expert: Expert, folder: Path, tmp_pat
 
 @pytest.mark.parametrize("name", [WEIGHTS, "adapter_config.json", "fisher.safetensors", "README.md"])
 @pytest.mark.parametrize("damage", ["cut", "edit", "remove"])
-def test_a_damaged_file_is_named(folder: Path, name: str, damage) -> None:
+def test_a_damaged_file_is_named(folder: Path, name: str, damage: str) -> None:
     path = folder / name
     data = path.read_bytes()
     if damage == "remove":
@@ -124,7 +128,7 @@ def test_an_unknown_method_or_setting_is_refused(folder: Path) -> None:
     ],
 )
 def test_wrong_tensors_are_each_one_named_error(
-    expert: Expert, tiny_backbone: Pocket, tiny_tasks: dict[str, Task], change, message: str
+    expert: Expert, tiny_backbone: Pocket, tiny_tasks: dict[str, Task], change: Change, message: str
 ) -> None:
     tensors = dict(expert.tensors)
     change(tensors, next(iter(tensors)))

@@ -34,7 +34,7 @@ def test_a_kind_of_expert_from_training_to_a_tuned_mix(
     settings = TuneSettings(training=FAST, candidates=("alone", "joint"))
     result = api.tune(tiny_backbone, tiny_tasks["mood"], pool, k=2, shots=2, method=method, settings=settings)
     assert result.expert.method == method
-    assert 0 <= api.evaluate(tiny_backbone, tiny_tasks["mood"], result.expert)["value"] <= 1
+    assert 0 <= float(api.evaluate(tiny_backbone, tiny_tasks["mood"], result.expert)["value"]) <= 1
 
 
 def test_tasks_of_experts_of_unlike_kinds_are_compared(

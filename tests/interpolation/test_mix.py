@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,18 +15,20 @@ from tests.conftest import draw_of
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import KINDS, Expert, attached, initial_tensors, load_expert, make_settings
-from pitune.experts.kinds.lora import LORA, delta
+from pitune.experts.kinds.lora import LORA, LoraSettings, delta
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
+from pitune.interpolation.weights import Granularity, Weighting
 from pitune.pocket.backbone import Pocket
 from pitune.tasks import Task
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 SETTINGS = TrainingSettings(steps=12, batch_size=16, learning_rate=2e-2)
+Experts = dict[str, list[Expert]]
 
 
 @pytest.fixture(scope="module")
-def experts(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]):
-    def fit(task_name, method: str, **config):
+def experts(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> Experts:
+    def fit(task_name: str, method: str, **config: Any) -> Expert:
         task = tiny_tasks[task_name]
         data = draw_of(task, validate=False)
         return fit_expert(tiny_backbone, data, method=method, settings=SETTINGS, **config)[0]
@@ -41,31 +44,31 @@ def experts(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]):
 
 
 def deltas(expert: Expert) -> dict[str, torch.Tensor]:
-    config = expert.settings
+    config = cast("LoraSettings", expert.settings)
     return {site: delta(config, expert.tensors, site) for site in {LORA.site(name) for name in expert.tensors}}
 
 
-def outputs(backbone: Backbone, task: Task, expert: Expert):
+def outputs(backbone: Backbone, task: Task, expert: Expert | None) -> torch.Tensor:
     found = evaluate_expert(backbone, task, expert, task.examples("test"))
     return found.scores
 
 
-def test_experts_are_trained(experts: list[Expert]) -> None:
+def test_experts_are_trained(experts: Experts) -> None:
     for one in experts["lora"]:
         assert all(float(value.abs().max()) > 1e-3 for value in deltas(one).values())
 
 
-def test_lora_mix_is_the_sum_of_deltas_whatever_rank_and_scale(experts: list[Expert]) -> None:
+def test_lora_mix_is_the_sum_of_deltas_whatever_rank_and_scale(experts: Experts) -> None:
     weights = [0.7, -0.4, 1.3]
     found = deltas(mix(experts["lora"], weights))
     for site, value in found.items():
-        expected = sum(w * deltas(e)[site] for w, e in zip(weights, experts["lora"], strict=True))
+        expected = torch.stack([w * deltas(e)[site] for w, e in zip(weights, experts["lora"], strict=True)]).sum(0)
         torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["lora", "adapter"])
 def test_one_hot_mix_is_the_chosen_expert(
-    experts: list[Expert], tiny_backbone: Pocket, tiny_tasks: dict[str, Task], method: str
+    experts: Experts, tiny_backbone: Pocket, tiny_tasks: dict[str, Task], method: str
 ) -> None:
     chosen = outputs(tiny_backbone, tiny_tasks["mood"], experts[method][1])
     mixed = outputs(tiny_backbone, tiny_tasks["mood"], mix(experts[method], [0.0, 1.0, 0.0]))
@@ -75,7 +78,7 @@ def test_one_hot_mix_is_the_chosen_expert(
 
 @pytest.mark.parametrize("method", ["lora", "adapter"])
 def test_permuting_experts_permutes_weights_only(
-    experts: list[Expert], tiny_backbone: Pocket, tiny_tasks: dict[str, Task], method: str
+    experts: Experts, tiny_backbone: Pocket, tiny_tasks: dict[str, Task], method: str
 ) -> None:
     one = mix(experts[method], [0.2, 0.3, 0.5])
     other = mix(experts[method][::-1], [0.5, 0.3, 0.2])
@@ -89,7 +92,12 @@ def test_permuting_experts_permutes_weights_only(
 @pytest.mark.parametrize("granularity", ["site", "layer", "global"])
 @pytest.mark.parametrize("kind", ["softmax", "free"])
 def test_folded_outputs_are_those_of_the_unfolded_mix(
-    experts: list[Expert], tiny_backbone: Pocket, tiny_tasks: dict[str, Task], method: str, granularity: str, kind: str
+    experts: Experts,
+    tiny_backbone: Pocket,
+    tiny_tasks: dict[str, Task],
+    method: str,
+    granularity: Granularity,
+    kind: Weighting,
 ) -> None:
     kind_of = KINDS.get(method)
     configs = [expert.settings for expert in experts[method]]
@@ -110,9 +118,9 @@ def test_folded_outputs_are_those_of_the_unfolded_mix(
 
 
 def test_gradients_reach_every_expert_and_weight_and_nothing_of_the_backbone(
-    experts: list[Expert], tiny_backbone: Pocket, tiny_tasks: dict[str, Task]
+    experts: Experts, tiny_backbone: Pocket, tiny_tasks: dict[str, Task]
 ) -> None:
-    configs = [expert.settings for expert in experts["lora"]]
+    configs = [cast("LoraSettings", expert.settings) for expert in experts["lora"]]
     tensors = [expert.tensors for expert in experts["lora"]]
     sites = list(dict.fromkeys(LORA.site(name) for name in tensors[0]))
     learner = MixtureLearner(
@@ -126,7 +134,7 @@ def test_gradients_reach_every_expert_and_weight_and_nothing_of_the_backbone(
     assert all(parameter.grad is None for parameter in tiny_backbone.model.parameters())
 
 
-def test_truncation_is_the_best_of_its_rank_and_says_what_it_lost(experts: list[Expert]) -> None:
+def test_truncation_is_the_best_of_its_rank_and_says_what_it_lost(experts: Experts) -> None:
     whole = mix(experts["lora"], [1.0, 1.0, 1.0])
     short = mix(experts["lora"], [1.0, 1.0, 1.0], rank=3)
     lost = kept = 0.0
@@ -140,7 +148,7 @@ def test_truncation_is_the_best_of_its_rank_and_says_what_it_lost(experts: list[
     assert mix(experts["lora"], [1.0, 1.0, 1.0], rank=18).card.hyperparameters["truncation_error"] < 1e-6
 
 
-def test_attaching_leaves_the_backbone_as_it_was(experts: list[Expert], tiny_backbone: Pocket) -> None:
+def test_attaching_leaves_the_backbone_as_it_was(experts: Experts, tiny_backbone: Pocket) -> None:
     before = {name: value.clone() for name, value in tiny_backbone.module.state_dict().items()}
     for method in ("lora", "adapter"):
         kind = KINDS.get(method)
@@ -164,7 +172,7 @@ def test_starting_values_leave_outputs_as_they_are(
         torch.testing.assert_close(place.scores(initial_tensors(kind, place.shapes, 5), batch), before)
 
 
-def test_unlike_experts_are_refused(experts: list[Expert]) -> None:
+def test_unlike_experts_are_refused(experts: Experts) -> None:
     with pytest.raises(InputError, match="one kind of expert"):
         mix([experts["lora"][0], experts["adapter"][0]], [0.5, 0.5])
     stranger = replace(experts["lora"][1], card=experts["lora"][1].card.model_copy(update={"backbone": "other"}))
@@ -194,7 +202,7 @@ torch.testing.assert_close(hidden, data["hidden"], rtol=1e-5, atol=1e-5)
 """
 
 
-def test_a_folded_lora_loads_in_plain_peft(experts: list[Expert], tiny_backbone: Pocket, tmp_path: Path) -> None:
+def test_a_folded_lora_loads_in_plain_peft(experts: Experts, tiny_backbone: Pocket, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     folded = mix(experts["lora"], [0.5, 0.8, -0.2])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,20 +15,20 @@ from pitune import api
 from pitune.errors import InputError
 from pitune.experts import KINDS, Expert, ExpertPool, digest, load_expert
 from pitune.experts.kinds.lora import LoraSettings, delta
-from pitune.interpolation import Candidate, TuneSettings, mix, tune_expert
+from pitune.interpolation import Candidate, MixingWeights, TuneSettings, mix, tune_expert
 from pitune.interpolation import tune as tune_module
 from pitune.interpolation.choice import choose, select
 from pitune.interpolation.mixing import sites_of
 from pitune.pocket.backbone import Pocket
-from pitune.tasks import Example, Task, few_shot
-from pitune.training import TrainingSettings, evaluate_expert, fit_expert, target_training
+from pitune.tasks import Task, few_shot
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert, target_training, train
 
 TRAINING = TrainingSettings(steps=16, batch_size=16, learning_rate=2e-2, evaluations=4)
 SETTINGS = TuneSettings(training=TRAINING)
 
 
 @pytest.fixture(scope="module")
-def pool(tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path_factory: pytest.TempPathFactory):
+def pool(tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path_factory: pytest.TempPathFactory) -> ExpertPool:
     pool = ExpertPool(tmp_path_factory.mktemp("pool"))
     long = TrainingSettings(steps=60, batch_size=16, learning_rate=2e-2)
     for name in ("taste", "place", "colour"):
@@ -34,7 +36,7 @@ def pool(tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path_factory: p
     return pool
 
 
-def named(pool: ExpertPool, start):
+def named(pool: ExpertPool, start: str) -> Expert:
     return next(expert for expert in pool if expert.name.startswith(start))
 
 
@@ -61,7 +63,7 @@ def test_without_settings_training_is_as_long_as_the_labels_ask(
 ) -> None:
     assert [target_training(labels).steps for labels in (0, 48, 160, 161, 9_999)] == [60, 60, 200, 202, 400]
 
-    def short(labels: torch.Tensor):
+    def short(labels: int) -> TrainingSettings:
         return TrainingSettings(steps=labels, batch_size=16, evaluations=2)
 
     monkeypatch.setattr(tune_module, "target_training", short)
@@ -77,7 +79,8 @@ def test_a_neighbour_that_knows_the_task_wins_untrained(
     result = tune_expert(tiny_backbone, few_shot(task, 2, 0), [expert], settings=SETTINGS)
     alone = next(candidate for candidate in result.candidates if candidate.name == "alone")
     assert result.choice != "alone"
-    assert min(candidate.loss for candidate in result.candidates) < alone.loss
+    assert alone.loss is not None
+    assert any(candidate.loss < alone.loss for candidate in result.candidates if candidate.loss is not None)
     test = task.examples("test")
     assert evaluate_expert(tiny_backbone, task, result.expert, test).value >= 0.9
 
@@ -141,18 +144,18 @@ def test_a_run_stopped_between_and_within_candidates_ends_at_the_same_bytes(
     data = few_shot(task, 4, 0)
     near = [fit_expert(tiny_backbone, draw_of(tiny_tasks["taste"]), method=method, settings=TRAINING)[0]]
     whole = tune_expert(tiny_backbone, data, near, settings=SETTINGS)
-    true_train, calls = tune_module.train, []
+    calls = []
 
-    def stopping(*arguments, **named):
+    def stopping(*arguments: Any, **named: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return true_train(*arguments, **named)
+        return train(*arguments, **named)
 
     monkeypatch.setattr(tune_module, "train", stopping)
     with pytest.raises(KeyboardInterrupt):
         tune_expert(tiny_backbone, data, near, settings=SETTINGS, run=tmp_path)
-    monkeypatch.setattr(tune_module, "train", true_train)
+    monkeypatch.setattr(tune_module, "train", train)
     resumed = tune_expert(tiny_backbone, data, near, settings=SETTINGS, run=tmp_path)
     assert digest(resumed.expert) == digest(whole.expert)
     assert resumed.candidates == whole.candidates
@@ -215,13 +218,13 @@ def test_the_soup_counts_as_trained_and_has_the_loss_of_its_expert(
     assert list(last.losses) == pytest.approx(found.calibrated.tolist())
 
 
-def changes(expert: Expert):
+def changes(expert: Expert) -> dict[str, torch.Tensor]:
     """Return ΔW by site."""
     config = LoraSettings(**expert.config)
     return {site: delta(config, expert.tensors, site) for site in sites_of([expert])}
 
 
-def candidate(name: str, losses, best_step=5):
+def candidate(name: str, losses: Sequence[float], best_step: int = 5) -> Candidate:
     return Candidate(name, 0.5, tuple(losses), 10, best_step)
 
 
@@ -236,7 +239,7 @@ def test_the_lowest_loss_wins_and_of_equals_the_simplest() -> None:
 
 
 @pytest.mark.parametrize(("examples", "chosen"), [(8, "soup"), (40, "alone")])
-def test_one_candidate_must_be_worth_a_nat_more_than_the_mean_of_all(examples: tuple[Example, ...], chosen) -> None:
+def test_one_candidate_must_be_worth_a_nat_more_than_the_mean_of_all(examples: int, chosen: str) -> None:
     """A tenth of a nat an example: eight examples are no evidence, forty are."""
     alone, soup = candidate("alone", [0.4] * examples), candidate("soup", [0.5] * examples)
     assert choose([alone, soup]).name == chosen
@@ -264,4 +267,4 @@ def test_bad_input(
     with pytest.raises(InputError, match="'soup' comes first"):
         api.tune(tiny_backbone, task, pool, k=1, shots=2, settings=alone)
     with pytest.raises(InputError, match="softmax weights must start above 0"):
-        tune_module.MixingWeights(["a.0.b"], [1.0, 0.0], "layer", "softmax")
+        MixingWeights(["a.0.b"], [1.0, 0.0], "layer", "softmax")
