@@ -56,6 +56,7 @@ class Adapter(Kind):
     roles = ("outputs",)
 
     def attach(self, backbone: Backbone, settings: AdapterSettings) -> Attachment:
+        """Put `y ← y + s·W_up σ(W_down h)` behind each target, a linear layer; `InputError` if it is none."""
         with Insertion(backbone.module) as insertion:
             for target in settings.target_modules:
                 layer = insertion.find(target)
@@ -69,6 +70,7 @@ class Adapter(Kind):
             return insertion.finish()
 
     def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
+        """Return 0 for all but `W_down` (width, in): the bottleneck adds nothing until `W_up` moves."""
         return kaiming(shape, generator) if tensor.endswith(".down.weight") else torch.zeros(shape)
 
 

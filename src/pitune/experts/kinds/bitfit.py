@@ -37,6 +37,7 @@ class Bitfit(Kind):
     merges = True
 
     def attach(self, backbone: Backbone, settings: BitfitSettings) -> Attachment:
+        """Add `Δb` (out,) to each target's output; `InputError` if it is no linear layer or LayerNorm with a bias."""
         with Insertion(backbone.module) as insertion:
             for target in settings.target_modules:
                 layer = insertion.find(target)
@@ -48,9 +49,11 @@ class Bitfit(Kind):
             return insertion.finish()
 
     def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
+        """Return 0, no change of a bias."""
         return torch.zeros(shape)
 
     def changes(self, layer: nn.Module, settings: BitfitSettings, tensors: Tensors, site: str) -> Changes:
+        """Return `Δb` (out,) for the layer's own bias."""
         return {"bias": tensors[f"{site}.{self.name}.bias"]}
 
 

@@ -41,22 +41,27 @@ class Ia3(Kind):
     merges = True
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
+        """Return keys, values and the last feed-forward layers, which alone are scaled at their input."""
         below = backbone.sites("feedforward_output")
         return {"target_modules": (*backbone.sites("keys_values"), *below), "feedforward_modules": below}
 
     def attach(self, backbone: Backbone, settings: Ia3Settings) -> Attachment:
+        """Put PEFT's layers in place of the targets, with no dropout and no scale beside the factors."""
         module = backbone.module
         layers = inject(module, _peft_config(settings), IA3Layer, settings.target_modules)
         paths = {f"{name}{_SUFFIX}": f"{name}{_SUFFIX}.default" for name in layers}
         return Attachment(paths, lambda: restore(module, layers))
 
     def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
+        """Return 1, the factor that changes nothing."""
         return torch.ones(shape)
 
     def site(self, tensor: str) -> str:
+        """Return the layer whose input or output a factor scales."""
         return tensor.removesuffix(_SUFFIX)
 
     def changes(self, layer: nn.Module, settings: Ia3Settings, tensors: Tensors, site: str) -> Changes:
+        """Return `(l − 1) ∘ W`, by row or, of a feed-forward module, by column; a row's bias is scaled with it."""
         factor = tensors[f"{site}{_SUFFIX}"]  # (out, 1), or (1, in) of a feed-forward module
         weight = layer.get_parameter("weight")
         changes = {"weight": weight.float() * (factor.to(weight.device) - 1)}
@@ -66,6 +71,7 @@ class Ia3(Kind):
         return changes
 
     def peft(self, settings: Ia3Settings) -> dict[str, Any]:
+        """Return PEFT's configuration of IA3, whose tensors are named and shaped as these are."""
         return peft_json(_peft_config(settings))
 
 

@@ -57,6 +57,7 @@ class Layernorm(Kind):
     merges = True
 
     def attach(self, backbone: Backbone, settings: LayernormSettings) -> Attachment:
+        """Wrap each target, whose parameters are `weight` and perhaps `bias`; `InputError` if it has others."""
         with Insertion(backbone.module) as insertion:
             for target in settings.target_modules:
                 base = insertion.find(target)
@@ -66,9 +67,11 @@ class Layernorm(Kind):
             return insertion.finish()
 
     def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
+        """Return 0, no change of scale or shift."""
         return torch.zeros(shape)
 
     def changes(self, layer: nn.Module, settings: LayernormSettings, tensors: Tensors, site: str) -> Changes:
+        """Return `Δweight` and, where the norm has one, `Δbias`, of the norm's own shapes."""
         kinds = [kind for kind in ("weight", "bias") if f"{site}.{self.name}.{kind}" in tensors]
         return {kind: tensors[f"{site}.{self.name}.{kind}"] for kind in kinds}
 

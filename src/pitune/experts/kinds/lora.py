@@ -55,17 +55,21 @@ class Lora(Kind):
     peft_type = "LORA"
 
     def attach(self, backbone: Backbone, settings: LoraSettings) -> Attachment:
+        """Put PEFT's layers in place of the targets: `y ← y + s B A h`, without dropout."""
         module = backbone.module
         layers = inject(module, peft_config(settings), LoraLayer, settings.target_modules)
         return Attachment(_paths(layers, settings), lambda: restore(module, layers))
 
     def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
+        """Return 0 for B (out, r) and the bias (out,); A (r, in) starts as a linear layer's weight does."""
         return kaiming(shape, generator) if tensor.endswith(DOWN) else torch.zeros(shape)
 
     def site(self, tensor: str) -> str:
+        """Return the linear layer that a factor or a bias belongs to."""
         return tensor.removesuffix(DOWN).removesuffix(UP).removesuffix(BIAS)
 
     def combined(self, settings: Sequence[LoraSettings], tensors: Sequence[Tensors]) -> LoraSettings:
+        """Return settings of rank Σ r_j at each site and scale 1: any LoRAs mix, as the factors carry their scales."""
         ranks = {site: sum(_rank(one, site) for one in tensors) for site in self._sites(tensors)}
         common = max(ranks.values(), key=list(ranks.values()).count)
         other = {site: rank for site, rank in ranks.items() if rank != common}
@@ -101,6 +105,7 @@ class Lora(Kind):
         return read_settings(self, self.default(backbone), f"method {self.name!r}")
 
     def changes(self, layer: nn.Module, settings: LoraSettings, tensors: Tensors, site: str) -> Changes:
+        """Return `ΔW = s B A` (out, in) and a bias's change (out,); `InputError` if the layer has no place for one."""
         if not isinstance(layer, nn.Linear):
             raise InputError(f"{site!r} is a {type(layer).__name__}; expected a linear layer for ΔW to merge into")
         changes = {"weight": delta(settings, tensors, site)}
@@ -130,11 +135,13 @@ class Lora(Kind):
         return made, kept, math.sqrt(lost / whole) if whole else 0.0
 
     def peft(self, settings: LoraSettings) -> dict[str, Any]:
+        """Return PEFT's configuration of LORA, whose field names these settings share."""
         return {**peft_json(peft_config(settings)), "init_lora_weights": True}
 
     def from_peft(
         self, config: Mapping[str, Any], stored: Tensors, backbone: Backbone, where: str
     ) -> tuple[LoraSettings, dict[str, Tensor]]:
+        """Return settings and tensors of a LoRA that PEFT saved; `InputError` names the field that is not supported."""
         from pitune.experts.kinds.lora_import import check_supported, translate
 
         check_supported(config, where)

@@ -31,6 +31,11 @@ _ALLOWED: Mapping[str, tuple[Any, ...]] = {
 
 
 def check_supported(config: Mapping[str, Any], where: str) -> None:
+    """Raise `InputError` naming the first field that asks for more than `B A`, its scale and a bias.
+
+    Fields that are not known, as a later PEFT may write, must ask for nothing: None, False, 0 or empty.
+
+    """
     for field, value in config.items():
         refused = value not in _ALLOWED[field] if field in _ALLOWED else field not in _KNOWN and bool(value)
         if refused:

@@ -44,6 +44,7 @@ class Prefix(Kind):
     roles = ("attention_modules",)
 
     def attach(self, backbone: Backbone, settings: PrefixSettings) -> Attachment:
+        """Let each target attend to `length` keys and values more; `InputError` unless it attends by sdpa or eager."""
         ALL_ATTENTION_FUNCTIONS.register(_WITH_PREFIX, _attend)
         with Insertion(backbone.module) as insertion:
             for target in settings.target_modules:
@@ -63,6 +64,7 @@ class Prefix(Kind):
             return insertion.finish()
 
     def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
+        """Return values of N(0, 0.02²): keys and values (length, width) that are seen from the start."""
         return normal(shape, generator)
 
 

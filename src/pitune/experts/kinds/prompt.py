@@ -39,15 +39,18 @@ class Prompt(Kind):
     deep = False
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
+        """Return all layers that the backbone names, which `attach` divides into stacks."""
         return {"layers": backbone.sites("layers")}
 
     def attach(self, backbone: Backbone, settings: PromptSettings) -> Attachment:
+        """Put vectors (length, width) before the first layer of each stack, or anew before each layer if `deep`."""
         with Insertion(backbone.module) as insertion:
             for stack in stacks_of(settings.layers):
                 put_prompts(insertion, stack, self.name, settings.length, 0, self.deep)
             return insertion.finish()
 
     def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
+        """Return values of N(0, 0.02²): vectors that are read from the start."""
         return normal(shape, generator)
 
 

@@ -60,10 +60,16 @@ class TextPrompt(Kind):
     roles = ("words",)
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
+        """Return the text tower and its embedding; vectors join the bare name, as in CoOp."""
         tower, embedding = backbone.sites("words")
         return {"tower": tower, "embedding": embedding, "around": "name"}
 
     def resolved(self, backbone: Backbone, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings whose words, like `a photo of a`, are token ids; their number is the length if none is given.
+
+        Raise `InputError` if the backbone has no tokens for words.
+
+        """
         words = values.get("words")
         if not isinstance(words, str):
             return dict(values)
@@ -73,6 +79,7 @@ class TextPrompt(Kind):
         return {"length": len(ids), **values, "words": ids}
 
     def attach(self, backbone: Backbone, settings: TextPromptSettings) -> Attachment:
+        """Put the vectors among the embedded words of every answer; `InputError` if not `classes` in number."""
         with Insertion(backbone.module) as insertion:
             embedding = embedding_of(insertion, settings.embedding)
             shape = (settings.length, embedding.embedding_dim)
@@ -101,6 +108,7 @@ class TextPrompt(Kind):
     def initial(
         self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: TextPromptSettings | None
     ) -> Tensor:
+        """Return 0 where words are given, which the vectors then add to, and values of N(0, 0.02²) elsewhere."""
         return torch.zeros(shape) if settings and settings.words else normal(shape, generator)
 
 

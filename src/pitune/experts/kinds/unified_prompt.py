@@ -97,12 +97,14 @@ class UnifiedPrompt(Kind):
     roles = ("words", "picture_layers")
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
+        """Return the text tower, its embedding, the layers that read pictures, and the side of a patch in pixels."""
         tower, embedding = backbone.sites("words")
         layers = backbone.sites("picture_layers")
         where = {"tower": tower, "embedding": embedding, "layers": layers}
         return {**where, "around": "name", "patch": patch_of(backbone.module)}
 
     def attach(self, backbone: Backbone, settings: UnifiedPromptSettings) -> Attachment:
+        """Put a `PromptMaker` in the model, its prompts among the words and before the layers that read pictures."""
         with Insertion(backbone.module) as insertion:
             words = embedding_of(insertion, settings.embedding).weight
             depth = len(settings.layers) if settings.deep else 1
@@ -125,6 +127,7 @@ class UnifiedPrompt(Kind):
     def initial(
         self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: UnifiedPromptSettings
     ) -> Tensor:
+        """Return the start of a text or visual prompt for seeds, of a linear layer or LayerNorm for the rest."""
         if tensor.endswith("seeds.text"):
             return normal(shape, generator)
         if tensor.endswith("seeds.visual"):
@@ -134,6 +137,7 @@ class UnifiedPrompt(Kind):
         return torch.zeros(shape) if tensor.endswith(".bias") else kaiming(shape, generator)
 
     def site(self, tensor: str) -> str:
+        """Return one site for all tensors: whatever makes prompts of both towers mixes with one weight."""
         return self.name
 
 

@@ -37,9 +37,11 @@ class VisualPrompt(Kind):
     roles = ("picture_layers",)
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
+        """Return the layers that read pictures, and the side of a patch in pixels."""
         return {"layers": backbone.sites("picture_layers"), "patch": patch_of(backbone.module)}
 
     def attach(self, backbone: Backbone, settings: VisualPromptSettings) -> Attachment:
+        """Put vectors (length, width) behind `position` tokens of the first layer or, if `deep`, of each."""
         with Insertion(backbone.module) as insertion:
             put_prompts(insertion, settings.layers, self.name, settings.length, settings.position, settings.deep)
             return insertion.finish()
@@ -47,6 +49,7 @@ class VisualPrompt(Kind):
     def initial(
         self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: VisualPromptSettings
     ) -> Tensor:
+        """Return values as a patch embedding's would start (VPT, Jia et al., 2022)."""
         return visual_start(shape, settings.patch, generator)
 
 
