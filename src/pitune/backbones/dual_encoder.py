@@ -55,6 +55,7 @@ class DualEncoder:
 
     @property
     def device(self) -> torch.device:
+        """Where both towers compute."""
         return next(self.module.parameters()).device
 
     def sites(self, role: str) -> tuple[str, ...]:
@@ -78,6 +79,11 @@ class DualEncoder:
         return _contents(_tower(self._model, kind)) != self._own[kind]
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
+        """Read images, once for each where the image tower carries no expert, and spell answers in their templates.
+
+        Raise `InputError` if an example has a text, or no image.
+
+        """
         for example in examples:
             if example.image is None or example.text is not None:
                 found = "text" if example.image is None else "text besides its image"
@@ -121,6 +127,7 @@ class DualEncoder:
         return _unit(self._model.get_image_features(**batch.inputs))
 
     def generate(self, batch: Batch) -> list[str]:
+        """Raise `InputError`: it matches answers and writes no text."""
         raise InputError(f"{self.name} matches answers and cannot write text; give the task candidate answers")
 
     def templates(self, task: Task) -> tuple[str, ...]:

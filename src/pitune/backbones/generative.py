@@ -42,6 +42,7 @@ class Generative(ABC):
 
     @property
     def device(self) -> torch.device:
+        """Where the model computes."""
         return next(self.module.parameters()).device
 
     def sites(self, role: str) -> tuple[str, ...]:
@@ -49,6 +50,11 @@ class Generative(ABC):
         return find_sites(self.module, self._where()).get(role, ())
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
+        """Read inputs and spell answers in tokens; of an open task the batch has no answers, only targets.
+
+        Raise `InputError` if inputs are not of one kind: an image, a text, or both.
+
+        """
         kinds = {(example.image is not None, example.text is not None) for example in examples}
         if len(kinds) != 1 or kinds == {(False, False)}:
             raise InputError(

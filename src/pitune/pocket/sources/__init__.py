@@ -1,0 +1,1 @@
+"""One file for each kind of source: which packages it reads, and how their files become examples."""
