@@ -40,7 +40,9 @@ class MixtureLearner:
         self._leaves = [(value, rate) for value, rate in self._leaves if rate > 0]
 
     def parameters(self) -> list[tuple[Tensor, float]]:
+        """Return what trains, each with its factor on the learning rate; what has the factor 0 is not among it."""
         return self._leaves
 
     def tensors(self) -> Tensors:
+        """Return the mix as one expert's tensors, through which gradients reach every φ_j and α."""
         return self._kind.combine(self._settings, self.experts, self.weights.by_site())

@@ -53,16 +53,20 @@ class Declared(Library):
     fetches = False
 
     def names(self) -> tuple[str, ...]:
+        """Return the names of the declarations, each with its collection in front, as in `elevater/dtd`."""
         return declared_names()
 
     def facts(self, name: str) -> Facts:
+        """Return what the declaration says; the answers come with the data."""
         one = declaration(name)
         return Facts(name, one.about, one.licence, one.provenance, classes=one.expected_classes)
 
     def load(self, name: str, options: Options) -> Task:
+        """Return the task, read from the reader's folder; `InputError` says where that is expected."""
         return declared_task(*declared_source(name), options)
 
     def read(self, name: str, options: Options) -> Reading:
+        """Return the entries of the reader's folder as they are, for `tasks check` to look at."""
         return declared_reading(*declared_source(name), options)
 
 

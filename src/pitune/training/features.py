@@ -17,8 +17,10 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class Features:
-    """Of N examples in the order of `by_length`: features (N, D), the label's place among the answers (N,), which
-    answers are right too (N, C) where there may be several, and the answers' vectors (C, D) if the backbone has them.
+    """What a linear probe reads of N examples, in the order of `by_length`.
+
+    `values` (N, D) are features and `labels` (N,) the label's place among the answers; `relevant` (N, C) says which
+    answers are right too, where there may be several; `answers` (C, D) are their vectors, if the backbone has them.
     """
 
     values: Tensor

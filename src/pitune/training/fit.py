@@ -39,9 +39,11 @@ class SingleLearner:
     values: dict[str, Tensor]
 
     def parameters(self) -> list[tuple[Tensor, float]]:
+        """Return every tensor, at the full learning rate."""
         return [(value, 1.0) for value in self.values.values()]
 
     def tensors(self) -> Tensors:
+        """Return the values that train, by their names in an expert."""
         return self.values
 
     def finished(self) -> dict[str, Tensor]:

@@ -194,6 +194,7 @@ class OneTask:
         self._epoch, self._order = -1, list[list[Example]]()
 
     def batch(self, place: Attached, index: int) -> Batch:
+        """Return a step's examples: all, where they fit one batch, or the next of an epoch's own order."""
         if len(self._examples) <= self._size:
             self._whole = self._whole or place.backbone.prepare(list(self._examples), self._task)
             return self._whole
@@ -204,6 +205,7 @@ class OneTask:
         return place.backbone.prepare(self._order[index % an_epoch], self._task)
 
     def look(self, place: Attached, tensors: Tensors) -> Look | None:
+        """Return the metric and the calibrated losses of the validation examples; None where there are none."""
         if not self._validation:
             return None
         found = evaluate_tensors(place, tensors, self._task, self._validation)
@@ -214,6 +216,7 @@ class OneTask:
         return torch.tensor([self._weights[name] for name in ids]) if self._weights else None
 
     def described(self) -> dict[str, Any]:
+        """Return how the task asks, the ids of its examples and the seed, which make the key of a checkpoint."""
         task = self._task
         return {
             "task": asked(task),

@@ -87,6 +87,7 @@ class Mixture:
                 raise InputError(f"{_refused(draw.task)}: {error}") from error
 
     def batch(self, place: Attached, index: int) -> Batch:
+        """Return a step's examples, all of one kind of input, with the answers of their own tasks and no others."""
         epoch = index // self._an_epoch
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._ordered(epoch)
@@ -115,6 +116,7 @@ class Mixture:
         return torch.tensor([self._weights[name] for name in ids]) if self._weights else None
 
     def described(self) -> dict[str, Any]:
+        """Return how each task asks and the ids of its examples, and how they are mixed: the key of a checkpoint."""
         return {
             "tasks": [
                 {

@@ -57,6 +57,7 @@ class _File(_Entry):
 
 
 def recognises(path: Path) -> bool:
+    """Return whether it is a JSON file, or a folder with one that begins with a part, as in `val_2017.json`."""
     if path.is_dir():
         return bool(_parts(path))
     return path.suffix.lower() == ".json" and path.is_file()

@@ -24,6 +24,7 @@ _PATTERN = "split_zhou_*.json"
 
 
 def recognises(path: Path) -> bool:
+    """Return whether it is such a split file, or a folder with exactly one."""
     return (path.match(_PATTERN) and path.is_file()) or (path.is_dir() and len(list(path.glob(_PATTERN))) == 1)
 
 

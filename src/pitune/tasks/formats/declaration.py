@@ -68,6 +68,7 @@ class Declaration(BaseModel):
 
 
 def recognises(path: Path) -> bool:
+    """Return whether the name ends in `.yaml` or `.yml`; the file is not opened, and need not exist."""
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 

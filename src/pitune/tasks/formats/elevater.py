@@ -26,6 +26,7 @@ _LABELS = ("labels.txt", "labelmap.txt")
 
 
 def recognises(path: Path) -> bool:
+    """Return whether it is a folder with an index and with the names of its labels."""
     return path.is_dir() and bool(_labels(path)) and bool(_indexes(path))
 
 

@@ -25,6 +25,7 @@ ANSWER_TEMPLATE = "a photo of a {}."
 
 
 def recognises(path: Path) -> bool:
+    """Return whether it is a folder of any kind, so that this format is asked last of those that are."""
     return path.is_dir()
 
 

@@ -19,6 +19,7 @@ _MARKS = ("dataset_dict.json", "state.json")
 
 
 def recognises(path: Path) -> bool:
+    """Return whether it is a folder that `save_to_disk` wrote, by the file of state that it leaves."""
     return path.is_dir() and any((path / mark).is_file() for mark in _MARKS)
 
 

@@ -14,6 +14,7 @@ _NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
 def recognises(path: Path) -> bool:
+    """Return whether it is a folder with such a table in it or in the folder of a part."""
     return path.is_dir() and bool(_tables(path))
 
 

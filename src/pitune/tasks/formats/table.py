@@ -33,6 +33,7 @@ _WRITTEN = ("caption", "captions", "summary", "output", "response")  # columns o
 
 
 def recognises(path: Path) -> bool:
+    """Return whether the name ends as a table's does; the file is not opened, and need not exist."""
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 

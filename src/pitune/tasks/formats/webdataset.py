@@ -20,6 +20,7 @@ _IMAGE, _LABEL, _CAPTION = "image", "label", "caption"
 
 
 def recognises(path: Path) -> bool:
+    """Return whether it is a tar, or a folder with tars in it."""
     return (path.suffix == ".tar" and path.is_file()) or (path.is_dir() and any(path.glob("*.tar")))
 
 

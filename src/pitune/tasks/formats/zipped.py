@@ -9,6 +9,7 @@ from pitune.tasks.formats.unpack import unpacked
 
 
 def recognises(path: Path) -> bool:
+    """Return whether the name ends in `.zip`; what is in it is looked at when it is read."""
     return path.suffix.lower() == ".zip" and path.is_file()
 
 
