@@ -95,7 +95,7 @@ def _pitune(
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """The best small expert for a new task, out of a frozen model, a few labels and the experts of other tasks."""
+    """The best small expert for a new task, out of a frozen model, a few labels and the experts of other tasks."""  # noqa: D401
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,7 +22,7 @@ class InputError(ValueError):
 
 
 def printable(text: str) -> str:
-    """Return text as one line that a terminal shows as it is: what it would act on is written as `\\x1b`."""
+    r"""Return text as one line that a terminal shows as it is: what it would act on is written as `\x1b`."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
