@@ -213,6 +213,7 @@ class OneTask:
         return Look(found.value, float(losses.mean()), tuple(losses.tolist()))
 
     def weights(self, ids: Sequence[str]) -> Tensor | None:
+        """Return the weights (B,) that the task gives its classes in the loss, by the ids of examples; None if none."""
         return torch.tensor([self._weights[name] for name in ids]) if self._weights else None
 
     def described(self) -> dict[str, Any]:

@@ -113,6 +113,7 @@ class Mixture:
         return Look(value, loss, tuple(losses), parts)
 
     def weights(self, ids: Sequence[str]) -> Tensor | None:
+        """Return the weights (B,) that each example's own task gives its class in the loss; None if no task does."""
         return torch.tensor([self._weights[name] for name in ids]) if self._weights else None
 
     def described(self) -> dict[str, Any]:
