@@ -8,10 +8,11 @@ from typing import Any
 
 from pitune import prediction, training
 from pitune.backbones import Backbone
+from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneResult, TuneSettings, tune_nearest
 from pitune.prediction import Embedding, TaskGraph, build_graph, embed, embed_tasks, embedding
-from pitune.tasks import Input, Split, Task, as_example, few_shot
+from pitune.tasks import Input, Split, Task, as_example, asked_task, few_shot
 from pitune.training import Answer, Scope, TrainingSettings, evaluate_expert, fit_expert
 
 
@@ -142,14 +143,23 @@ def evaluate(
 
 def predict(
     backbone: Backbone,
-    task: Task,
+    task: Task | None,
     expert: Expert | None,
     inputs: Sequence[Input],
+    *,
+    progress: bool = False,
 ) -> list[Answer]:
     """Return an answer to each input with its probability, by an expert or by the backbone alone.
 
     An input is a text, an image (a path, or its encoded bytes), a pair of image and text, or an `Example`, whose
-    target is not read. The task says how to ask and which answers there are. Raise `InputError` if an input is of
-    another kind than the task's own examples.
+    target is not read. The task says how to ask and which answers there are; None is what the expert's card keeps of
+    its own. Raise `InputError` if it keeps none, or an input is of another kind than the task's own examples.
     """
-    return training.answer(backbone, task, expert, [as_example(task, number, one) for number, one in enumerate(inputs)])
+    kept = expert and asked_task(expert.card.task, expert.card.hyperparameters.get("asked"))
+    if task is None:
+        if not kept:
+            raise InputError(f"{expert.name if expert else 'no expert'}: keeps no task of its own; expected a task")
+        task = kept[0]
+    reads = kept[1] if kept else None
+    examples = [as_example(task, number, one, reads) for number, one in enumerate(inputs)]
+    return training.answer(backbone, task, expert, examples, progress=progress)

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pitune.commands import options as options
-from pitune.commands.output import report, table
+from pitune.commands.output import note, report, table, watched
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
     from pitune.experts import Expert
     from pitune.tasks import Task
 
-_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_INPUTS = "Texts, images, folders of images, tables, patterns such as 'photos/*.jpg', or - for lines of standard input."
+_LONG = 64  # inputs from which on a bar is shown
 
 
 def predict(
     expert: Annotated[str, typer.Argument(metavar="EXPERT", help="An expert's folder, or its name with --pool.")],
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Texts, or paths of images.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help=_INPUTS)],
     task: Annotated[
         str | None,
         typer.Option(
-            help="Take the answers to choose from here; the expert's own task unless given.", show_default=False
+            help="Take the answers to choose from here; what the expert keeps of its own unless given.",
+            show_default=False,
         ),
     ] = None,
     answer: Annotated[
         list[str] | None, typer.Option(help="An answer to choose from; give it once for each.", show_default=False)
     ] = None,
     question: Annotated[str | None, typer.Option(help="Asked of every image.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the answers here, as its name ends: .csv, .tsv, .jsonl, .parquet.",
+            show_default=False,
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many of the likeliest answers --out has for each input.")] = 5,
     pool: options.MaybePool = None,
     columns: options.Columns = None,
     backbone: options.BackboneName = options.BACKBONE,
@@ -43,21 +56,27 @@ def predict(
     config: options.Config = None,
 ) -> None:
     """Answer new inputs with an expert."""
+    from pitune.commands.predictions import check_predictions, prediction, write_predictions
     from pitune.commands.set_up import find_expert, open_backbone, quieten, read_columns
 
     quieten()
     from pitune import api
+    from pitune.tasks import Reader, shown
 
-    found = find_expert(expert, pool)
-    asked = _task(task, answer, found, read_columns(columns))
+    if out is not None:
+        check_predictions(out, inputs)
+    found, named = find_expert(expert, pool), read_columns(columns)
+    asked, reads = _task(task, answer, found, named)
+    examples = Reader(asked, reads, question, named, sys.stdin.buffer.read, note).read(inputs)
     model = open_backbone(backbone, device, dtype)
-    asked_of = [(text, question) if _is_image(text) else text for text in inputs]
-    rows: list[dict[str, Any]] = []
-    for text, answer_ in zip(inputs, api.predict(model, asked, found, asked_of), strict=True):
-        row: dict[str, Any] = {"input": text, "answer": answer_.answer}
-        if answer_.probability is not None:
-            row |= {"probability": answer_.probability, "probabilities": dict(answer_.probabilities)}
-        rows.append(row)
+    answers = api.predict(model, asked, found, examples, progress=watched() and len(examples) > _LONG)
+    rows = [prediction(one.id, shown(one), said) for one, said in zip(examples, answers, strict=True)]
+    if out is not None:
+        write_predictions(out, rows, top)
+        counts = Counter(row["answer"] for row in rows).most_common()
+        told = {"expert": found.name, "n": len(rows), "out": str(out), "answers": dict(counts)}
+        report(as_json, told, [table(("answer", "inputs"), counts[:20]), f"{len(rows)} answers written to {out}"])
+        return
     report(
         as_json,
         {"expert": found.name, "predictions": rows},
@@ -70,20 +89,26 @@ def predict(
     )
 
 
-def _task(name: str | None, answers: Sequence[str] | None, expert: Expert, columns: Mapping[str, str]) -> Task:
-    """Return the task that says how to ask and which answers there are, None where any text may be one."""
-    from pitune.tasks import Task, load_task, task_names
+def _task(
+    name: str | None, answers: Sequence[str] | None, expert: Expert, columns: Mapping[str, str]
+) -> tuple[Task, frozenset[str] | None]:
+    """Return the task that says how to ask and which answers there are, and what it reads where that is known.
 
-    if name is None and expert.card.task in task_names():  # a name out of a file may only mean a task we know
+    Its answers are None where any text may be one.
+    """
+    from pitune.tasks import Task, asked_task, load_task, task_names
+
+    own, reads = asked_task(expert.card.task, expert.card.hyperparameters.get("asked")) or (None, None)
+    if (
+        own is None and name is None and expert.card.task in task_names()
+    ):  # a name out of a file may only mean a task we know
         name = expert.card.task
-    if name is None and not answers:
+    if name is None and own is None and not answers:
         known_for = f"expert {expert.name!r} was trained for {expert.card.task!r}"
         raise InputError(f"{known_for}; give that task with --task, or answers with --answer")
-    known = load_task(name, columns) if name is not None else Task("answers", {})
+    known = load_task(name, columns) if name is not None else own or Task("answers", {})
     if answers:
+        if name is None and reads is not None and "image" not in reads:
+            reads = None  # own answers may be asked of pictures too, by an expert of texts
         known = replace(known, answers=tuple(dict.fromkeys(answers)))
-    return known
-
-
-def _is_image(text: str) -> bool:
-    return Path(text).suffix.lower() in _IMAGES
+    return known, reads

@@ -18,7 +18,7 @@ from pitune.interpolation.mixing import check_mixable, mix, sites_of
 from pitune.interpolation.weights import Granularity, MixingWeights, Weighting, group_of
 from pitune.prediction import Neighbours, embed
 from pitune.registry import unknown
-from pitune.tasks import Draw
+from pitune.tasks import Draw, asked_of
 from pitune.training import (
     Evaluation,
     OneTask,
@@ -256,6 +256,7 @@ def _fold(case: _Case, finished: _Finished) -> Expert:
                 **folded.card.hyperparameters,
                 **settings.model_dump(mode="json"),
                 "choice": finished.candidate.name,
+                **asked_of(draw.task),
             },
         }
     )

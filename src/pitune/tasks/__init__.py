@@ -2,6 +2,8 @@
 
 from pitune.tasks.asking import Input as Input
 from pitune.tasks.asking import as_example as as_example
+from pitune.tasks.asking import asked_of as asked_of
+from pitune.tasks.asking import asked_task as asked_task
 from pitune.tasks.declared import declaration as declaration
 from pitune.tasks.declared import declared_names as declared_names
 from pitune.tasks.draw import Draw as Draw
@@ -13,6 +15,8 @@ from pitune.tasks.hashing import data_hash as data_hash
 from pitune.tasks.images import image_bytes as image_bytes
 from pitune.tasks.images import image_hash as image_hash
 from pitune.tasks.images import open_image as open_image
+from pitune.tasks.inputs import Reader as Reader
+from pitune.tasks.inputs import shown as shown
 from pitune.tasks.inspection import Inspection as Inspection
 from pitune.tasks.inspection import inspect as inspect
 from pitune.tasks.learning import loss_weights as loss_weights

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from tqdm import tqdm
 
 from pitune.backbones import Backbone, has_open_answers, listed_answers
 from pitune.experts import Expert
@@ -26,19 +27,26 @@ class Answer:
     probabilities: Mapping[str, float] = field(default_factory=dict)
 
 
-def answer(backbone: Backbone, task: Task, expert: Expert | None, examples: Sequence[Example]) -> list[Answer]:
+def answer(
+    backbone: Backbone, task: Task, expert: Expert | None, examples: Sequence[Example], *, progress: bool = False
+) -> list[Answer]:
     """Return an answer to each example, whose targets are not read; zero-shot with no expert.
+
+    With `progress`, a bar on stderr says how many are answered.
 
     Raise `InputError` if the expert belongs to another backbone, or the backbone cannot read an example.
     """
     answers: dict[int, Answer] = {}
     places = {id(example): i for i, example in enumerate(examples)}
-    with calls_of(backbone, expert) as calls, torch.no_grad():
-        for has_image in (True, False):  # a batch holds inputs of one kind
-            alike = [example for example in examples if (example.image is not None) is has_image]
-            for chunk in by_length(alike, CHUNK):
-                for example, one in zip(chunk, _answers(task, chunk, calls), strict=True):
-                    answers[places[id(example)]] = one
+    alike: dict[tuple[bool, bool], list[Example]] = {}  # a batch holds inputs of one kind
+    for example in examples:
+        alike.setdefault((example.image is not None, example.text is not None), []).append(example)
+    bar = tqdm(total=len(examples), unit="", desc="answering", disable=not progress)
+    with bar, calls_of(backbone, expert) as calls, torch.no_grad():
+        for chunk in (chunk for some in alike.values() for chunk in by_length(some, CHUNK)):
+            for example, one in zip(chunk, _answers(task, chunk, calls), strict=True):
+                answers[places[id(example)]] = one
+            bar.update(len(chunk))
     return [answers[i] for i in range(len(examples))]
 
 

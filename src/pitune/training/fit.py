@@ -24,7 +24,7 @@ from pitune.experts import (
     initial_tensors,
     make_settings,
 )
-from pitune.tasks import Draw
+from pitune.tasks import Draw, asked_of
 from pitune.training.evaluate import check_backbone
 from pitune.training.loop import OneTask, Trained, train
 from pitune.training.settings import TrainingSettings
@@ -128,6 +128,7 @@ def fit_expert(
             **settings.model_dump(),
             "best_step": trained.best_step,
             **({"weights": task.weights} if task.weights else {}),
+            **asked_of(task),
             **({"start": start.name} if start else {}),
         },
     )

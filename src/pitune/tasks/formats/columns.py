@@ -88,6 +88,21 @@ def find_columns(path: Path, names: Sequence[str], options: Options) -> Columns:
     return columns
 
 
+def find_inputs(path: Path, names: Sequence[str], options: Options) -> Columns:
+    """Return the columns of a table of new inputs, which needs no label; other roles may be given and are not read."""
+    given = {role: name for role, name in options.columns.items() if role in ("text", "image", "candidates")}
+    _check(path, names, {role: name for role, name in options.columns.items() if role in given or role not in ROLES})
+    lower = {name.lower(): name for name in reversed(names)}
+    found = dict(given)
+    for role in ("image", "candidates"):
+        known = [lower[guess] for guess in _GUESSES[role] if guess in lower and lower[guess] not in found.values()]
+        found |= {role: known[0]} if known and role not in found else {}
+    text = _text(lower, found)
+    columns = Columns("", False, text, found.get("image"), found.get("candidates"))
+    _tell(path, columns, options)
+    return columns
+
+
 def with_several(path: Path, columns: Columns, options: Options) -> Columns:
     """Return columns whose rows have several labels; raise `InputError` if other columns say what is right, too."""
     for role in ("candidates", "references"):

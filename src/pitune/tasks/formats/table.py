@@ -110,6 +110,16 @@ def as_found(
         return Found(where, split=split, problem=f"{where}: {error}")
 
 
+def as_input(where: str, row: Row, columns: Columns, folder: Path) -> Example:
+    """Turn a row into an example without an id or an answer; raise `InputError` if it shows nothing."""
+    try:
+        if row.get(EXTRA):
+            raise InputError("more fields than the header names; put quotes around a field that holds the separator")
+        return _example(row, columns, folder, None)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
 def _labels(row: Row, columns: Columns, classes: Mapping[int, str]) -> tuple[str, ...]:
     """Return the labels of a row that may have several, or none; raise `InputError` if a cell does not say."""
     if columns.labels:
@@ -152,7 +162,7 @@ def _target(row: Row, columns: Columns, classes: Mapping[int, str]) -> str:
     return _label(cell) if columns.is_label else unicodedata.normalize("NFC", cell)
 
 
-def _example(row: Row, columns: Columns, folder: Path, target: str) -> Example:
+def _example(row: Row, columns: Columns, folder: Path, target: str | None) -> Example:
     references = _many(row.get(columns.references)) if columns.references else ()
     cells = {column: _cell(row.get(column)) for column in columns.text}
     texts = [f"{column}: {cell}" if len(cells) > 1 else cell for column, cell in cells.items() if cell]
@@ -160,9 +170,9 @@ def _example(row: Row, columns: Columns, folder: Path, target: str) -> Example:
     if not texts and image is None:
         raise InputError("neither text nor image; expected one or both")
     candidates = _many(row.get(columns.candidates)) if columns.candidates else ()
-    if candidates and target not in candidates:
+    if candidates and target is not None and target not in candidates:
         raise InputError(f"the answer {target!r} is not among its candidates {', '.join(candidates)}")
-    return Example("", target, " ".join(texts) or None, image, candidates or None, references)
+    return Example("", target or "", " ".join(texts) or None, image, candidates or None, references)
 
 
 def _cell(value: Any) -> str:
