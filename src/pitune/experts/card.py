@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Value = TypeVar("Value")
+_LARGEST = 1 << 63
+_DEEPEST = 100
+Whole = Annotated[int, Field(gt=-_LARGEST, lt=_LARGEST)]
+
+
+def check_numbers(value: Value, depth: int = 0) -> Value:
+    """Return a value of JSON; raise `ValueError` at a number or text in it that JSON cannot hold again."""
+    inside = (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    if depth > _DEEPEST:
+        raise ValueError(f"is more than {_DEEPEST} levels deep")
+    for one in inside:
+        check_numbers(one, depth + 1)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"holds {value}; expected finite numbers")
+    if isinstance(value, int) and abs(value) >= _LARGEST:
+        raise ValueError("holds an integer of more than 64 bits")
+    return value
 
 
 class Parent(BaseModel):
     """An expert that was mixed into another, and with which weight at each site."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     digest: str
@@ -21,18 +41,18 @@ class Parent(BaseModel):
 class Card(BaseModel):
     """Where an expert comes from and how good it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     backbone: str = Field(description="fingerprint of the backbone's weights")
     base_model: str = Field(description="name, folder or hub id under which the backbone was loaded")
     task: str = ""
     data_hash: str = ""
-    shots: int | None = None
-    seed: int = 0
+    shots: Whole | None = None
+    seed: Whole = 0
     metric: str = ""
     validation: float | None = None
-    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    hyperparameters: Annotated[dict[str, Any], AfterValidator(check_numbers)] = Field(default_factory=dict)
     parents: tuple[Parent, ...] = ()
 
     @property

@@ -6,21 +6,25 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from pitune.backbones import Backbone
-from pitune.errors import InputError
+from pitune.errors import InputError, first_problem
 
 if TYPE_CHECKING:
     from pitune.experts.expert import Expert
 
 Tensors = Mapping[str, Tensor]
+Tell = Callable[[str], None]  # takes a line for whoever looks on
 Changes = dict[str, Tensor]  # by name of a layer's parameter, in its shape
+MOST = 1 << 16  # of what settings count: ranks, lengths, modules
+Size = Annotated[int, Field(ge=1, le=MOST, strict=True)]
+Names = Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST)]
 
 
 class KindSettings(BaseModel):
@@ -64,6 +68,8 @@ class Kind(ABC):
     """Whether a change of the backbone's own weights can express it."""
     ranked: ClassVar[bool] = False
     """Whether an expert has a rank, so that `truncate` can make it smaller."""
+    sizes: ClassVar[tuple[str, ...]] = ()
+    """Settings that are the size of a tensor, such as a rank."""
     peft_type: ClassVar[str] = ""
     """What PEFT calls it, where `from_peft` can read it."""
 
@@ -90,6 +96,18 @@ class Kind(ABC):
         Together they leave the backbone's outputs as they are, unless the expert adds to what is read
         (prompts and prefixes).
         """
+
+    def check(self, settings: Any, tensors: Tensors, where: str) -> None:
+        """Raise `InputError` where stored settings ask for more than their tensors hold, before anything is built."""
+        largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+        for field in self.sizes:
+            if getattr(settings, field) > largest:
+                found = f"{field} is {getattr(settings, field)}, and no tensor is larger than {largest}"
+                raise InputError(f"{where}: {found}; fetch or train the expert again")
+        targets = getattr(settings, "target_modules", ())
+        if not isinstance(targets, str) and len(targets) > len(tensors):
+            found = f"target_modules names {len(targets)} modules, and there are {len(tensors)} tensors"
+            raise InputError(f"{where}: {found}; fetch or train the expert again")
 
     def site(self, tensor: str) -> str:
         """Return the submodule that a tensor belongs to, the smallest unit that a mixing weight covers."""
@@ -130,9 +148,12 @@ class Kind(ABC):
         return settings, dict(expert.tensors)
 
     def from_peft(
-        self, config: Mapping[str, Any], stored: Tensors, backbone: Backbone, where: str
+        self, config: Mapping[str, Any], stored: Tensors, backbone: Backbone, where: str, tell: Tell
     ) -> tuple[KindSettings, dict[str, Tensor]]:
-        """Return settings and tensors of PEFT's `adapter_config.json` and weights; `InputError` if not supported."""
+        """Return settings and tensors of PEFT's `adapter_config.json` and weights; `InputError` if not supported.
+
+        `tell` takes a line on whatever was passed over and may matter.
+        """
         raise InputError(f"{where}: is of PEFT type {config.get('peft_type')!r}, which is not read")
 
 
@@ -141,9 +162,7 @@ def read_settings(kind: Kind, values: Mapping[str, Any], where: str) -> KindSett
     try:
         return kind.settings.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "configuration"
-        raise InputError(f"{where}: {field}: {first['msg'].lower()} (found {first['input']!r})") from error
+        raise InputError(f"{where}: {first_problem(error)}") from error
 
 
 def kaiming(shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.backbones.checkpoint import open_checkpoint
 from pitune.compat import checkpoint_of
-from pitune.errors import InputError
+from pitune.errors import InputError, first_problem
 from pitune.experts.attached import attached
 from pitune.experts.card import Card, base_of, hub_id, readme
 from pitune.experts.expert import CONFIG, PREFIX, README, WEIGHTS, Expert, check_tensors, weights_bytes
 from pitune.experts.kind import Kind
 from pitune.experts.registry import KINDS
-from pitune.experts.storage import check_name
+from pitune.experts.storage import check_name, decode, read_file
 from pitune.files import atomic_folder, check_free, json_bytes
 
 PICKLE = "adapter_model.bin"
+_LARGEST_CONFIG = 1 << 24
+_WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
 def import_peft(source: str | Path, backbone: Backbone, name: str, any_base: bool = False) -> Expert:
@@ -44,11 +46,14 @@ def import_peft(source: str | Path, backbone: Backbone, name: str, any_base: boo
     kind = _kind(config, where)
     if not any_base:
         _check_base(config, backbone, where)
-    stored = {key.removeprefix(PREFIX): value.float() for key, value in _read_weights(weights_file).items()}
-    settings, tensors = kind.from_peft(config, stored, backbone, where)
+    notes: list[str] = []
+    settings, tensors = kind.from_peft(config, _read_weights(weights_file, where), backbone, where, notes.append)
+    kind.check(settings, tensors, where)
     with attached(backbone, kind, settings) as place:
         check_tensors(place.shapes, tensors, where)
-    origin = {"imported_from": where, "base_model": config.get("base_model_name_or_path")}
+    origin: dict[str, Any] = {"imported_from": where, "base_model": config.get("base_model_name_or_path")}
+    if notes:
+        origin["notes"] = notes
     card = Card(name=name, backbone=backbone.fingerprint, base_model=backbone.name, hyperparameters={"origin": origin})
     return Expert(kind, settings, tensors, card)
 
@@ -72,7 +77,7 @@ def export_peft(expert: Expert, folder: str | Path, backbone: Backbone | None = 
 
 def _find(source: str | Path) -> tuple[Path, Path]:
     folder = Path(source)
-    if folder.is_dir():
+    if os.path.isdir(source):
         if not (folder / CONFIG).is_file():
             raise InputError(f"{folder}: has no {CONFIG}; expected the folder of a PEFT adapter")
         if not (folder / WEIGHTS).is_file():
@@ -89,28 +94,54 @@ def _find(source: str | Path) -> tuple[Path, Path]:
         raise InputError(f"{source}: cannot be fetched from the hub ({type(error).__name__})") from error
 
 
+class _Head(BaseModel):
+    """What every kind of PEFT adapter says of itself."""
+
+    model_config = ConfigDict(strict=True)
+
+    peft_type: str
+    base_model_name_or_path: str | None = None
+    revision: str | None = None
+    peft_version: str | None = None
+
+
 def _read_config(path: Path) -> dict[str, Any]:
+    data = read_file(path, most=_LARGEST_CONFIG)
     try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:
+        config: dict[str, Any] = json.loads(data)
+        _Head.model_validate(config)
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_problem(error)}; expected a PEFT configuration") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); fetch it again") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: holds a {type(config).__name__}; expected a PEFT configuration")
     return config
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a safetensors file ({error}); fetch it again") from error
+def _read_weights(path: Path, where: str) -> dict[str, Tensor]:
+    """Return tensors in float32 by the module's own names, without those of what the model was wrapped in."""
+    tensors: dict[str, Tensor] = {}
+    for key, value in decode(path, read_file(path)).items():
+        name = plain_name(key)
+        if name in tensors:
+            raise InputError(f"{where}: has tensor {name!r:.200} twice, once as {key!r:.200}; save it again")
+        if not value.is_floating_point():
+            raise InputError(f"{where}: tensor {name!r:.200} holds {value.dtype} values; expected floats")
+        tensors[name] = value.float()
+    return tensors
+
+
+def plain_name(key: str) -> str:
+    """Return a stored tensor's name without the prefixes of PEFT, `torch.compile`, DDP and FSDP."""
+    for wrapper in _WRAPPERS:
+        key = key.replace(wrapper, "")
+    return key.removeprefix("module.").removeprefix(PREFIX).removeprefix("module.")
 
 
 def _kind(config: Mapping[str, Any], where: str) -> Kind:
     readable = {kind.peft_type: kind for kind in KINDS.all() if kind.peft_type}
     found = config.get("peft_type")
     if found not in readable:
-        raise InputError(f"{where}: is of PEFT type {found!r}; expected {' or '.join(readable)}")
+        raise InputError(f"{where}: is of PEFT type {found!r:.80}; expected {' or '.join(readable)}")
     return readable[found]
 
 
@@ -121,13 +152,14 @@ def _check_base(config: Mapping[str, Any], backbone: Backbone, where: str) -> No
     if commit and base == name:
         if revision not in (None, "", "main", commit):
             raise InputError(
-                f"{where}: belongs to revision {revision!r} of {name}; expected {commit} (if they are the same, say so)"
+                f"{where}: belongs to revision {revision!r:.100} of {name}; expected {commit} "
+                "(if they are the same, say so)"
             )
         return
     known = {backbone.name, checkpoint_of(backbone.module)} - {""}
     if base not in known and not _same_weights(base, backbone):
         raise InputError(
-            f"{where}: belongs to the base model {base!r}; expected {' or '.join(sorted(known))} "
+            f"{where}: belongs to the base model {base!r:.300}; expected {' or '.join(sorted(known))} "
             "(if they are the same model, say so)"
         )
 
@@ -136,5 +168,5 @@ def _same_weights(folder: str, backbone: Backbone) -> bool:
     """Return whether a folder holds a checkpoint of the backbone's own weights."""
     try:
         return Path(folder).is_dir() and open_checkpoint(folder).fingerprint == backbone.fingerprint
-    except InputError:
+    except (InputError, OSError, ValueError):  # no such folder, or no name of one
         return False

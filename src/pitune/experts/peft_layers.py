@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -14,26 +14,29 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from pitune.errors import InputError
+from pitune.experts.patterns import endings_of_others, full_names, modules_matching, pattern_key
 
 Layer = TypeVar("Layer")
 
 
-def inject(
-    module: nn.Module, config: PeftConfig, kind: type[Layer], targets: str | tuple[str, ...]
-) -> dict[str, Layer]:
+def inject(module: nn.Module, config: PeftConfig, kind: type[Layer], targets: str | Sequence[str]) -> dict[str, Layer]:
     """Let PEFT wrap the target modules and return the wrappers by name; raise `InputError` if a target is missing."""
+    names = [name for name, _ in module.named_modules()]
+    found = modules_matching(targets, names)
+    if not isinstance(found, str):
+        config.target_modules, config.exclude_modules = set(found), set(endings_of_others(found, names)) or None
+    for field in ("rank_pattern", "alpha_pattern"):
+        if not (given := getattr(config, field, None)):
+            continue
+        chosen = {site: pattern_key(tuple(given), site) for site in (names if isinstance(found, str) else found)}
+        setattr(config, field, full_names({site: given[key] for site, key in chosen.items() if key in given}, chosen))
     try:
         with torch.random.fork_rng(devices=[]):  # PEFT draws starting values that we replace
             inject_adapter_in_model(config, module)
     except (ValueError, re.error) as error:
         restore(module, {name: layer for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)})
         raise InputError(f"the expert cannot attach: {error}") from error
-    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, kind)}
-    for target in () if isinstance(targets, str) else targets:
-        if not any(name == target or name.endswith(f".{target}") for name in layers):
-            restore(module, layers)
-            raise InputError(f"the backbone has no submodule {target!r}; check where this kind of expert attaches")
-    return layers
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, kind)}
 
 
 def restore(module: nn.Module, layers: Mapping[str, Any]) -> None:

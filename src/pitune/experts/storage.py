@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
-from pitune.errors import InputError
-from pitune.experts.card import Card
+from pitune.errors import InputError, first_problem
+from pitune.experts.card import Card, check_numbers
 from pitune.experts.expert import CONFIG, FISHER, PREFIX, RECORD, WEIGHTS, Expert
 from pitune.experts.kind import Kind, read_settings
 from pitune.experts.registry import KINDS
 from pitune.files import sha256_bytes
 
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     method: str
-    config: dict[str, Any]
+    config: Annotated[dict[str, Any], AfterValidator(check_numbers)]
     card: Card
     files: dict[Literal["adapter_config.json", "adapter_model.safetensors", "fisher.safetensors", "README.md"], str]
     package: str = Field(default="", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}|", description="adds the kind of expert")
@@ -53,13 +57,28 @@ def load_expert(folder: str | Path) -> Expert:
         raise InputError(f"{folder / RECORD}: does not list {sorted(missing)[0]}; train the expert again")
     kind = _kind(record, folder)
     settings = read_settings(kind, record.config, str(folder / RECORD))
-    stored = _decode(folder / WEIGHTS, data[WEIGHTS])
+    stored = _numbers(folder / WEIGHTS, data[WEIGHTS])
     tensors = {tensor.removeprefix(PREFIX): value for tensor, value in stored.items()}
-    for tensor, value in tensors.items():
-        if not torch.isfinite(value).all():
-            raise InputError(f"{folder / WEIGHTS}: tensor {tensor!r} holds values that are not finite; train it again")
-    fisher = _decode(folder / FISHER, data[FISHER]) if FISHER in data else None
+    kind.check(settings, tensors, str(folder / RECORD))
+    fisher = _numbers(folder / FISHER, data[FISHER]) if FISHER in data else None
+    if fisher is not None and (negative := [tensor for tensor, value in fisher.items() if (value < 0).any()]):
+        raise InputError(f"{folder / FISHER}: {negative[0]!r:.200} has values below zero; embed the task again")
     return Expert(kind, settings, tensors, record.card, fisher)
+
+
+def _numbers(path: Path, data: bytes) -> dict[str, torch.Tensor]:
+    """Return the tensors of an expert's file; raise `InputError` unless all are finite floats that layers take."""
+    tensors = decode(path, data)
+    for tensor, value in tensors.items():
+        if value.dtype not in _DTYPES:
+            expected = ", ".join(str(one).removeprefix("torch.") for one in _DTYPES)
+            found = str(value.dtype).removeprefix("torch.")
+            raise InputError(
+                f"{path}: tensor {tensor!r:.200} holds {found} values; expected {expected}; train it again"
+            )
+        if not torch.isfinite(value).all():
+            raise InputError(f"{path}: tensor {tensor!r:.200} holds values that are not finite; train it again")
+    return tensors
 
 
 def _kind(record: _Record, folder: Path) -> Kind:
@@ -75,29 +94,42 @@ def _kind(record: _Record, folder: Path) -> Kind:
 def _read(path: Path) -> bytes:
     if path.is_symlink():
         raise InputError(f"{path}: is a link; an expert's files must lie in its own folder")
+    return read_file(path)
+
+
+def read_file(path: Path, most: int | None = None) -> bytes:
+    """Return a regular file's bytes; raise `InputError` for what is none, such as a pipe, or is larger than `most`."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a file of an expert") from error
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as file:  # opened first, so that what is looked at is what is read
+            state = os.fstat(handle)
+            if not stat.S_ISREG(state.st_mode):
+                raise InputError(f"{path}: is no regular file; expected a file of an expert")
+            if most is not None and state.st_size > most:
+                raise InputError(f"{path}: has {state.st_size >> 20} MB; expected at most {most >> 20}")
+            return file.read()
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason}); expected a file of an expert") from error
 
 
 def _read_record(folder: Path) -> _Record:
     path = folder / RECORD
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"{folder}: is not an expert (no {RECORD}); expected a folder that pitune wrote")
     try:
         return _Record.model_validate_json(_read(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{path}: malformed at {field or 'the top'}: {first['msg'].lower()}; fetch it again"
-        ) from error
+        raise InputError(f"{path}: malformed at {first_problem(error)}; fetch it again") from error
 
 
-def _decode(path: Path, data: bytes) -> dict[str, torch.Tensor]:
+def decode(path: Path, data: bytes) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file's bytes, by name in order; raise `InputError` if it is none."""
     try:
         # in one order and copied: sums in another order, or over memory aligned otherwise, may round otherwise
         return {name: value.clone() for name, value in sorted(load_safetensors(data).items())}
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a safetensors file ({error}); fetch or train the expert again") from error
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: not a safetensors file ({reason:.200}); fetch or train it again") from error

@@ -13,12 +13,7 @@ from torch.nn import functional as F
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts.insertion import Insertion
-from pitune.experts.kind import (
-    Attachment,
-    Kind,
-    KindSettings,
-    kaiming,
-)
+from pitune.experts.kind import Attachment, Kind, KindSettings, Names, Size, kaiming
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
 
@@ -26,11 +21,11 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F
 class AdapterSettings(KindSettings):
     """`y ← y + scale · up(activation(down(z)))` at every target module: z = y behind it, or its input beside it."""
 
-    width: int = Field(default=32, ge=1, description="width of the bottleneck")
+    width: Size = Field(default=32, description="width of the bottleneck")
     activation: Literal["gelu", "relu", "silu"] = "gelu"
     scale: float = Field(default=1.0, gt=0)
     placement: Literal["sequential", "parallel"] = "sequential"
-    target_modules: tuple[str, ...] = Field(min_length=1)
+    target_modules: Names
 
 
 class _Bottleneck(nn.Module):
@@ -54,6 +49,7 @@ class Adapter(Kind):
     name = "adapter"
     settings = AdapterSettings
     roles = ("outputs",)
+    sizes = ("width",)
 
     def attach(self, backbone: Backbone, settings: AdapterSettings) -> Attachment:
         """Put `y ← y + s·W_up σ(W_down h)` behind each target, a linear layer; `InputError` if it is none."""

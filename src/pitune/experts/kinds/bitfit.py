@@ -6,25 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts.insertion import Insertion, Values
-from pitune.experts.kind import (
-    Attachment,
-    Changes,
-    Kind,
-    KindSettings,
-    Tensors,
-)
+from pitune.experts.kind import Attachment, Changes, Kind, KindSettings, Names, Tensors
 
 
 class BitfitSettings(KindSettings):
     """`y ← y + Δb` behind every target module, a linear layer or LayerNorm that has a bias."""
 
-    target_modules: tuple[str, ...] = Field(min_length=1)
+    target_modules: Names
 
 
 class Bitfit(Kind):

@@ -7,17 +7,10 @@ from typing import Any
 import torch
 from peft import IA3Config
 from peft.tuners.ia3 import IA3Layer
-from pydantic import Field
 from torch import Tensor, nn
 
 from pitune.backbones import Backbone
-from pitune.experts.kind import (
-    Attachment,
-    Changes,
-    Kind,
-    KindSettings,
-    Tensors,
-)
+from pitune.experts.kind import Attachment, Changes, Kind, KindSettings, Names, Tensors
 from pitune.experts.peft_layers import inject, peft_json, restore
 
 _SUFFIX = ".ia3_l"
@@ -26,7 +19,7 @@ _SUFFIX = ".ia3_l"
 class Ia3Settings(KindSettings):
     """PEFT's own field names. Feed-forward modules are scaled at their input, the others at their output."""
 
-    target_modules: tuple[str, ...] = Field(min_length=1)
+    target_modules: Names
     feedforward_modules: tuple[str, ...] = ()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -17,19 +16,13 @@ from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts.expert import Expert
 from pitune.experts.insertion import Insertion
-from pitune.experts.kind import (
-    Attachment,
-    Changes,
-    Kind,
-    KindSettings,
-    Tensors,
-)
+from pitune.experts.kind import Attachment, Changes, Kind, KindSettings, Names, Tensors
 
 
 class LayernormSettings(KindSettings):
     """Target modules are norms of any kind that have a `weight`, and a `bias` or not."""
 
-    target_modules: tuple[str, ...] = Field(min_length=1)
+    target_modules: Names
 
 
 class _TunedNorm(nn.Module):

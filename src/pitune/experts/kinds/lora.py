@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from peft.utils.other import get_pattern_key
 from pydantic import Field
 from torch import Tensor, nn
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts.kind import (
+    MOST,
     Attachment,
     Changes,
     Kind,
     KindSettings,
+    Names,
+    Size,
+    Tell,
     Tensors,
     kaiming,
     read_settings,
 )
+from pitune.experts.patterns import full_names, pattern_key
 from pitune.experts.peft_layers import inject, peft_json, restore
 
 DOWN, UP, BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"
@@ -32,14 +36,14 @@ DOWN, UP, BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"
 class LoraSettings(KindSettings):
     """PEFT's own field names, so that a configuration reads the same there."""
 
-    r: int = Field(default=8, ge=1, description="rank")
+    r: Size = Field(default=8, description="rank")
     lora_alpha: float = Field(default=16, gt=0, description="ΔW is scaled by lora_alpha / r")
-    target_modules: str | tuple[str, ...] = Field(
-        min_length=1, description="names, or endings of names, of linear layers; or one regular expression for all"
+    target_modules: Annotated[str, Field(min_length=1)] | Names = Field(
+        description="names, or endings of names, of linear layers; or one regular expression for all"
     )
     use_rslora: bool = Field(default=False, description="scale by lora_alpha / √r instead")
-    rank_pattern: dict[str, int] = Field(default_factory=dict)
-    alpha_pattern: dict[str, float] = Field(default_factory=dict)
+    rank_pattern: dict[str, Size] = Field(default_factory=dict, max_length=MOST)
+    alpha_pattern: dict[str, float] = Field(default_factory=dict, max_length=MOST)
     lora_bias: bool = Field(default=False, description="train a bias with each update, scaled as it is")
 
 
@@ -64,6 +68,15 @@ class Lora(Kind):
         """Return 0 for B (out, r) and the bias (out,); A (r, in) starts as a linear layer's weight does."""
         return kaiming(shape, generator) if tensor.endswith(DOWN) else torch.zeros(shape)
 
+    def check(self, settings: LoraSettings, tensors: Tensors, where: str) -> None:
+        super().check(settings, tensors, where)
+        for site in self._sites([tensors]):
+            found, expected = _rank(tensors, site), rank_of(settings, site)
+            if found != expected:
+                raise InputError(
+                    f"{where}: the settings give {site!r:.200} the rank {expected}, its tensors {found}; fetch it again"
+                )
+
     def site(self, tensor: str) -> str:
         """Return the linear layer that a factor or a bias belongs to."""
         return tensor.removesuffix(DOWN).removesuffix(UP).removesuffix(BIAS)
@@ -77,8 +90,8 @@ class Lora(Kind):
             r=common,
             lora_alpha=common,
             target_modules=tuple(ranks),
-            rank_pattern=other,
-            alpha_pattern=dict(other),
+            rank_pattern=full_names(other, ranks),
+            alpha_pattern=full_names(other, ranks),
             lora_bias=any(one.lora_bias for one in settings),
         )
 
@@ -110,9 +123,11 @@ class Lora(Kind):
             raise InputError(f"{site!r} is a {type(layer).__name__}; expected a linear layer for ΔW to merge into")
         changes = {"weight": delta(settings, tensors, site)}
         if settings.lora_bias and f"{site}{DOWN}" in tensors:
-            if getattr(layer, "bias", None) is None:
+            change = bias_change(settings, tensors, site)
+            if getattr(layer, "bias", None) is not None:
+                changes["bias"] = change
+            elif change.any():
                 raise InputError(f"{site!r} has no bias for the expert's to merge into")
-            changes["bias"] = bias_change(settings, tensors, site)
         return changes
 
     def truncate(
@@ -139,13 +154,13 @@ class Lora(Kind):
         return {**peft_json(peft_config(settings)), "init_lora_weights": True}
 
     def from_peft(
-        self, config: Mapping[str, Any], stored: Tensors, backbone: Backbone, where: str
+        self, config: Mapping[str, Any], stored: Tensors, backbone: Backbone, where: str, tell: Tell
     ) -> tuple[LoraSettings, dict[str, Tensor]]:
         """Return settings and tensors of a LoRA that PEFT saved; `InputError` names the field that is not supported."""
         from pitune.experts.kinds.lora_import import check_supported, translate
 
-        check_supported(config, where)
-        return translate(config, stored, backbone, where)
+        check_supported(config, where, tell)
+        return translate(config, stored, backbone, where, tell)
 
     def _sites(self, tensors: Sequence[Tensors]) -> list[str]:
         return list(dict.fromkeys(self.site(name) for one in tensors for name in one))
@@ -157,9 +172,14 @@ def peft_config(settings: LoraSettings) -> LoraConfig:
     return LoraConfig(**{**settings.model_dump(), "target_modules": targets}, init_lora_weights=False)
 
 
+def rank_of(settings: LoraSettings, site: str) -> int:
+    """Return the rank that the settings give a site."""
+    return settings.rank_pattern.get(pattern_key(tuple(settings.rank_pattern), site), settings.r)
+
+
 def scaling(settings: LoraSettings, site: str, rank: int) -> float:
     """Return the factor s of ΔW = s·B·A at one site."""
-    alpha = settings.alpha_pattern.get(get_pattern_key(settings.alpha_pattern.keys(), site), settings.lora_alpha)
+    alpha = settings.alpha_pattern.get(pattern_key(tuple(settings.alpha_pattern), site), settings.lora_alpha)
     return alpha / math.sqrt(rank) if settings.use_rslora else alpha / rank
 
 

@@ -18,12 +18,7 @@ from pitune.backbones import Backbone
 from pitune.compat import attention_of, eager_attention, set_attention
 from pitune.errors import InputError
 from pitune.experts.insertion import Insertion, Values
-from pitune.experts.kind import (
-    Attachment,
-    Kind,
-    KindSettings,
-    normal,
-)
+from pitune.experts.kind import Attachment, Kind, KindSettings, Names, Size, normal
 
 _WITH_PREFIX = "pitune_prefix"
 _KEY_LAYERS = ("key", "k_proj", "k")
@@ -32,8 +27,8 @@ _KEY_LAYERS = ("key", "k_proj", "k")
 class PrefixSettings(KindSettings):
     """Target modules are the attention modules of transformers' models, run by `sdpa` or `eager`."""
 
-    length: int = Field(default=16, ge=1, description="keys and values at every layer")
-    target_modules: tuple[str, ...] = Field(min_length=1)
+    length: Size = Field(default=16, description="keys and values at every layer")
+    target_modules: Names
 
 
 class Prefix(Kind):
@@ -42,6 +37,7 @@ class Prefix(Kind):
     name = "prefix"
     settings = PrefixSettings
     roles = ("attention_modules",)
+    sizes = ("length",)
 
     def attach(self, backbone: Backbone, settings: PrefixSettings) -> Attachment:
         """Let each target attend to `length` keys and values more; `InputError` unless it attends by sdpa or eager."""

@@ -11,12 +11,7 @@ from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.experts.insertion import Insertion, Values, width_of
-from pitune.experts.kind import (
-    Attachment,
-    Kind,
-    KindSettings,
-    normal,
-)
+from pitune.experts.kind import Attachment, Kind, KindSettings, Names, Size, normal
 from pitune.experts.stacks import route, stacks_of
 
 
@@ -26,8 +21,8 @@ class PromptSettings(KindSettings):
     The vectors leave the sequence after the last layer, so that what pools or reads it sees tokens alone.
     """
 
-    length: int = Field(default=16, ge=1, description="vectors in front of the sequence")
-    layers: tuple[str, ...] = Field(min_length=1)
+    length: Size = Field(default=16, description="vectors in front of the sequence")
+    layers: Names
 
 
 class Prompt(Kind):
@@ -36,6 +31,7 @@ class Prompt(Kind):
     name = "prompt"
     settings = PromptSettings
     roles = ("layers",)
+    sizes = ("length",)
     deep = False
 
     def default(self, backbone: Backbone) -> dict[str, Any]:

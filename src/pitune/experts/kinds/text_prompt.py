@@ -18,12 +18,7 @@ from torch import Tensor, nn
 from pitune.backbones import Backbone, Joined, Matched
 from pitune.errors import InputError
 from pitune.experts.insertion import Arguments, Insertion, Values
-from pitune.experts.kind import (
-    Attachment,
-    Kind,
-    KindSettings,
-    normal,
-)
+from pitune.experts.kind import MOST, Attachment, Kind, KindSettings, Size, normal
 
 Placement = Literal["end", "middle", "front"]
 Around = Literal["name", "text"]
@@ -32,8 +27,10 @@ Around = Literal["name", "text"]
 class TextPromptSettings(KindSettings):
     """`tower` is the module called with token ids, `embedding` the one that looks them up."""
 
-    length: int = Field(default=16, ge=1, description="vectors with every class name")
-    classes: int = Field(default=0, ge=0, description="a set of vectors for each of so many classes; 0 shares one")
+    length: Size = Field(default=16, description="vectors with every class name")
+    classes: int = Field(
+        default=0, ge=0, le=MOST, description="a set of vectors for each of so many classes; 0 shares one"
+    )
     name_at: Placement = Field(default="end", description="where the class name stands among the vectors")
     around: Around = Field(
         default="text", description="what they join: the name and a full stop, or the text with its template"
@@ -58,6 +55,7 @@ class TextPrompt(Kind):
     name = "text_prompt"
     settings = TextPromptSettings
     roles = ("words",)
+    sizes = ("length", "classes")
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
         """Return the text tower and its embedding; vectors join the bare name, as in CoOp."""

@@ -18,13 +18,7 @@ from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts.expert import Expert
 from pitune.experts.insertion import Insertion, Values, width_of
-from pitune.experts.kind import (
-    Attachment,
-    Kind,
-    KindSettings,
-    kaiming,
-    normal,
-)
+from pitune.experts.kind import MOST, Attachment, Kind, KindSettings, Names, Size, kaiming, normal
 from pitune.experts.kinds.text_prompt import TEXT_PROMPT, Around, TextPromptSettings, embedding_of, put_words
 from pitune.experts.kinds.visual_prompt import VISUAL_PROMPT, VisualPromptSettings, patch_of, visual_start
 from pitune.experts.stacks import route
@@ -35,19 +29,21 @@ _LABEL = "unified_prompt"
 class UnifiedPromptSettings(KindSettings):
     """`text_length` vectors with every class name, and `visual_length` at every vision layer (or the first)."""
 
-    text_length: int = Field(default=4, ge=1)
-    visual_length: int = Field(default=4, ge=1)
+    text_length: Size = 4
+    visual_length: Size = 4
     deep: bool = Field(default=True, description="visual vectors of their own at every layer")
-    width: int = Field(default=128, ge=1, description="width of the transformer that makes the prompts")
+    width: Size = Field(default=128, description="width of the transformer that makes the prompts")
     folded: bool = Field(default=False, description="the prompts as they are, without the transformer")
-    position: int = Field(default=1, ge=0, description="tokens before the visual vectors: 1 is the class token")
-    patch: int = Field(default=16, ge=1, description="side of an image patch in pixels; it scales the starting values")
+    position: int = Field(
+        default=1, ge=0, le=MOST, description="tokens before the visual vectors: 1 is the class token"
+    )
+    patch: Size = Field(default=16, description="side of an image patch in pixels; it scales the starting values")
     around: Around = Field(
         default="text", description="what the text's vectors join: the name and a full stop, or the text's template too"
     )
     tower: str
     embedding: str
-    layers: tuple[str, ...] = Field(min_length=1)
+    layers: Names
 
     @property
     def text(self) -> TextPromptSettings:
@@ -95,6 +91,7 @@ class UnifiedPrompt(Kind):
     name = _LABEL
     settings = UnifiedPromptSettings
     roles = ("words", "picture_layers")
+    sizes = ("text_length", "visual_length")
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
         """Return the text tower, its embedding, the layers that read pictures, and the side of a patch in pixels."""

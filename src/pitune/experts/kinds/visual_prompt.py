@@ -11,22 +11,18 @@ from torch import Tensor, nn
 
 from pitune.backbones import Backbone
 from pitune.experts.insertion import Insertion
-from pitune.experts.kind import (
-    Attachment,
-    Kind,
-    KindSettings,
-)
+from pitune.experts.kind import MOST, Attachment, Kind, KindSettings, Names, Size
 from pitune.experts.kinds.prompt import put_prompts
 
 
 class VisualPromptSettings(KindSettings):
     """Layers are the names of all layers of the vision tower, in order. Vectors carry no positions."""
 
-    length: int = Field(default=16, ge=1, description="vectors at every layer, or at the first alone")
+    length: Size = Field(default=16, description="vectors at every layer, or at the first alone")
     deep: bool = Field(default=True, description="new vectors before every layer, in place of the last ones")
-    position: int = Field(default=1, ge=0, description="tokens before the vectors: 1 is the class token")
-    patch: int = Field(default=16, ge=1, description="side of an image patch in pixels; it scales the starting values")
-    layers: tuple[str, ...] = Field(min_length=1)
+    position: int = Field(default=1, ge=0, le=MOST, description="tokens before the vectors: 1 is the class token")
+    patch: Size = Field(default=16, description="side of an image patch in pixels; it scales the starting values")
+    layers: Names
 
 
 class VisualPrompt(Kind):
@@ -35,6 +31,7 @@ class VisualPrompt(Kind):
     name = "visual_prompt"
     settings = VisualPromptSettings
     roles = ("picture_layers",)
+    sizes = ("length",)
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
         """Return the layers that read pictures, and the side of a patch in pixels."""
