@@ -155,7 +155,8 @@ def test_tune_trains_as_long_as_the_labels_ask_unless_told(
     def short(labels: int) -> TrainingSettings:
         return TrainingSettings(steps=labels, evaluations=2)
 
-    monkeypatch.setattr("pitune.training.target_training", short)
+    for module in ("pitune.training", "pitune.interpolation.tune"):
+        monkeypatch.setattr(f"{module}.target_training", short)
     given = ("tune", tiny_task_paths["place"], "--pool", pool, "-k", 1, "--shots", 1, "--out", tmp_path / "out")
     for steps, flags in ((3, ()), (2, ("--steps", 2))):
         command(*given, *flags)

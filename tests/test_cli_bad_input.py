@@ -218,3 +218,13 @@ def test_a_run_folder_of_other_inputs(
     run = ["--shots", "2", "--steps", "3", "--run", str(tmp_path / "run")]
     assert cli.main(["fit", str(tiny_task_paths["taste"]), *run]) == 0
     assert "holds a run with other inputs" in refused("fit", tiny_task_paths["taste"], *run, "--seed", 1)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"task": "taste"}'])
+def test_an_altered_result_of_a_run(
+    text: str, pocket_is_tiny: Pocket, refused: Refused, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    run = ["fit", str(tiny_task_paths["taste"]), "--shots", "2", "--steps", "3", "--run", str(tmp_path / "run")]
+    assert cli.main(run) == 0
+    (tmp_path / "run" / "result.json").write_text(text, encoding="utf-8")
+    assert "result.json: damaged; delete" in refused(*run)

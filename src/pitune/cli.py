@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Annotated
 
@@ -30,6 +30,7 @@ from pitune.commands import (
     tasks,
     tune,
 )
+from pitune.commands.groups import flat
 from pitune.errors import InputError, printable
 
 _INTERRUPTED, _TERMINATED = 130, 143  # as shells report a command that was stopped by the keyboard, or by `kill`
@@ -50,37 +51,43 @@ data_app = typer.Typer(help="Download and prepare data.")
 study_app = typer.Typer(help="Ask the papers' questions of any tasks.")
 pool_app = typer.Typer(help="Folders of experts.")
 
-app.command("demo")(demo.demo)
-app.add_typer(task_app, name="tasks")
-app.add_typer(data_app, name="data")
-app.command("fit")(fit.fit)
-app.command("graph")(graph.graph)
-app.command("neighbours")(graph.neighbours)
-app.command("tune")(tune.tune)
-app.command("multitask")(multitask.multitask)
-app.command("eval")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.add_typer(pool_app, name="pool")
-app.add_typer(study_app, name="study")
-
-task_app.command("list")(tasks.list_tasks)
-task_app.command("show")(tasks.show)
-task_app.command("check")(tasks.check)
-data_app.command("pull")(tasks.pull)
-study_app.command("compare")(study.compare)
-study_app.command("settings")(study.settings)
-study_app.command("transfer")(study_prompts.transfer)
-study_app.command("coop")(study_prompts.coop)
-study_app.command("elevater")(study_prompts.elevater)
-study_app.command("cross-task")(study_prompts.cross_task)
-study_app.command("predictors")(predictors.predictors)
-pool_app.command("list")(pool.list_experts)
-pool_app.command("show")(pool.show)
-pool_app.command("verify")(pool.verify)
-pool_app.command("add")(pool.add)
-pool_app.command("remove")(pool.remove)
-pool_app.command("import")(pool.import_expert)
-pool_app.command("export")(pool.export_expert)
+COMMANDS: dict[typer.Typer, dict[str, Callable[..., None]]] = {
+    app: {
+        "demo": demo.demo,
+        "fit": fit.fit,
+        "graph": graph.graph,
+        "neighbours": graph.neighbours,
+        "tune": tune.tune,
+        "multitask": multitask.multitask,
+        "eval": evaluate.evaluate,
+        "predict": predict.predict,
+    },
+    task_app: {"list": tasks.list_tasks, "show": tasks.show, "check": tasks.check},
+    data_app: {"pull": tasks.pull},
+    pool_app: {
+        "list": pool.list_experts,
+        "show": pool.show,
+        "verify": pool.verify,
+        "add": pool.add,
+        "remove": pool.remove,
+        "import": pool.import_expert,
+        "export": pool.export_expert,
+    },
+    study_app: {
+        "compare": study.compare,
+        "settings": study.settings,
+        "transfer": study_prompts.transfer,
+        "coop": study_prompts.coop,
+        "elevater": study_prompts.elevater,
+        "cross-task": study_prompts.cross_task,
+        "predictors": predictors.predictors,
+    },
+}
+for group, commands in COMMANDS.items():
+    for name, command in commands.items():
+        group.command(name)(flat(command))
+for name, group in {"tasks": task_app, "data": data_app, "pool": pool_app, "study": study_app}.items():
+    app.add_typer(group, name=name)
 
 
 def _version(wanted: bool) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
-from pitune.commands import options as options
+from pitune.commands import options
 from pitune.commands.output import report, table
+from pitune.commands.set_up import check_writable, quieten, usable_cores
 from pitune.commands.study import in_points
 
 if TYPE_CHECKING:
@@ -23,25 +24,21 @@ _WORKERS = 2  # each computes with its share of the cores, and holds a copy of t
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Leave results, report and expert here.")] = Path("demo"),
-    seeds: Annotated[int, typer.Option(min=1, help="Runs with as many seeds, to show the spread.")] = 3,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    *,
+    out: Annotated[Path, Option(metavar="DIR", help="Leave results, report and expert here.")] = Path("demo"),
+    seeds: Annotated[int, Option(min=1, help="Runs with as many seeds, to show the spread.")] = 3,
+    common: options.Common,
 ) -> None:
     """Train a pool, predict neighbours, tune few-shot targets, and leave a report to look at."""
-    from pitune.commands.set_up import check_writable, quieten, usable_cores
-
     check_writable(out)
     quieten()
     from pitune.reports import write_report
     from pitune.studies import DEMO, run_demo
 
-    plan = DEMO.but(seeds=seeds, first_seed=seed, device=device)
+    plan = DEMO.but(seeds=seeds, first_seed=common.seed, device=common.device)
     results = run_demo(out, plan=plan, workers=min(_WORKERS, usable_cores()))
     write_report(results, out / REPORT)
-    report(as_json, results.described(), _lines(results, out))
+    report(common.as_json, results.described(), _lines(results, out))
 
 
 def _lines(results: DemoResults, out: Path) -> Iterator[str | Table]:

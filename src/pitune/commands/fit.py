@@ -2,121 +2,115 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import typer
+from typer import Option
 
-from pitune.commands import options as options
-from pitune.commands.output import note, report, shown, watched
+from pitune.commands import options
+from pitune.commands.kinds import OfKind, read_settings
+from pitune.commands.output import report, shown, watched
+from pitune.commands.runs import Keep, plan_run
+from pitune.commands.set_up import quieten
+
+if TYPE_CHECKING:
+    from pitune.experts import Expert
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What is told of an expert that was trained."""
+
+    method: str
+    shots: int | None
+    seed: int
+    parameters: int
+    metric: str
+    validation: float | None
+    best_step: int
+
+    @classmethod
+    def of(cls, expert: Expert, **more: Any) -> Self:
+        """Return what an expert's card says, and `more` that only its command knows."""
+        card = expert.card
+        return cls(
+            method=expert.method,
+            shots=card.shots,
+            seed=card.seed,
+            parameters=expert.parameters,
+            metric=card.metric,
+            validation=card.validation,
+            best_step=card.hyperparameters["best_step"],
+            **more,
+        )
+
+    def line(self, name: str, mean: str = "") -> str:
+        """Return it in one line."""
+        value = f"{mean}{self.metric} {shown(self.validation)} on validation data"
+        return f"{name}: {self.parameters:,} parameters, best at step {self.best_step}, {value}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedTask(Fitted):
+    """What `pitune fit` tells."""
+
+    task: str
 
 
 def fit(
     task: options.TaskName,
+    *,
     method: options.Method = "lora",
-    shots: options.Shots = None,
-    at_most: options.AtMost = False,
-    steps: options.Steps = None,
-    learning_rate: options.LearningRate = None,
-    batch_size: options.BatchSize = None,
-    rank: Annotated[int | None, typer.Option(help="Rank of a LoRA.", show_default=False)] = None,
-    own_settings: options.Settings = None,
-    start: options.Start = None,
-    pool: Annotated[Path | None, typer.Option(metavar="DIR", help="Add the expert here.", show_default=False)] = None,
-    name: options.ExpertName = None,
-    out: options.Out = None,
-    run: options.RunFolder = None,
-    columns: options.Columns = None,
-    conflicts: options.Conflicts = "refuse",
-    limit: options.Limit = None,
-    backbone: options.BackboneName = options.BACKBONE,
-    dtype: options.Dtype = None,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    labels: options.Labels,
+    training: options.Training,
+    rank: Annotated[int | None, Option(help="Rank of a LoRA.")] = None,
+    own: OfKind,
+    pool: Annotated[Path | None, Option(metavar="DIR", help="Add the expert here.")] = None,
+    keep: Keep,
+    on: options.OnTask,
 ) -> None:
     """Train an expert for a task. Stopped half-way, the same command goes on where it was."""
-    from pitune.commands.deliver import check_delivery, deliver
-    from pitune.commands.runs import begin, finish, outcome, plan_run
-    from pitune.commands.set_up import (
-        check_settings,
-        find_start,
-        make_settings,
-        method_config,
-        open_backbone,
-        open_task,
-        quieten,
-        tell_short,
-    )
-
     quieten()
     from pitune import api
     from pitune.experts import digest
-    from pitune.tasks import few_shot
-    from pitune.training import TrainingSettings, continued
 
-    given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
-    settings = make_settings(TrainingSettings, given)
-    own = method_config(method, rank, own_settings)
-    known = open_task(task, columns, conflicts, limit)
-    draw = few_shot(known, shots, seed, at_most=at_most)
-    tell_short(draw)
-    model = open_backbone(backbone, device, dtype)
-    begun = find_start(start, pool)
-    check_settings(model, method, continued(begun, model, method, own))
+    settings = training.settings()
+    config = read_settings(method, rank, own.own_settings)
+    known = on.open_task(task)
+    draw = labels.draw(known, on.seed)
+    model = on.open_backbone()
+    start = own.find_start(model, method, config, pool)
     inputs = {
         "backbone": model.fingerprint,
         "task": known.identity,
         "method": method,
-        "config": own,
-        "shots": shots,
-        **({"at_most": True} if at_most else {}),
-        "seed": seed,
+        "config": config,
+        "shots": labels.shots,
+        **({"at_most": True} if labels.at_most else {}),
+        "seed": on.seed,
         "settings": settings.model_dump(),
-        **({"start": digest(begun)} if begun else {}),
+        **({"start": digest(start)} if start else {}),
     }
-    planned = plan_run("fit", inputs, run)
-    called = draw.expert_name(method) if name is None else name
-    check_delivery(called, out, pool, planned)
-    if not planned.ended:
-        begin(planned)
-        note(f"training a {method} expert for {known.name}; its run is kept in {planned.folder}")
-        made = api.fit(
+    name = draw.expert_name(method) if keep.name is None else keep.name
+    run = plan_run("fit", inputs, keep.run, name=name, out=keep.out, pool=pool)
+    if not run.ended:
+        run.begin(f"training a {method} expert for {known.name}")
+        expert = api.fit(
             model,
             known,
             method=method,
-            shots=shots,
-            at_most=at_most,
-            seed=seed,
+            shots=labels.shots,
+            at_most=labels.at_most,
+            seed=on.seed,
             settings=settings,
-            run=planned.state,
+            run=run.state,
             progress=watched(),
-            start=begun,
-            **own,
+            start=start,
+            **config,
         )
-        card = made.card
-        result = {
-            "task": known.name,
-            "method": method,
-            "shots": shots,
-            "seed": seed,
-            "parameters": made.parameters,
-            "metric": card.metric,
-            "validation": card.validation,
-            "best_step": card.hyperparameters["best_step"],
-        }
-        finish(planned, made, result)
-    expert, result = outcome(planned)
-    given_labels = "fisher_labels" in expert.card.hyperparameters
-    folders = deliver(expert, called, out, pool, planned)
-    report(
-        as_json,
-        {"expert": called, **result, "folders": [str(folder) for folder in folders], "run": str(planned.folder)},
-        [
-            f"{called}: {result['parameters']:,} parameters, best at step {result['best_step']}, "
-            f"{result['metric']} {shown(result['validation'])} on validation data",
-            *(["embedded by the given answers: this backbone cannot draw any"] if given_labels else []),
-            *(f"saved in {folder}" for folder in folders),
-        ],
-    )
+        run.finish(expert, FittedTask.of(expert, task=known.name))
+    made = run.deliver(FittedTask)
+    given_labels = "fisher_labels" in made.expert.card.hyperparameters
+    how = ["embedded by the given answers: this backbone cannot draw any"] if given_labels else []
+    report(on.as_json, made.described(), [made.result.line(made.expert.name), *how, *made.saved()])

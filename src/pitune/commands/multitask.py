@@ -2,173 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
-from pitune.commands import options as options
-from pitune.commands.output import note, report, shown, table, watched
+from pitune.commands import options
+from pitune.commands.fit import Fitted
+from pitune.commands.kinds import OfKind, read_settings
+from pitune.commands.output import note, report, table, watched
+from pitune.commands.runs import Delivered, Keep, plan_run
+from pitune.commands.set_up import quieten
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from pitune.backbones import Backbone
+    from pitune.experts import Expert
     from pitune.prediction import Grouping
-    from pitune.prediction.groups import How
     from pitune.tasks import Draw
 
 
+@dataclass(frozen=True)
+class Groups:
+    """How the tasks are divided."""
+
+    group_size: Annotated[
+        int | None, Option(min=1, help="Divide the tasks into groups of at most so many, one expert each.")
+    ] = None
+    transfer: Annotated[
+        Path | None, Option(metavar="FILE", help="Group by what `pitune study transfer` measured, not by similarity.")
+    ] = None
+    grouping: Annotated[Literal["agglomerative", "greedy"], Option(help="How groups are made.")] = "agglomerative"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedTasks(Fitted):
+    """What `pitune multitask` tells of one expert; `by_task` is the metric on each task's validation data."""
+
+    mixing: str
+    scope: str
+    tasks: list[str]
+    by_task: dict[str, float]
+
+
 def multitask(
-    tasks: Annotated[list[str], typer.Argument(metavar="TASK...", help=options.TASK_HELP)],
+    tasks: Annotated[list[str], Argument(metavar="TASK...", help=options.TASK_HELP)],
+    *,
     method: options.Method = "lora",
     mixing: Annotated[
-        str, typer.Option(help="How often tasks are drawn: balanced, proportional, temperature=2 or capped=256.")
+        str, Option(help="How often tasks are drawn: balanced, proportional, temperature=2 or capped=256.")
     ] = "balanced",
     scope: Annotated[
-        Literal["task", "union"], typer.Option(help="Score over the example's own task's answers, or over all.")
+        Literal["task", "union"], Option(help="Score over the example's own task's answers, or over all.")
     ] = "task",
     shots: options.Shots = None,
-    steps: options.Steps = None,
-    learning_rate: options.LearningRate = None,
-    batch_size: options.BatchSize = None,
-    own_settings: options.Settings = None,
-    start: options.Start = None,
-    group_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Divide the tasks into groups of at most so many, one expert each.", show_default=False
-        ),
-    ] = None,
-    transfer: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Group by what `pitune study transfer` measured, not by similarity.",
-            show_default=False,
-        ),
-    ] = None,
-    grouping: Annotated[
-        Literal["agglomerative", "greedy"], typer.Option(help="How groups are made.")
-    ] = "agglomerative",
-    pool: Annotated[Path | None, typer.Option(metavar="DIR", help="Add the experts here.", show_default=False)] = None,
-    name: options.ExpertName = None,
-    out: options.Out = None,
-    run: options.RunFolder = None,
-    columns: options.Columns = None,
-    conflicts: options.Conflicts = "refuse",
-    limit: options.Limit = None,
-    backbone: options.BackboneName = options.BACKBONE,
-    dtype: options.Dtype = None,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    training: options.Training,
+    own: OfKind,
+    groups: Groups,
+    pool: Annotated[Path | None, Option(metavar="DIR", help="Add the experts here.")] = None,
+    keep: Keep,
+    on: options.OnTask,
 ) -> None:
     """Train one expert over several tasks, to start others from or to mix with. Goes on where it was stopped."""
-    from pitune.commands.deliver import check_delivery, deliver
-    from pitune.commands.runs import begin, finish, outcome, plan_run
-    from pitune.commands.set_up import (
-        check_settings,
-        find_start,
-        make_settings,
-        method_config,
-        open_backbone,
-        open_task,
-        quieten,
-    )
-
     quieten()
     from pitune import api
     from pitune.experts import digest
     from pitune.tasks import few_shot
-    from pitune.training import TrainingSettings, continued, multitask_name, read_mixing
+    from pitune.training import multitask_name, read_mixing
 
-    given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
-    settings = make_settings(TrainingSettings, given)
-    own = method_config(method, None, own_settings)
-    chosen_mixing = str(read_mixing(mixing))
-    if pool is None and out is None:
+    settings = training.settings()
+    config = read_settings(method, None, own.own_settings)
+    mixed = str(read_mixing(mixing))
+    if pool is None and keep.out is None:
         raise InputError("nowhere to keep the expert; give --pool DIR or --out DIR")
-    if group_size is not None and (name is not None or out is not None):
+    if groups.group_size is not None and (keep.name is not None or keep.out is not None):
         raise InputError("--group-size makes several experts; leave out --name and --out, and give --pool DIR")
-    if transfer is not None and group_size is None:
+    if groups.transfer is not None and groups.group_size is None:
         raise InputError("--transfer says how to group; give --group-size too")
-    draws = [few_shot(open_task(one, columns, conflicts, limit), shots, seed) for one in tasks]
-    model = open_backbone(backbone, device, dtype)
-    begun = find_start(start, pool)
-    check_settings(model, method, continued(begun, model, method, own))
-    groups, reasons = [draws], tuple[str, ...]()
-    if group_size is not None:
-        found = _grouped(model, draws, group_size, grouping, transfer)
-        groups = [[one for one in draws if one.task.name in group] for group in found.groups]
+    draws = [few_shot(on.open_task(one), shots, on.seed) for one in tasks]
+    model = on.open_backbone()
+    start = own.find_start(model, method, config, pool)
+    parts, reasons = [draws], tuple[str, ...]()
+    if groups.group_size is not None:
+        found = _grouped(model, draws, groups, groups.group_size)
+        parts = [[one for one in draws if one.task.name in group] for group in found.groups]
         reasons = found.reasons
         for reason in reasons:
             note(f"group {reason}")
     planned = []
-    for group in groups:
-        called = multitask_name(group, method, seed) if name is None else name
+    for part in parts:
+        name = multitask_name(part, method, on.seed) if keep.name is None else keep.name
         inputs = {
             "backbone": model.fingerprint,
-            "tasks": [one.task.identity for one in group],
+            "tasks": [one.task.identity for one in part],
             "method": method,
-            "config": own,
-            "start": digest(begun) if begun else None,
-            "mixing": chosen_mixing,
+            "config": config,
+            "start": digest(start) if start else None,
+            "mixing": mixed,
             "scope": scope,
             "shots": shots,
-            "seed": seed,
+            "seed": on.seed,
             "settings": settings.model_dump(),
         }
-        folder = run / called if run and group_size is not None else run
-        planned.append((group, called, plan_run("multitask", inputs, folder)))
-        check_delivery(called, out, pool, planned[-1][2])
-    told = []
-    for group, called, one in planned:
-        if not one.ended:
-            begin(one)
-            over = ", ".join(draw.task.name for draw in group)
-            note(f"training a {method} expert over {over}; its run is kept in {one.folder}")
-            made = api.fit_multitask(
+        folder = keep.run / name if keep.run and groups.group_size is not None else keep.run
+        planned.append((part, plan_run("multitask", inputs, folder, name=name, out=keep.out, pool=pool)))
+    made = []
+    for part, run in planned:
+        if not run.ended:
+            run.begin(f"training a {method} expert over {', '.join(draw.task.name for draw in part)}")
+            expert = api.fit_multitask(
                 model,
-                [draw.task for draw in group],
+                [draw.task for draw in part],
                 method=method,
                 shots=shots,
-                seed=seed,
+                seed=on.seed,
                 mixing=mixing,
                 scope=scope,
                 settings=settings,
-                run=one.state,
+                run=run.state,
                 progress=watched(),
-                start=begun,
-                **own,
+                start=start,
+                **config,
             )
-            card = made.card
-            curves = {task: curve[_best(curve, card)][1] for task, curve in card.hyperparameters["curves"].items()}
-            result: dict[str, Any] = {
-                "method": method,
-                "shots": shots,
-                "seed": seed,
-                "mixing": chosen_mixing,
-                "scope": scope,
-            }
-            result |= {"parameters": made.parameters, "metric": card.metric, "validation": card.validation}
-            finish(one, made, {**result, "tasks": list(card.tasks), "by_task": curves, "best_step": _step(card)})
-        expert, result = outcome(one)
-        folders = deliver(expert, called, out, pool, one)
-        told.append({"expert": called, **result, "folders": [str(at) for at in folders], "run": str(one.folder)})
-    report(as_json, {"experts": told, "groups": list(reasons)}, _lines(told, reasons))
+            over = {"tasks": list(expert.card.tasks), "by_task": _by_task(expert)}
+            run.finish(expert, FittedTasks.of(expert, mixing=mixed, scope=scope, **over))
+        made.append(run.deliver(FittedTasks))
+    lines = [f"group {reason}" for reason in reasons]
+    told = {"experts": [one.described() for one in made], "groups": list(reasons)}
+    report(on.as_json, told, [*lines, *(line for one in made for line in _lines(one))])
 
 
-def _step(card: Any) -> int:
-    return int(card.hyperparameters["best_step"])
+def _by_task(expert: Expert) -> dict[str, float]:
+    """Return the metric on each task's validation data at the step that was kept."""
+    told = expert.card.hyperparameters
+    return {
+        task: next(metric for step, metric, _ in curve if step == told["best_step"])
+        for task, curve in told["curves"].items()
+    }
 
 
-def _best(curve: Sequence[Sequence[float]], card: Any) -> int:
-    return next(i for i, point in enumerate(curve) if point[0] == _step(card))
-
-
-def _grouped(model: Backbone, draws: Sequence[Draw], most: int, how: How, transfer: Path | None) -> Grouping:
+def _grouped(model: Backbone, draws: Sequence[Draw], groups: Groups, most: int) -> Grouping:
     """Return groups by measured transfer, or by the similarity of the tasks' probe embeddings."""
     from pitune.prediction import build_graph, group_tasks, probe_fisher
     from pitune.prediction.embedding import EMBEDDED
@@ -176,22 +153,15 @@ def _grouped(model: Backbone, draws: Sequence[Draw], most: int, how: How, transf
     from pitune.tasks import spread
 
     names = [draw.task.name for draw in draws]
-    if transfer is not None:
-        return group_tasks(names, read_transfer(transfer, names), most, how)
+    if groups.transfer is not None:
+        return group_tasks(names, read_transfer(groups.transfer, names), most, groups.grouping)
     if len(names) == 1:
         raise InputError("--group-size divides several tasks; found one")
-    examples = [spread(draw.labels, EMBEDDED) for draw in draws]
-    found = {one.task.name: probe_fisher(model, one.task, some) for one, some in zip(draws, examples, strict=True)}
-    return group_tasks(names, build_graph(found).similarity, most, how)
+    probes = {one.task.name: probe_fisher(model, one.task, spread(one.labels, EMBEDDED)) for one in draws}
+    return group_tasks(names, build_graph(probes).similarity, most, groups.grouping)
 
 
-def _lines(told: Sequence[dict[str, Any]], reasons: Sequence[str]) -> list[Any]:
-    lines: list[Any] = [f"group {reason}" for reason in reasons]
-    for one in told:
-        lines.append(table(("task", "metric on validation data"), one["by_task"].items()))
-        lines.append(
-            f"{one['expert']}: {one['parameters']:,} parameters, best at step {one['best_step']}, mean {one['metric']} "
-            f"{shown(one['validation'])} on validation data"
-        )
-        lines += [f"saved in {folder}" for folder in one["folders"]]
-    return lines
+def _lines(made: Delivered[FittedTasks]) -> Iterator[str | Table]:
+    yield table(("task", "metric on validation data"), made.result.by_task.items())
+    yield made.result.line(made.expert.name, "mean ")
+    yield from made.saved()

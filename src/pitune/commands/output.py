@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from rich.table import Table
 
 
-def report(as_json: bool, result: Mapping[str, Any], lines: Iterable[str | Table]) -> None:
+def report(as_json: bool, result: Mapping[str, Any] | DataclassInstance, lines: Iterable[str | Table]) -> None:
     """Print a command's result, as JSON or for reading."""
     if as_json:
+        result = result if isinstance(result, Mapping) else asdict(result)
         print(json.dumps(result, ensure_ascii=False, allow_nan=False))
         return
     from rich.console import Console

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
-from pitune.commands import options as options
+from pitune.commands import options
 from pitune.commands.output import note, report, table, watched
+from pitune.commands.predictions import check_predictions, prediction, write_predictions
+from pitune.commands.set_up import find_expert, quieten, read_columns
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,42 +25,33 @@ _INPUTS = "Texts, images, folders of images, tables, patterns such as 'photos/*.
 _LONG = 64  # inputs from which on a bar is shown
 
 
-def predict(
-    expert: Annotated[str, typer.Argument(metavar="EXPERT", help="An expert's folder, or its name with --pool.")],
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help=_INPUTS)],
+@dataclass(frozen=True)
+class Asking:
+    """What an expert is asked."""
+
     task: Annotated[
         str | None,
-        typer.Option(
-            help="Take the answers to choose from here; what the expert keeps of its own unless given.",
-            show_default=False,
-        ),
-    ] = None,
-    answer: Annotated[
-        list[str] | None, typer.Option(help="An answer to choose from; give it once for each.", show_default=False)
-    ] = None,
-    question: Annotated[str | None, typer.Option(help="Asked of every image.", show_default=False)] = None,
+        Option(help="Take the answers to choose from here; what the expert keeps of its own unless given."),
+    ] = None
+    answer: Annotated[list[str] | None, Option(help="An answer to choose from; give it once for each.")] = None
+    question: Annotated[str | None, Option(help="Asked of every image.")] = None
+
+
+def predict(
+    expert: Annotated[str, Argument(metavar="EXPERT", help="An expert's folder, or its name with --pool.")],
+    inputs: Annotated[list[str], Argument(metavar="INPUT…", help=_INPUTS)],
+    *,
+    asking: Asking,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write the answers here, as its name ends: .csv, .tsv, .jsonl, .parquet.",
-            show_default=False,
-        ),
+        Option(metavar="FILE", help="Write the answers here, as its name ends: .csv, .tsv, .jsonl, .parquet."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many of the likeliest answers --out has for each input.")] = 5,
+    top: Annotated[int, Option(min=1, help="How many of the likeliest answers --out has for each input.")] = 5,
     pool: options.MaybePool = None,
     columns: options.Columns = None,
-    backbone: options.BackboneName = options.BACKBONE,
-    dtype: options.Dtype = None,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    on: options.Computing,
 ) -> None:
     """Answer new inputs with an expert."""
-    from pitune.commands.predictions import check_predictions, prediction, write_predictions
-    from pitune.commands.set_up import find_expert, open_backbone, quieten, read_columns
-
     quieten()
     from pitune import api
     from pitune.tasks import Reader, shown
@@ -66,27 +59,20 @@ def predict(
     if out is not None:
         check_predictions(out, inputs)
     found, named = find_expert(expert, pool), read_columns(columns)
-    asked, reads = _task(task, answer, found, named)
-    examples = Reader(asked, reads, question, named, sys.stdin.buffer.read, note).read(inputs)
-    model = open_backbone(backbone, device, dtype)
+    asked, reads = _task(asking.task, asking.answer, found, named)
+    examples = Reader(asked, reads, asking.question, named, sys.stdin.buffer.read, note).read(inputs)
+    model = on.open_backbone()
     answers = api.predict(model, asked, found, examples, progress=watched() and len(examples) > _LONG)
     rows = [prediction(one.id, shown(one), said) for one, said in zip(examples, answers, strict=True)]
     if out is not None:
         write_predictions(out, rows, top)
         counts = Counter(row["answer"] for row in rows).most_common()
         told = {"expert": found.name, "n": len(rows), "out": str(out), "answers": dict(counts)}
-        report(as_json, told, [table(("answer", "inputs"), counts[:20]), f"{len(rows)} answers written to {out}"])
+        report(on.as_json, told, [table(("answer", "inputs"), counts[:20]), f"{len(rows)} answers written to {out}"])
         return
-    report(
-        as_json,
-        {"expert": found.name, "predictions": rows},
-        [
-            table(
-                ("input", "answer", "probability"),
-                [(row["input"], row["answer"], row.get("probability")) for row in rows],
-            )
-        ],
-    )
+    cells = [(row["input"], row["answer"], row.get("probability")) for row in rows]
+    told = {"expert": found.name, "predictions": rows}
+    report(on.as_json, told, [table(("input", "answer", "probability"), cells)])
 
 
 def _task(

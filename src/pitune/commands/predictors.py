@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
-from pitune.commands import options as options
 from pitune.commands.output import report, shown, table
-from pitune.commands.study import Seeds, StudyOut, StudySteps, StudyTasks, StudyTest, Workers, make_plan
+from pitune.commands.set_up import check_writable, quieten
+from pitune.commands.study import Draws, Effort, Running, Seeds, StudyOut, StudyTasks, make_plan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,32 +20,24 @@ if TYPE_CHECKING:
 
 def predictors(
     tasks: StudyTasks = None,
+    *,
     out: StudyOut = Path("predictors"),
-    shots: Annotated[int, typer.Option(min=1, help="Examples a class that scores may read.")] = 4,
+    shots: Annotated[int, Option(min=1, help="Examples a class that scores may read.")] = 4,
     seeds: Seeds = None,
     adapted: Annotated[
-        bool, typer.Option("--adapted", help="Measure experts trained on for a few steps, too; far slower.")
+        bool, Option("--adapted", help="Measure experts trained on for a few steps, too; far slower.")
     ] = False,
-    steps: StudySteps = None,
-    test: StudyTest = None,
-    workers: Workers = 1,
-    backbone: options.BackboneName = options.BACKBONE,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    effort: Effort,
+    on: Running,
 ) -> None:
     """Compare what scores predict of every source with what its expert gains on every target."""
-    from pitune.commands.set_up import check_writable, quieten
-
     check_writable(out)
     quieten()
     from pitune.studies import PREDICTORS, run_predictors
 
-    own = {"first_seed": seed, "backbone": backbone, "device": device}
-    plan = make_plan(PREDICTORS, tasks=tasks, shots=[str(shots)], seeds=seeds, steps=steps, test=test, **own)
-    results = run_predictors(plan, out, adapted=adapted, workers=workers)
-    report(as_json, results.described(), [*_tables(results), f"rows and all of it: {out / 'predictors.json'}"])
+    plan = make_plan(PREDICTORS, tasks, Draws([str(shots)], seeds), effort, on)
+    results = run_predictors(plan, out, adapted=adapted, workers=on.workers)
+    report(on.as_json, results.described(), [*_tables(results), f"rows and all of it: {out / 'predictors.json'}"])
 
 
 def _tables(results: PredictorsResults) -> Iterator[str | Table]:

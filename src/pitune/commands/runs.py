@@ -1,31 +1,73 @@
-"""Runs that can be stopped at any moment: one folder each, named by a hash of all that decides the outcome."""
+"""Runs that can be stopped at any moment: one folder each, named by a hash of all that decides the outcome.
+
+A run keeps what it needs to go on, and in the end an expert and a result; from there these are delivered.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+
+from typer import Option
 
 from pitune import __version__
-from pitune.commands.set_up import check_writable
+from pitune.commands.output import note
+from pitune.commands.set_up import check_out, check_writable
 from pitune.errors import InputError
 from pitune.files import home, json_bytes, sha256_bytes, write_atomic
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from pitune.experts import Expert
 
+Result = TypeVar("Result", bound="DataclassInstance")
 _INPUTS = "inputs.json"
 _RESULT = "result.json"
 
 
 @dataclass(frozen=True)
+class Keep:
+    """Where a command keeps what it makes."""
+
+    name: Annotated[str | None, Option(help="Name of the expert.")] = None
+    out: Annotated[Path | None, Option(metavar="DIR", help="Save the expert here.")] = None
+    run: Annotated[
+        Path | None, Option(metavar="DIR", help="Keeps the run's state; a run stopped half-way goes on from there.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Delivered(Generic[Result]):
+    """What a run made, under the name that was asked for, and the folders that hold it."""
+
+    expert: Expert
+    result: Result
+    folders: list[str]
+    run: str
+
+    def saved(self) -> list[str]:
+        """Return a line a folder."""
+        return [f"saved in {folder}" for folder in self.folders]
+
+    def described(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        result = json.loads(json_bytes(asdict(self.result)))  # as the run's own file has it
+        return {"expert": self.expert.name, **result, "folders": self.folders, "run": self.run}
+
+
+@dataclass(frozen=True)
 class Run:
-    """Where a run keeps what it needs to go on, and in the end what it made; `inputs` are the bytes that name it."""
+    """Where a run is kept, the bytes of its inputs, which name it, and where its expert goes when it has ended."""
 
     folder: Path
     inputs: bytes
+    name: str | None
+    out: Path | None
+    pool: Path | None
 
     @property
     def state(self) -> Path:
@@ -33,51 +75,79 @@ class Run:
         return self.folder / "state"
 
     @property
-    def expert(self) -> Path:
-        """Where the expert is once the run has ended."""
-        return self.folder / "expert"
-
-    @property
     def ended(self) -> bool:
         """Whether the run has ended, so that its outcome only needs to be delivered."""
         return (self.folder / _RESULT).is_file()
 
+    def begin(self, what: str) -> None:
+        """Make the run's folder, if it is not there, and tell on stderr what is done."""
+        if not (self.folder / _INPUTS).is_file():
+            write_atomic(self.folder / _INPUTS, self.inputs)
+        note(f"{what}; its run is kept in {self.folder}")
 
-def plan_run(command: str, inputs: Mapping[str, Any], folder: Path | None) -> Run:
+    def finish(self, expert: Expert, result: DataclassInstance) -> None:
+        """Keep what the run made; from here on the same command only delivers it."""
+        expert.save(self.folder / "expert")
+        write_atomic(self.folder / _RESULT, json_bytes(asdict(result)))
+
+    def deliver(self, kind: type[Result]) -> Delivered[Result]:
+        """Save the expert of an ended run wherever it was asked for; raise `InputError` if the run was altered."""
+        from pydantic import TypeAdapter, ValidationError
+
+        from pitune.experts import ExpertPool, digest, load_expert
+
+        try:
+            result = TypeAdapter(kind).validate_json((self.folder / _RESULT).read_bytes())
+        except ValidationError as error:
+            raise InputError(f"{self.folder / _RESULT}: damaged; delete {self.folder} to start over") from error
+        expert = load_expert(self.folder / "expert")
+        name = expert.name if self.name is None else self.name
+        expert = replace(expert, card=expert.card.model_copy(update={"name": name}))
+        folders = []
+        if self.pool is not None:
+            pool = ExpertPool(self.pool)
+            if name not in pool or digest(pool.get(name)) != digest(expert):
+                pool.add(expert)
+            folders.append(pool.path(name))
+        if self.out is not None:
+            expert.save(self.out)
+            folders.append(self.out)
+        return Delivered(expert, result, [str(one) for one in folders or [self.folder / "expert"]], str(self.folder))
+
+
+def plan_run(
+    command: str,
+    inputs: Mapping[str, Any],
+    folder: Path | None,
+    *,
+    name: str | None,
+    out: Path | None,
+    pool: Path | None = None,
+) -> Run:
     """Return the run with these inputs, in `folder` or in the cache; writes nothing.
 
-    Raise `InputError` if `folder` holds a run with other inputs, or something else.
+    Raise `InputError` if `folder` holds a run with other inputs or something else, or if the expert could not be kept
+    under `name` in `pool` or as `out`. A name that the pool has already is right only where the run ended before, so
+    that it may be that very expert.
     """
+    from pitune.experts import ExpertPool, check_name
+
     described = json_bytes({"command": command, "pitune": __version__, **inputs})
-    run = Run(folder or home() / "runs" / f"{command}-{sha256_bytes(described)[:16]}", described)
-    check_writable(run.folder)
-    known = run.folder / _INPUTS
+    folder = folder or home() / "runs" / f"{command}-{sha256_bytes(described)[:16]}"
+    run = Run(folder, described, name, out, pool)
+    check_writable(folder)
+    known = folder / _INPUTS
     if known.is_file():
         if known.read_bytes() != described:
-            raise InputError(f"{run.folder}: holds a run with other inputs; delete it or choose another folder")
-    elif run.folder.exists() and any(not path.name.startswith(".") for path in run.folder.iterdir()):
-        raise InputError(f"{run.folder}: exists and is not a run of pitune; choose another folder")
+            raise InputError(f"{folder}: holds a run with other inputs; delete it or choose another folder")
+    elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise InputError(f"{folder}: exists and is not a run of pitune; choose another folder")
+    if name is not None:
+        check_name(name)
+    if out is not None:
+        check_out(out)
+    if pool is not None and name is not None:
+        check_writable(pool)
+        if (taken := ExpertPool(pool).path(name)).exists() and not run.ended:
+            raise InputError(f"{taken}: the pool has an expert of this name; choose another with --name or remove it")
     return run
-
-
-def begin(run: Run) -> None:
-    """Make the run's folder, if it is not there."""
-    if not (run.folder / _INPUTS).is_file():
-        write_atomic(run.folder / _INPUTS, run.inputs)
-
-
-def finish(run: Run, expert: Expert, result: Mapping[str, Any]) -> None:
-    """Keep what the run made; from here on the same command only delivers it."""
-    expert.save(run.expert)
-    write_atomic(run.folder / _RESULT, json_bytes(result))
-
-
-def outcome(run: Run) -> tuple[Expert, dict[str, Any]]:
-    """Return what an ended run made; raise `InputError` if its files were altered."""
-    from pitune.experts import load_expert
-
-    try:
-        result: dict[str, Any] = json.loads((run.folder / _RESULT).read_bytes())
-    except ValueError as error:
-        raise InputError(f"{run.folder / _RESULT}: damaged; delete {run.folder} to start over") from error
-    return load_expert(run.expert), result

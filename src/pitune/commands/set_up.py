@@ -1,4 +1,4 @@
-"""What commands do before they compute: quieten the libraries, open the backbone, check what was asked for."""
+"""What commands do before they compute: quieten the libraries, read what was given, check what was asked for."""
 
 from __future__ import annotations
 
@@ -6,20 +6,13 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-
-from pitune.commands.output import note
-from pitune.errors import InputError
+from pitune.errors import InputError, first_problem
 
 if TYPE_CHECKING:
-    from pitune.backbones import Backbone
     from pitune.experts import Expert, ExpertPool
-    from pitune.tasks import Draw, Task
-    from pitune.tasks.formats.reading import Conflicts
-
-Settings = TypeVar("Settings", bound=BaseModel)
+    from pitune.training import TrainingSettings
 
 
 def quieten() -> None:
@@ -42,28 +35,6 @@ def usable_cores() -> int:
         return max(1, min(cores, round(int(quota) / int(period))))
     except (OSError, ValueError):  # no such file, or no limit ("max")
         return cores
-
-
-def open_backbone(name: str, device: str | None, dtype: str | None = None) -> Backbone:
-    """Load a backbone; raise `InputError` if its name, the device or the number format is unknown."""
-    from pitune.backbones import load_backbone
-
-    return load_backbone(name, device, dtype)
-
-
-def open_task(
-    name: str, columns: Sequence[str] | None, conflicts: Conflicts = "refuse", limit: int | None = None
-) -> Task:
-    """Load a task, telling on stderr what was guessed of a table; raise `InputError` if it cannot be used."""
-    from pitune.tasks import load_task
-
-    return load_task(name, read_columns(columns), note, conflicts=conflicts, limit=limit)
-
-
-def tell_short(draw: Draw) -> None:
-    """Tell on stderr which classes gave fewer examples than were asked for."""
-    if draw.short:
-        note(f"fewer than {draw.shots} examples to learn from: {', '.join(draw.short)}")
 
 
 def read_columns(given: Sequence[str] | None) -> dict[str, str]:
@@ -96,70 +67,18 @@ def find_expert(name_or_folder: str, pool: Path | None) -> Expert:
     return open_pool(pool).get(name_or_folder) if pool else load_expert(name_or_folder)
 
 
-def find_start(name_or_folder: str | None, pool: Path | None) -> Expert | None:
-    """Load the expert to start from, if one was named; a name without a folder of that name is one in the pool."""
-    if name_or_folder is None:
-        return None
-    return find_expert(name_or_folder, None if Path(name_or_folder).is_dir() else pool)
-
-
-def make_settings(kind: type[Settings], given: Mapping[str, Any], base: Settings | None = None) -> Settings:
+def training_settings(given: Mapping[str, Any], base: TrainingSettings | None = None) -> TrainingSettings:
     """Return settings with what was given, the rest as in `base`; raise `InputError` that names the flag."""
+    from pydantic import ValidationError
+
+    from pitune.training import TrainingSettings
+
     rest = base.model_dump() if base else {}
     try:
-        return kind(**rest | {name: value for name, value in given.items() if value is not None})
+        return TrainingSettings(**rest | {name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        flag = f"--{'.'.join(str(part) for part in first['loc'])}".replace("_", "-")
-        raise InputError(f"{flag}: {first['msg'].lower()} (found {first['input']!r})") from error
-
-
-def method_config(method: str, rank: int | None, given: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return the settings of a kind of expert that the flags give; raise `InputError` if it has none of a name."""
-    from pitune.experts import KINDS
-
-    fields = KINDS.get(method).settings.model_fields
-    found = _read_settings(method, given or (), sorted(fields))
-    if rank is None:
-        return found
-    if "r" not in fields:
-        raise InputError(f"--rank: {method} experts have none; leave it out")
-    if rank < 1:
-        raise InputError(f"--rank: expected 1 or more (found {rank})")
-    if "r" in found:
-        raise InputError("--rank and --set r=… say the same; leave one out")
-    return {"r": rank, **found}
-
-
-def _read_settings(method: str, given: Sequence[str], known: Sequence[str]) -> dict[str, Any]:
-    """Read `NAME=VALUE`, where VALUE is YAML: a number, a word, true or false, [a, list], {a: mapping}."""
-    import yaml
-
-    found: dict[str, Any] = {}
-    for one in given:
-        name, equals, value = one.partition("=")
-        if not (name and equals):
-            raise InputError(f"--set {one}: expected NAME=VALUE, such as {known[0]}=…")
-        if name not in known:
-            raise InputError(
-                f"--set {one}: {method} experts have no setting {name!r}; expected one of: {', '.join(known)}"
-            )
-        if name in found:
-            raise InputError(f"--set {one}: {name} is set already; leave one out")
-        try:
-            found[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:
-            raise InputError(f"--set {one}: the value is not YAML; put quotes around text") from error
-    return found
-
-
-def check_settings(model: Backbone, method: str, own: Mapping[str, Any]) -> None:
-    """Raise `InputError` before anything is trained if a backbone cannot carry an expert of these settings."""
-    from pitune.experts import KINDS, attached, make_settings
-
-    kind = KINDS.get(method)
-    with attached(model, kind, make_settings(kind, model, **own)):
-        pass  # modules that are not there, or are of another kind, are found on the way in
+        field, _, problem = first_problem(error).partition(":")
+        raise InputError(f"--{field.replace('_', '-')}:{problem}") from error
 
 
 def check_writable(folder: Path) -> None:

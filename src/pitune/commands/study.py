@@ -1,17 +1,19 @@
-"""`pitune study`: the questions of the papers, asked of any tasks."""
+"""`pitune study compare|settings`: the questions of the papers, asked of any tasks."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
-from pitune.commands import options as options
+from pitune.commands import options
 from pitune.commands.output import report, table
+from pitune.commands.set_up import check_writable, quieten, training_settings
 from pitune.defaults import TASKS
 from pitune.errors import InputError
 
@@ -20,18 +22,45 @@ if TYPE_CHECKING:
 
     from pitune.studies import ComparePlan, CompareResults, Gain, Mean, SettingsResults
 
-StudyTasks = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="TASK…", help=f"Tasks or collections; {TASKS} unless given.", show_default=False),
-]
-StudyOut = Annotated[Path, typer.Option(metavar="DIR", help="Keeps pool, runs, rows and results.")]
-StudyShots = Annotated[
-    list[str] | None, typer.Option("--shots", help="Examples a class, or all; repeatable.", show_default=False)
-]
-Seeds = Annotated[int | None, typer.Option(min=1, help="How many seeds.", show_default=False)]
-StudySteps = Annotated[int | None, typer.Option(help="Steps on a target at most.", show_default=False)]
-StudyTest = Annotated[int | None, typer.Option(min=1, help="Examples to score a task by.", show_default=False)]
-Workers = Annotated[int, typer.Option(min=1, help="Processes side by side; they share the cores.")]
+StudyTasks = Annotated[list[str] | None, Argument(metavar="TASK…", help=f"Tasks or collections; {TASKS} unless given.")]
+StudyOut = Annotated[Path, Option(metavar="DIR", help="Keeps pool, runs, rows and results.")]
+StudyShots = Annotated[list[str] | None, Option("--shots", help="Examples a class, or all; repeatable.")]
+Seeds = Annotated[int | None, Option(min=1, help="How many seeds.")]
+StudySteps = Annotated[int | None, Option(help="Steps on a target at most.")]
+StudyTest = Annotated[int | None, Option(min=1, help="Examples to score a task by.")]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How many labels, drawn how often."""
+
+    shots: StudyShots = None
+    seeds: Seeds = None
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a target is trained on, and how much of it is answered."""
+
+    steps: StudySteps = None
+    test: StudyTest = None
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many processes, with which backbone."""
+
+    workers: Annotated[int, Option(min=1, help="Processes side by side; they share the cores.")] = 1
+    backbone: options.BackboneName = options.BACKBONE
+
+
+@dataclass(frozen=True)
+class Running(options.Common, Workers):
+    """What every study takes, last of all."""
+
+    def plan(self) -> dict[str, Any]:
+        """Return the fields of a plan that it decides."""
+        return {"first_seed": self.seed, "backbone": self.backbone, "device": self.device}
 
 
 def read_shots(given: Sequence[str]) -> tuple[int | None, ...]:
@@ -42,80 +71,63 @@ def read_shots(given: Sequence[str]) -> tuple[int | None, ...]:
     return tuple(None if one == "all" else int(one) for one in given)
 
 
+def as_typed() -> str:
+    """Return the command line, as what a study writes quotes it."""
+    return shlex.join(["pitune", *sys.argv[1:]])
+
+
+def make_plan(
+    base: ComparePlan, tasks: Sequence[str] | None, draws: Draws, effort: Effort, on: Running, **rest: Any
+) -> ComparePlan:
+    """Return a plan with what the flags say; raise `InputError` that names the flag which is wrong."""
+    training = training_settings({"steps": effort.steps}, base.training)
+    given = {"tasks": tasks, "shots": read_shots(draws.shots or ()), "seeds": draws.seeds, "test": effort.test, **rest}
+    changes = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value}
+    return base.but(**changes, tuning=base.tuning.model_copy(update={"training": training}), **on.plan())
+
+
 def compare(
     tasks: StudyTasks = None,
+    *,
     out: StudyOut = Path("compare"),
-    shots: StudyShots = None,
-    seeds: Seeds = None,
-    methods: Annotated[
-        list[str] | None, typer.Option("--method", help="Measure these alone; repeatable.", show_default=False)
-    ] = None,
-    k: Annotated[
-        int | None, typer.Option("-k", "--k", min=1, help="How many neighbours; 4 unless given.", show_default=False)
-    ] = None,
-    steps: StudySteps = None,
-    test: StudyTest = None,
-    quick: Annotated[bool, typer.Option("--quick", help="The same, smaller: five tasks, two seeds, k = 2.")] = False,
-    workers: Workers = 1,
-    backbone: options.BackboneName = options.BACKBONE,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    draws: Draws,
+    methods: Annotated[list[str] | None, Option("--method", help="Measure these alone; repeatable.")] = None,
+    k: Annotated[int | None, Option("-k", "--k", min=1, help="How many neighbours; 4 unless given.")] = None,
+    effort: Effort,
+    quick: Annotated[bool, Option("--quick", help="The same, smaller: five tasks, two seeds, k = 2.")] = False,
+    on: Running,
 ) -> None:
     """Compare π-Tuning with all one would otherwise do, leave-one-out over tasks. Stopped, it goes on where it was."""
-    from pitune.commands.set_up import check_writable, quieten
-
     check_writable(out)
     quieten()
     from pitune.reports import write_comparison
     from pitune.studies import QUICK, ComparePlan, run_compare
 
-    base = QUICK if quick else ComparePlan()
-    own = {
-        "first_seed": seed,
-        "backbone": backbone,
-        "device": device,
-        "methods": tuple(methods or ()),
-        "k": k or base.k,
-    }
-    plan = make_plan(base, tasks=tasks, shots=shots, seeds=seeds, steps=steps, test=test, **own)
-    results = run_compare(plan, out, workers=workers)
-    write_comparison(results, out, shlex.join(["pitune", *sys.argv[1:]]))
+    plan = make_plan(QUICK if quick else ComparePlan(), tasks, draws, effort, on, methods=methods, k=k)
+    results = run_compare(plan, out, workers=on.workers)
+    write_comparison(results, out, as_typed())
     kept = ", ".join(str(out / name) for name in ("results.json", "results.md", "gains.svg"))
-    report(as_json, results.described(), [*comparison(results), f"all of it: {kept}"])
+    report(on.as_json, results.described(), [*comparison(results), f"all of it: {kept}"])
 
 
 def settings(
     tasks: StudyTasks = None,
+    *,
     out: StudyOut = Path("compare"),
-    shots: StudyShots = None,
-    seeds: Seeds = None,
-    variants: Annotated[
-        list[str] | None, typer.Option("--variant", help="Try these alone; repeatable.", show_default=False)
-    ] = None,
-    steps: StudySteps = None,
-    test: StudyTest = None,
-    workers: Workers = 1,
-    backbone: options.BackboneName = options.BACKBONE,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    draws: Draws,
+    variants: Annotated[list[str] | None, Option("--variant", help="Try these alone; repeatable.")] = None,
+    effort: Effort,
+    on: Running,
 ) -> None:
     """Try π-Tuning's settings, judged by validation examples that no run has drawn; the pool is that of `compare`."""
-    from pitune.commands.set_up import check_writable, quieten
-
     check_writable(out)
     quieten()
     from pitune.studies import VARIANTS, ComparePlan, run_settings
 
-    own = {"first_seed": seed, "backbone": backbone, "device": device}
-    plan = make_plan(ComparePlan(), tasks=tasks, shots=shots, seeds=seeds, steps=steps, test=test, **own)
-    results = run_settings(plan, out, tuple(variants or VARIANTS), workers=workers)
-    report(
-        as_json, results.described(), [*_settings_tables(results), f"rows, means and gains: {out / 'settings.json'}"]
-    )
+    plan = make_plan(ComparePlan(), tasks, draws, effort, on)
+    results = run_settings(plan, out, tuple(variants or VARIANTS), workers=on.workers)
+    kept = f"rows, means and gains: {out / 'settings.json'}"
+    report(on.as_json, results.described(), [*_settings_tables(results), kept])
 
 
 def _settings_tables(results: SettingsResults) -> Iterator[Table]:
@@ -148,31 +160,6 @@ def in_points(*values: float | None) -> list[str | None]:
     from pitune.reports import points
 
     return [None if value is None else points(value) for value in values]
-
-
-def make_plan(
-    base: ComparePlan,
-    *,
-    tasks: Sequence[str] | None,
-    shots: Sequence[str] | None,
-    seeds: int | None,
-    steps: int | None,
-    test: int | None,
-    **rest: Any,
-) -> ComparePlan:
-    """Return a plan with what the flags say; raise `InputError` that names the flag which is wrong."""
-    from pitune.commands.set_up import make_settings
-    from pitune.training import TrainingSettings
-
-    training = make_settings(TrainingSettings, {"steps": steps}, base.training)
-    given: dict[str, Any] = {
-        "tasks": tuple(tasks or ()),
-        "shots": read_shots(shots or ()),
-        "seeds": seeds,
-        "test": test,
-    }
-    changes = {name: value for name, value in given.items() if value}
-    return base.but(**changes, tuning=base.tuning.model_copy(update={"training": training}), **rest)
 
 
 def comparison(results: CompareResults) -> Iterator[str | Table]:

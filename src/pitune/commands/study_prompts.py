@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
-from pitune.commands import options as options
+from pitune.commands import options
 from pitune.commands.output import note, report, table
+from pitune.commands.set_up import check_writable, quieten, training_settings
 from pitune.commands.study import (
+    Running,
     Seeds,
     StudyOut,
     StudyShots,
     StudySteps,
     StudyTest,
-    Workers,
+    as_typed,
     in_points,
     means_table,
     read_shots,
@@ -32,166 +33,123 @@ if TYPE_CHECKING:
     from pitune.studies import PromptsResults, Protocol, TransferResults
     from pitune.training import TrainingSettings
 
-MoreTasks = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="TASK…", help=f"Tasks; {IMAGE_TASKS} unless given.", show_default=False),
-]
-Kinds = Annotated[
-    list[str] | None,
-    typer.Option("--method", help="Kind of expert; repeatable. Text, visual and unified prompts unless given."),
-]
+MoreTasks = Annotated[list[str] | None, Argument(metavar="TASK…", help=f"Tasks; {IMAGE_TASKS} unless given.")]
 Sources = Annotated[
-    list[str] | None, typer.Option("--source", metavar="TASK", help="A task to learn the source on; repeatable.")
+    list[str] | None, Option("--source", metavar="TASK", help="A task to learn the source on; repeatable.")
 ]
-SourceShots = Annotated[str, typer.Option(help="Examples a class of the sources, or all.")]
-SourceSteps = Annotated[int | None, typer.Option(min=1, help="Steps on the sources at most.", show_default=False)]
-Length = Annotated[
-    int | None, typer.Option(min=1, help="Vectors of a text or visual prompt; 16 unless given.", show_default=False)
-]
+SourceShots = Annotated[str, Option(help="Examples a class of the sources, or all.")]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How sources and targets are trained, and how long a prompt is."""
+
+    steps: StudySteps = None
+    source_steps: Annotated[int | None, Option(min=1, help="Steps on the sources at most.")] = None
+    learning_rate: options.LearningRate = None
+    batch_size: options.BatchSize = None
+    length: Annotated[int | None, Option(min=1, help="Vectors of a text or visual prompt; 16 unless given.")] = None
+
+    def settings(self) -> dict[str, TrainingSettings]:
+        """Return how sources and targets are trained, by the fields of a plan; raise `InputError` naming the flag."""
+        from pitune.studies import PROMPT_SOURCE, PROMPT_TARGET
+
+        both = {"learning_rate": self.learning_rate, "batch_size": self.batch_size}
+        return {
+            "source_training": training_settings({**both, "steps": self.source_steps}, PROMPT_SOURCE),
+            "training": training_settings({**both, "steps": self.steps}, PROMPT_TARGET),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """What is learned on how many labels in a study of sources over several tasks."""
+
+    methods: Annotated[
+        list[str] | None,
+        Option("--method", help="Kind of expert; repeatable. Text, visual and unified prompts unless given."),
+    ] = None
+    shots: StudyShots = None
+    source_shots: SourceShots = "all"
+    seeds: Seeds = None
+    training: Training
+    mixing: Annotated[str, Option(help="How often sources are drawn.")] = "balanced"
+    test: StudyTest = None
 
 
 def transfer(
     tasks: MoreTasks = None,
+    *,
     out: StudyOut = Path("transfer"),
-    method: Annotated[str, typer.Option(help="Kind of expert that all the tasks can carry.")] = "visual_prompt",
-    shots: Annotated[str, typer.Option(help="Examples a class of a target, or all.")] = "16",
+    method: Annotated[str, Option(help="Kind of expert that all the tasks can carry.")] = "visual_prompt",
+    shots: Annotated[str, Option(help="Examples a class of a target, or all.")] = "16",
     source_shots: SourceShots = "all",
     seeds: Seeds = None,
-    steps: StudySteps = None,
-    source_steps: SourceSteps = None,
-    learning_rate: options.LearningRate = None,
-    batch_size: options.BatchSize = None,
-    length: Length = None,
+    training: Training,
     test: StudyTest = None,
-    adapt: Annotated[bool, typer.Option(help="Adapt each pair to the target, too, which is the long part.")] = True,
-    workers: Workers = 1,
-    backbone: options.BackboneName = options.BACKBONE,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    adapt: Annotated[bool, Option(help="Adapt each pair to the target, too, which is the long part.")] = True,
+    on: Running,
 ) -> None:
     """Measure which task's expert helps which, every two of them. Stopped, it goes on where it was."""
-    from pitune.commands.set_up import check_writable, quieten
-
     check_writable(out)
     quieten()
     from pitune.reports import write_transfer
     from pitune.studies import STAGES, TransferPlan, run_transfer
     from pitune.tasks import expand
 
-    source_training, training = _training(steps, source_steps, learning_rate, batch_size)
+    settings = training.settings()
     plan = TransferPlan(
         tasks=tuple(expand(tasks or [IMAGE_TASKS])),
         method=method,
         shots=read_shots([shots])[0],
         source_shots=read_shots([source_shots])[0],
         seeds=seeds or 1,
-        first_seed=seed,
         **({"test": test} if test else {}),
         stages=STAGES if adapt else STAGES[:1],
-        length=length,
-        backbone=backbone,
-        device=device,
-        source_training=source_training,
-        training=training,
+        length=training.length,
+        **settings,
+        **on.plan(),
     )
-    results = run_transfer(plan, out, workers=workers)
-    write_transfer(results, out, shlex.join(["pitune", *sys.argv[1:]]))
+    results = run_transfer(plan, out, workers=on.workers)
+    write_transfer(results, out, as_typed())
     kept = ", ".join(str(out / name) for name in ("results.json", "results.md", f"{plan.stages[-1]}.svg"))
-    report(as_json, results.described(), [*_transfer(results), f"all of it: {kept}"])
+    report(on.as_json, results.described(), [*_transfer(results), f"all of it: {kept}"])
 
 
 def coop(
-    tasks: MoreTasks = None,
-    sources: Sources = None,
-    out: StudyOut = Path("coop"),
-    methods: Kinds = None,
-    shots: StudyShots = None,
-    source_shots: SourceShots = "all",
-    seeds: Seeds = None,
-    steps: StudySteps = None,
-    source_steps: SourceSteps = None,
-    learning_rate: options.LearningRate = None,
-    batch_size: options.BatchSize = None,
-    length: Length = None,
-    mixing: Annotated[str, typer.Option(help="How often sources are drawn.")] = "balanced",
-    test: StudyTest = None,
-    workers: Workers = 1,
-    backbone: options.BackboneName = options.BACKBONE,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    tasks: MoreTasks = None, *, sources: Sources = None, out: StudyOut = Path("coop"), prompts: Prompts, on: Running
 ) -> None:
     """CoOp's protocol, 1 to 16 shots: each task alone, and from a source over the others (or over --source)."""
     targets = tasks or [IMAGE_TASKS]
-    settings = _training(steps, source_steps, learning_rate, batch_size)
-    given = (methods, shots, source_shots, seeds, seed, test, length, mixing, backbone, device)
-    _run("coop", sources or targets, targets, out, workers, as_json, settings, *given)
+    _run("coop", sources or targets, targets, out, prompts, on)
 
 
 def elevater(
-    tasks: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="TASK…", help="Tasks; ELEVATER's twenty unless given.", show_default=False),
-    ] = None,
+    tasks: Annotated[list[str] | None, Argument(metavar="TASK…", help="Tasks; ELEVATER's twenty unless given.")] = None,
+    *,
     sources: Sources = None,
     out: StudyOut = Path("elevater"),
-    methods: Kinds = None,
-    shots: StudyShots = None,
-    source_shots: SourceShots = "all",
-    seeds: Seeds = None,
-    steps: StudySteps = None,
-    source_steps: SourceSteps = None,
-    learning_rate: options.LearningRate = None,
-    batch_size: options.BatchSize = None,
-    length: Length = None,
-    mixing: Annotated[str, typer.Option(help="How often sources are drawn.")] = "balanced",
-    test: StudyTest = None,
-    workers: Workers = 1,
-    backbone: options.BackboneName = options.BACKBONE,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    prompts: Prompts,
+    on: Running,
 ) -> None:
     """ELEVATER's protocol, 5, 20 and 50 shots of which one in five is to stop by; metrics are the official ones."""
     from pitune.tasks import declared_names
 
     targets = tasks or [name for name in declared_names() if name.startswith("elevater/")]
-    settings = _training(steps, source_steps, learning_rate, batch_size)
-    given = (methods, shots, source_shots, seeds, seed, test, length, mixing, backbone, device)
-    _run("elevater", sources or targets, targets, out, workers, as_json, settings, *given)
+    _run("elevater", sources or targets, targets, out, prompts, on)
 
 
 def cross_task(
-    tasks: Annotated[list[str], typer.Argument(metavar="TASK…", help="Tasks to carry the source over to.")],
+    tasks: Annotated[list[str], Argument(metavar="TASK…", help="Tasks to carry the source over to.")],
+    *,
     sources: Annotated[
-        list[str], typer.Option("--source", metavar="TASK", help="A task to learn the source on; repeatable.")
+        list[str], Option("--source", metavar="TASK", help="A task to learn the source on; repeatable.")
     ],
     out: StudyOut = Path("cross-task"),
-    methods: Kinds = None,
-    shots: StudyShots = None,
-    source_shots: SourceShots = "all",
-    seeds: Seeds = None,
-    steps: StudySteps = None,
-    source_steps: SourceSteps = None,
-    learning_rate: options.LearningRate = None,
-    batch_size: options.BatchSize = None,
-    length: Length = None,
-    mixing: Annotated[str, typer.Option(help="How often sources are drawn.")] = "balanced",
-    test: StudyTest = None,
-    workers: Workers = 1,
-    backbone: options.BackboneName = options.BACKBONE,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    prompts: Prompts,
+    on: Running,
 ) -> None:
     """Cross-task generalisation: one source over the --source tasks, carried to other tasks, none of them among it."""
-    from pitune.commands.set_up import quieten
-
     quieten()
     from pitune.tasks import expand, load_task
 
@@ -202,47 +160,13 @@ def cross_task(
         note(f"{task} is left out of the targets: it is a source")
     if not kept:
         raise InputError("every target is a source; expected other tasks")
-    settings = _training(steps, source_steps, learning_rate, batch_size)
-    given = (methods, shots, source_shots, seeds, seed, test, length, mixing, backbone, device)
-    _run("cross-task", sources, kept, out, workers, as_json, settings, *given)
-
-
-def _training(
-    steps: int | None, source_steps: int | None, learning_rate: float | None, batch_size: int | None
-) -> tuple[TrainingSettings, TrainingSettings]:
-    """Return how sources and how targets are trained."""
-    from pitune.commands.set_up import make_settings
-    from pitune.studies import PROMPT_SOURCE, PROMPT_TARGET
-    from pitune.training import TrainingSettings
-
-    both = {"learning_rate": learning_rate, "batch_size": batch_size}
-    return (
-        make_settings(TrainingSettings, {**both, "steps": source_steps}, PROMPT_SOURCE),
-        make_settings(TrainingSettings, {**both, "steps": steps}, PROMPT_TARGET),
-    )
+    _run("cross-task", sources, kept, out, prompts, on)
 
 
 def _run(
-    protocol: Protocol,
-    sources: list[str],
-    targets: list[str],
-    out: Path,
-    workers: int,
-    as_json: bool,
-    settings: tuple[TrainingSettings, TrainingSettings],
-    methods: list[str] | None,
-    shots: list[str] | None,
-    source_shots: str,
-    seeds: int | None,
-    seed: int,
-    test: int | None,
-    length: int | None,
-    mixing: str,
-    backbone: str,
-    device: str | None,
+    protocol: Protocol, sources: Sequence[str], targets: Sequence[str], out: Path, prompts: Prompts, on: Running
 ) -> None:
-    from pitune.commands.set_up import check_writable, quieten
-
+    settings = prompts.training.settings()
     check_writable(out)
     quieten()
     from pitune.reports import write_prompts
@@ -250,28 +174,24 @@ def _run(
     from pitune.tasks import expand
     from pitune.training import read_mixing
 
-    source_training, training = settings
     plan = PromptPlan(
         protocol=protocol,
         sources=tuple(expand(sources)),
         targets=tuple(expand(targets)),
-        methods=tuple(methods or KINDS),
-        shots=read_shots(shots) if shots else SHOTS[protocol],
-        source_shots=read_shots([source_shots])[0],
-        **({"seeds": seeds} if seeds else {}),
-        first_seed=seed,
-        test=test,
-        length=length,
-        mixing=str(read_mixing(mixing)),
-        backbone=backbone,
-        device=device,
-        source_training=source_training,
-        training=training,
+        methods=tuple(prompts.methods or KINDS),
+        shots=read_shots(prompts.shots) if prompts.shots else SHOTS[protocol],
+        source_shots=read_shots([prompts.source_shots])[0],
+        **({"seeds": prompts.seeds} if prompts.seeds else {}),
+        test=prompts.test,
+        length=prompts.training.length,
+        mixing=str(read_mixing(prompts.mixing)),
+        **settings,
+        **on.plan(),
     )
-    results = run_prompts(plan, out, workers=workers)
-    write_prompts(results, out, shlex.join(["pitune", *sys.argv[1:]]))
+    results = run_prompts(plan, out, workers=on.workers)
+    write_prompts(results, out, as_typed())
     kept = f"all of it: {out / 'results.json'}, {out / 'results.md'}"
-    report(as_json, results.described(), [*_prompts(results), kept])
+    report(on.as_json, results.described(), [*_prompts(results), kept])
 
 
 def _prompts(results: PromptsResults) -> Iterator[Table]:

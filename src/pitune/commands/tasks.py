@@ -7,91 +7,63 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument
 
-from pitune.commands import options as options
+from pitune.commands import options
 from pitune.commands.output import note, report, table
+from pitune.commands.set_up import read_columns
 from pitune.defaults import TASKS
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pitune.tasks import Inspection, Outlook, Task
+    from pitune.tasks import Facts, Inspection, Outlook, Task
 
 _SHOWN = 50  # lines of a kind, so that a report fits a screen or two
 
 
-def list_tasks(
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
-) -> None:
+def list_tasks(common: options.Common) -> None:
     """List the named tasks."""
     from pitune.tasks import task_facts, task_names
 
     known = [task_facts(name) for name in task_names()]
-    rows = [
-        {
-            "name": one.name,
-            "about": one.about,
-            "answers": None if one.answers is None else list(one.answers),
-            "licence": one.licence,
-            "provenance": one.provenance,
-        }
-        for one in known
-    ]
+    rows = [_fields(one, "name", "about", "answers", "licence", "provenance") for one in known]
     cells = [(one.name, one.about, one.classes, one.licence) for one in known]
-    report(as_json, {"tasks": rows}, [table(("task", "about", "answers", "licence"), cells)])
+    report(common.as_json, {"tasks": rows}, [table(("task", "about", "answers", "licence"), cells)])
 
 
-def show(
-    task: options.TaskName,
-    columns: options.Columns = None,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
-) -> None:
+def show(task: options.TaskName, *, columns: options.Columns = None, common: options.Common) -> None:
     """Show a task's parts, answers and origin, or a collection's tasks; fetches their data if need be."""
     from pitune.tasks import task_collections
 
     if members := task_collections().get(task):
         cards = [_card(_load(name, None)) for name in members]
-        report(
-            as_json, {"name": task, "tasks": cards}, [table(tuple(cards[0]), (list(card.values()) for card in cards))]
-        )
+        rows = [list(card.values()) for card in cards]
+        report(common.as_json, {"name": task, "tasks": cards}, [table(tuple(cards[0]), rows)])
         return
-    facts = _facts(_load(task, columns))
-    rows = {key: value for key, value in facts.items() if key not in ("answers", "parts")}
-    rows |= {part: f"{number} examples" for part, number in facts["parts"].items()}
-    answers = facts["answers"]
-    rows["answers"] = f"{len(answers)}: {', '.join(answers)}" if answers else "open"
-    report(as_json, facts, [table(("field", "value"), rows.items())])
+    known = _load(task, columns)
+    facts = _fields(known, "name", "metric", "template", "answer_template", "licence", "provenance", "data_hash")
+    facts |= {"answers": known.answers, "parts": {part: len(examples) for part, examples in known.splits.items()}}
+    shown = {key: value for key, value in facts.items() if key not in ("answers", "parts")}
+    shown |= {part: f"{number} examples" for part, number in facts["parts"].items()}
+    shown["answers"] = f"{len(known.answers)}: {', '.join(known.answers)}" if known.answers else "open"
+    report(common.as_json, facts, [table(("field", "value"), shown.items())])
 
 
-def check(
-    task: options.TaskName,
-    columns: options.Columns = None,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
-) -> None:
+def check(task: options.TaskName, *, columns: options.Columns = None, common: options.Common) -> None:
     """Read all of a task's data and tell what is in it, what is wrong with it, and what is worth a look."""
-    from pitune.commands.set_up import read_columns
     from pitune.tasks import inspect, load_task, read_task
 
     _announce(task)
-    found = inspect(read_task(task, read_columns(columns), note))
-    found, ahead = _ahead(found, lambda: load_task(task, read_columns(columns)), seed=seed)
+    named = read_columns(columns)
+    found, ahead = _ahead(inspect(read_task(task, named, note)), lambda: load_task(task, named), seed=common.seed)
     sound = not found.problems
     told = {"sound": sound, **asdict(found), "outlook": asdict(ahead) if ahead else None}
     parts = ", ".join(f"{number} {part}" for part, number in found.parts.items()) or "no examples"
     state = "sound" if sound else f"{len(found.problems)} problem(s)"
     lines = [one for one in (ahead.line, ahead.warning) if one] if ahead else []
-    report(as_json, told, [*_report(found), f"{found.name}: {state} ({parts})", *lines])
+    report(common.as_json, told, [*_report(found), f"{found.name}: {state} ({parts})", *lines])
     if not sound:
         more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
         raise InputError(f"{found.problems[0]}{more}")
@@ -133,25 +105,23 @@ def _report(found: Inspection) -> Iterator[str | Table]:
 
 def pull(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME…", help=f"Named tasks, collections such as {TASKS}, or archives.")
+        list[str], Argument(metavar="NAME…", help=f"Named tasks, collections such as {TASKS}, or archives.")
     ],
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    *,
+    common: options.Common,
 ) -> None:
     """Download and prepare data; safe to run again."""
     from pitune.tasks import pull
 
     pull(names, note)
-    report(as_json, {"pulled": list(names)}, [f"{len(names)} ready"])
+    report(common.as_json, {"pulled": list(names)}, [f"{len(names)} ready"])
 
 
 def _load(name: str, columns: list[str] | None) -> Task:
-    from pitune.commands.set_up import open_task
+    from pitune.tasks import load_task
 
     _announce(name)
-    return open_task(name, columns)
+    return load_task(name, read_columns(columns), note)
 
 
 def _announce(name: str) -> None:
@@ -179,15 +149,6 @@ def _card(task: Task) -> dict[str, Any]:
     }
 
 
-def _facts(task: Task) -> dict[str, Any]:
-    return {
-        "name": task.name,
-        "metric": task.metric,
-        "template": task.template,
-        "answer_template": task.answer_template,
-        "licence": task.licence,
-        "provenance": task.provenance,
-        "data_hash": task.data_hash,
-        "answers": None if task.answers is None else list(task.answers),
-        "parts": {part: len(examples) for part, examples in task.splits.items()},
-    }
+def _fields(known: Facts | Task, *names: str) -> dict[str, Any]:
+    """Return some of what is known of a task, by name."""
+    return {name: getattr(known, name) for name in names}

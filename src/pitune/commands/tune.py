@@ -2,88 +2,108 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import typer
+from typer import Option
 
-from pitune.commands import options as options
-from pitune.commands.output import note, report, shown, table, watched
+from pitune.commands import options
+from pitune.commands.graph import Near
+from pitune.commands.kinds import read_settings
+from pitune.commands.output import report, shown, table, watched
+from pitune.commands.runs import Delivered, Keep, plan_run
+from pitune.commands.set_up import open_pool, quieten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from rich.table import Table
 
     from pitune.experts import ExpertPool
     from pitune.interpolation import TuneResult
 
 
+@dataclass(frozen=True)
+class Mix:
+    """How experts are mixed: fields of `TuneSettings`."""
+
+    granularity: Annotated[Literal["site", "layer", "global"], Option(help="What shares a mixing weight.")] = "layer"
+    kind: Annotated[
+        Literal["free", "softmax"], Option(help="Free and signed mixing weights, or the paper's softmax.")
+    ] = "free"
+    rank: Annotated[int | None, Option(min=1, help="Rank of the folded LoRA; exact unless given.")] = None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate, without the loss on each example."""
+
+    name: str
+    validation: float
+    loss: float | None
+    steps: int
+    best_step: int
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What `pitune tune` tells; `weights` are by group of sites and expert's name."""
+
+    task: str
+    neighbours: list[Near]
+    candidates: list[Tried]
+    choice: str
+    weights: dict[str, dict[str, float]]
+    metric: str
+    validation: float | None
+    parameters: int
+    truncation_error: float | None
+    test: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, result: TuneResult, test: dict[str, Any] | None) -> Self:
+        """Return what a run found out, and how good its expert is on the task's test part."""
+        card = result.expert.card
+        return cls(
+            task=card.task,
+            neighbours=[Near(*pair) for pair in result.neighbours],
+            candidates=[Tried(**one.described()) for one in result.candidates],
+            choice=result.choice,
+            weights={group: dict(values) for group, values in result.weights.items()},
+            metric=card.metric,
+            validation=card.validation,
+            parameters=result.expert.parameters,
+            truncation_error=card.hyperparameters.get("truncation_error"),
+            test=test,
+        )
+
+
 def tune(
     task: options.TaskName,
+    *,
     pool: options.PoolFolder,
     k: options.Neighbours = 4,
     by: options.By = "probe",
     method: options.Method = "lora",
-    shots: options.Shots = None,
-    at_most: options.AtMost = False,
-    steps: options.Steps = None,
-    learning_rate: options.LearningRate = None,
-    batch_size: options.BatchSize = None,
-    granularity: Annotated[
-        Literal["site", "layer", "global"], typer.Option(help="What shares a mixing weight.")
-    ] = "layer",
-    kind: Annotated[
-        Literal["free", "softmax"], typer.Option(help="Free and signed mixing weights, or the paper's softmax.")
-    ] = "free",
-    rank: Annotated[
-        int | None, typer.Option(min=1, help="Rank of the folded LoRA; exact unless given.", show_default=False)
-    ] = None,
-    name: options.ExpertName = None,
-    out: options.Out = None,
-    run: options.RunFolder = None,
-    columns: options.Columns = None,
-    conflicts: options.Conflicts = "refuse",
-    limit: options.Limit = None,
-    backbone: options.BackboneName = options.BACKBONE,
-    dtype: options.Dtype = None,
-    seed: options.Seed = 0,
-    device: options.Device = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
+    labels: options.Labels,
+    training: options.Training,
+    mix: Mix,
+    keep: Keep,
+    on: options.OnTask,
 ) -> None:
     """Find the nearest tasks' experts, train their mix with the target's own, and fold it to one expert."""
-    from pitune.commands.deliver import deliver
-    from pitune.commands.runs import begin, finish, outcome, plan_run
-    from pitune.commands.set_up import (
-        check_out,
-        make_settings,
-        method_config,
-        open_backbone,
-        open_pool,
-        open_task,
-        quieten,
-        tell_short,
-    )
-
     quieten()
     from pitune import api
-    from pitune.experts import check_name
     from pitune.interpolation import TuneSettings, tune_nearest
     from pitune.prediction import neighbours
-    from pitune.tasks import few_shot
-    from pitune.training import TrainingSettings, target_training
+    from pitune.training import target_training
 
-    given = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
-    if name is not None:
-        check_name(name)
-    method_config(method, rank)
+    read_settings(method, mix.rank)
     experts = open_pool(pool)
-    known = open_task(task, columns, conflicts, limit)
-    draw = few_shot(known, shots, seed, at_most=at_most)
-    tell_short(draw)
-    training = make_settings(TrainingSettings, given, target_training(len(draw.train)))
-    settings = TuneSettings(training=training, granularity=granularity, kind=kind, rank=rank)
-    model = open_backbone(backbone, device, dtype)
+    known = on.open_task(task)
+    draw = labels.draw(known, on.seed)
+    told = training.settings(target_training(len(draw.train))) if training.given else None
+    settings = TuneSettings(training=told, **asdict(mix))
+    model = on.open_backbone()
     inputs = {
         "backbone": model.fingerprint,
         "task": known.identity,
@@ -91,27 +111,20 @@ def tune(
         "k": k,
         "method": method,
         **({"by": by} if by != "probe" else {}),
-        "shots": shots,
-        **({"at_most": True} if at_most else {}),
-        "seed": seed,
+        "shots": labels.shots,
+        **({"at_most": True} if labels.at_most else {}),
+        "seed": on.seed,
         "settings": settings.model_dump(mode="json"),
     }
-    planned = plan_run("tune", inputs, run)
-    if out is not None:
-        check_out(out)
-    if not planned.ended:
+    run = plan_run("tune", inputs, keep.run, name=keep.name, out=keep.out)
+    if not run.ended:
         near = neighbours(model, draw, experts, k=k, by=by, method=method)  # before anything is written
-        begin(planned)
-        helpers = ", ".join(expert.name for expert in near.experts)
-        note(f"tuning {known.name} with {helpers}; its run is kept in {planned.folder}")
-        made = tune_nearest(near, settings=settings, run=planned.state, progress=watched())
-        test = api.evaluate(model, known, made.expert) if known.splits.get("test") else None
-        finish(planned, made.expert, {"task": known.name, **_described(made), "test": test})
-    expert, result = outcome(planned)
-    called = expert.name if name is None else name
-    folders = deliver(expert, called, out, None, planned)
-    told = {"expert": called, **result, "folders": [str(folder) for folder in folders], "run": str(planned.folder)}
-    report(as_json, told, _lines(told))
+        run.begin(f"tuning {known.name} with {', '.join(expert.name for expert in near.experts)}")
+        result = tune_nearest(near, settings=settings, run=run.state, progress=watched())
+        test = api.evaluate(model, known, result.expert) if known.splits.get("test") else None
+        run.finish(result.expert, Tuned.of(result, test))
+    made = run.deliver(Tuned)
+    report(on.as_json, made.described(), _lines(made, made.result))
 
 
 def _contents(pool: ExpertPool) -> dict[str, str]:
@@ -121,34 +134,20 @@ def _contents(pool: ExpertPool) -> dict[str, str]:
     return {name: sha256_file(pool.path(name) / "expert.json") for name in pool.names()}
 
 
-def _described(result: TuneResult) -> dict[str, Any]:
-    """Return what a run found out, as JSON holds it."""
-    return {
-        "neighbours": [{"name": name, "similarity": value} for name, value in result.neighbours],
-        "candidates": [candidate.described() for candidate in result.candidates],
-        "choice": result.choice,
-        "weights": {group: dict(values) for group, values in result.weights.items()},
-        "metric": result.expert.card.metric,
-        "validation": result.expert.card.validation,
-        "parameters": result.expert.parameters,
-        "truncation_error": result.expert.card.hyperparameters.get("truncation_error"),
-    }
-
-
-def _lines(told: Mapping[str, Any]) -> Iterator[str | Table]:
-    yield table(("neighbour", "similarity"), [(one["name"], one["similarity"]) for one in told["neighbours"]])
-    chosen = {told["choice"]: "chosen"}
-    rows = [(one["name"], one["validation"], one["loss"], chosen.get(one["name"], "")) for one in told["candidates"]]
-    yield table(("candidate", f"validation {told['metric']}", "validation loss", ""), rows)
-    used = {name for values in told["weights"].values() for name in values}
-    near = [one["name"] for one in told["neighbours"] if one["name"] in used]
+def _lines(made: Delivered[Tuned], result: Tuned) -> Iterator[str | Table]:
+    yield table(("neighbour", "similarity"), [(one.name, one.similarity) for one in result.neighbours])
+    chosen = {result.choice: "chosen"}
+    rows = [(one.name, one.validation, one.loss, chosen.get(one.name, "")) for one in result.candidates]
+    yield table(("candidate", f"validation {result.metric}", "validation loss", ""), rows)
+    used = {name for values in result.weights.values() for name in values}
+    near = [one.name for one in result.neighbours if one.name in used]
     experts = [*sorted(used - set(near)), *near]  # the target's own first
-    groups = sorted(told["weights"], key=lambda group: [part.zfill(6) for part in group.split(".")])
-    rows = [(group, *(told["weights"][group].get(name) for name in experts)) for group in groups]
-    yield table(("weights at", *experts), rows)
-    if told["truncation_error"] is not None:
-        yield f"folded to the rank asked for: off by {shown(told['truncation_error'])} of ΔW (Frobenius)"
-    test = told["test"]
-    if test:
-        yield f"{told['expert']}: {test['metric']} {shown(test['value'])} of {test['n']} test examples"
-    yield from (f"saved in {folder}" for folder in told["folders"])
+    groups = sorted(result.weights, key=lambda group: [part.zfill(6) for part in group.split(".")])
+    yield table(
+        ("weights at", *experts), [(group, *(result.weights[group].get(name) for name in experts)) for group in groups]
+    )
+    if result.truncation_error is not None:
+        yield f"folded to the rank asked for: off by {shown(result.truncation_error)} of ΔW (Frobenius)"
+    if test := result.test:
+        yield f"{made.expert.name}: {test['metric']} {shown(test['value'])} of {test['n']} test examples"
+    yield from made.saved()
