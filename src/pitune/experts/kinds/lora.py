@@ -69,6 +69,7 @@ class Lora(Kind):
         return kaiming(shape, generator) if tensor.endswith(DOWN) else torch.zeros(shape)
 
     def check(self, settings: LoraSettings, tensors: Tensors, where: str) -> None:
+        """Raise `InputError` unless every site's tensors have the rank that the settings give it."""
         super().check(settings, tensors, where)
         for site in self._sites([tensors]):
             found, expected = _rank(tensors, site), rank_of(settings, site)

@@ -32,14 +32,6 @@ _ALLOWED: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-<<<<<<< HEAD
-def check_supported(config: Mapping[str, Any], where: str) -> None:
-    """Raise `InputError` naming the first field that asks for more than `B A`, its scale and a bias.
-
-    Fields that are not known, as a later PEFT may write, must ask for nothing: None, False, 0 or empty.
-
-    """
-=======
 def _modules(value: Any) -> Any:
     several = isinstance(value, list) and len(value) <= MOST and all(isinstance(one, str) for one in value)
     if not (value is None or isinstance(value, str) or several):
@@ -74,7 +66,6 @@ def check_supported(config: Mapping[str, Any], where: str, tell: Tell) -> None:
     PEFT does not know it either, if it is off or empty; that much is told.
     """
     defaults = _defaults()
->>>>>>> bafb514 (Read a LoRA of any PEFT whose settings ask for nothing else, and bound what settings and files may ask for)
     for field, value in config.items():
         if field in _Read.model_fields or field in _HISTORY:
             continue
