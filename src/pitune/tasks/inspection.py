@@ -17,6 +17,7 @@ from pitune.errors import InputError
 from pitune.files import sha256_bytes
 from pitune.tasks.formats.labelled import check_text, content_key, joined_labels
 from pitune.tasks.formats.reading import Conflicts, Found, Reading
+from pitune.tasks.formats.unpack import as_members
 from pitune.tasks.images import FORMATS, image_bytes, is_deep, open_image
 from pitune.tasks.task import Example
 
@@ -95,8 +96,8 @@ def inspect(reading: Reading, conflicts: Conflicts = "refuse") -> Inspection:
         reading.name,
         dict(parts),
         classes,
-        tuple(problems),
-        tuple(remarks),
+        tuple(map(as_members, problems)),
+        tuple(map(as_members, remarks)),
         dict(seen.modes),
         tuple(f"{width}×{height}" for width, height in (min(seen.sizes), max(seen.sizes))) if seen.sizes else (),
         tuple(seen.preview),
@@ -118,7 +119,10 @@ def _look(seen: _Seen, part: str, found: Found, example: Example, several: bool)
         image = (
             str(example.image) if isinstance(example.image, Path) else example.image and f"{len(example.image):,} bytes"
         )
-        seen.preview.append({"where": found.where, "text": example.text, "image": image, "target": example.target})
+        image = as_members(image) if isinstance(image, str) else image
+        seen.preview.append(
+            {"where": as_members(found.where), "text": example.text, "image": image, "target": example.target}
+        )
 
 
 def _mode(example: Example) -> str:

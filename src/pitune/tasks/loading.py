@@ -16,6 +16,7 @@ from pitune.tasks.formats.labelled import build_task
 from pitune.tasks.formats.parsing import regular_file
 from pitune.tasks.formats.reading import CONFLICTS, Conflicts, Options, Reading, Tell
 from pitune.tasks.formats.registry import read_path
+from pitune.tasks.formats.unpack import as_members, naming_members
 from pitune.tasks.learning import Weights, capped, limited, weighted
 from pitune.tasks.library import LIBRARIES, Facts, Library
 from pitune.tasks.task import Task
@@ -93,21 +94,33 @@ def load_task(
     examples of a part to take at most, evenly from its classes. `own` says the rest of one's own data (`OwnData`).
     Raises `InputError` if there is no such task or what is there cannot be used.
     """
+    with naming_members():
+        return _load(str(name_or_path), columns, tell, conflicts, limit, own)
+
+
+def _load(
+    name: str,
+    columns: Mapping[str, str] | None,
+    tell: Tell | None,
+    conflicts: Conflicts,
+    limit: int | None,
+    own: OwnData,
+) -> Task:
     if conflicts not in CONFLICTS:
         raise InputError(f"conflicts is {conflicts!r}; expected one of: {', '.join(CONFLICTS)}")
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected 1 or more")
     options = replace(_options(columns, tell), conflicts=conflicts, limit=limit)
-    library = library_of(name_or_path)
+    library = library_of(name)
     if library is not None:
-        _check_named(str(name_or_path), own)
-        task = library.load(str(name_or_path), options)
+        _check_named(name, own)
+        task = library.load(name, options)
         task = limited(task, limit) if limit else task
         task = capped(task, own["cap"]) if "cap" in own else task
         return weighted(task, own["weights"]) if "weights" in own else task
-    if (declared := _declared(name_or_path, own)) is not None:
+    if (declared := _declared(name, own)) is not None:
         return declaration.declared_task(*declared, options)
-    return build_task(_read(str(name_or_path), options), options)
+    return build_task(_read(name, options), options)
 
 
 def read_task(
@@ -117,13 +130,14 @@ def read_task(
     **own: Unpack[OwnData],
 ) -> Reading:
     """Return what is at a path, or of a named task, entry by entry, before any of it is checked."""
-    options, library = _options(columns, tell), library_of(name_or_path)
-    if library is not None:
-        _check_named(str(name_or_path), own)
-        return library.read(str(name_or_path), options)
-    if (declared := _declared(name_or_path, own)) is not None:
-        return declaration.declared_reading(*declared, options)
-    return _read(str(name_or_path), options)
+    name, options, library = str(name_or_path), _options(columns, tell), library_of(name_or_path)
+    with naming_members():
+        if library is not None:
+            _check_named(name, own)
+            return library.read(name, options)
+        if (declared := _declared(name, own)) is not None:
+            return declaration.declared_reading(*declared, options)
+        return _read(name, options)
 
 
 def _check_named(name: str, own: OwnData) -> None:
@@ -132,12 +146,12 @@ def _check_named(name: str, own: OwnData) -> None:
         raise InputError(f"task {name!r}: is a named one, whose data is as it is; leave out --{flag}")
 
 
-def _declared(name_or_path: str | Path, own: OwnData) -> tuple[declaration.Declaration, Path] | None:
+def _declared(name: str, own: OwnData) -> tuple[declaration.Declaration, Path] | None:
     """Return what a YAML file declares, or what is said of a path, with the folder that its paths start from.
 
     None where nothing is said but the path.
     """
-    path = Path(name_or_path)
+    path = Path(name)
     written = declaration.read_declaration(path) if declaration.recognises(path) else None
     if not own:
         return None if written is None else (written, path.parent)
@@ -147,7 +161,7 @@ def _declared(name_or_path: str | Path, own: OwnData) -> tuple[declaration.Decla
     }
     parts = {part: fields.pop(part) for part in _PARTS if part in fields}
     known = {} if written is None else written.model_dump(exclude_unset=True)
-    source = known.get("source") if written else str(name_or_path)
+    source = known.get("source") if written else name
     if parts:
         source = {**(source if isinstance(source, dict) else {"train": source}), **parts}
     try:
@@ -158,12 +172,14 @@ def _declared(name_or_path: str | Path, own: OwnData) -> tuple[declaration.Decla
 
 
 def _options(columns: Mapping[str, str] | None, tell: Tell | None) -> Options:
-    return Options(dict(columns or {}), tell or (lambda _: None))
+    return Options(dict(columns or {}), (lambda text: tell(as_members(text))) if tell else (lambda _: None))
 
 
 def _read(name: str, options: Options) -> Reading:
     if name.startswith(hub.PREFIX):
         return hub.read_hub(name, options)
+    if not name.strip():
+        raise InputError("the task has no name; expected a named one, or a file or folder of data")
     path = regular_file(Path(name))
     if not path.exists() and not path.suffix:
         raise _unknown(name)

@@ -10,6 +10,7 @@ from pathlib import Path
 from pitune.errors import InputError
 from pitune.tasks.formats.reading import Options
 
+_SHOWN = 30  # columns that an error lists
 ROLES = ("text", "image", "label", "answer", "candidates", "references", "split")
 _PAIRS = (
     ("premise", "hypothesis"),
@@ -66,9 +67,7 @@ def find_columns(path: Path, names: Sequence[str], options: Options) -> Columns:
     target = found.get("label") or found.get("answer") or found.get("references")
     if target is None or not (text or "image" in found):
         hint = "; name them as in --column label=NAME --column text=NAME"
-        raise InputError(
-            f"{path}: found columns {', '.join(names) or 'none'}; expected label, and text or image or both{hint}"
-        )
+        raise InputError(f"{path}: found columns {_listed(names)}; expected label, and text or image or both{hint}")
     several = bool(labels or options.label_separator)
     if several and "label" not in found:
         raise InputError(f"{path}: several labels a row, but no column of labels; name it with --column label=NAME")
@@ -126,6 +125,12 @@ def _labels(path: Path, names: Sequence[str], given: Mapping[str, str]) -> tuple
     return tuple(dict.fromkeys(found))
 
 
+def _listed(names: Sequence[str]) -> str:
+    """Return names as an error lists them."""
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN]) or 'none'}{more}"
+
+
 def _check(path: Path, names: Sequence[str], given: Mapping[str, str]) -> None:
     for role, name in given.items():
         if role not in ROLES:
@@ -133,7 +138,7 @@ def _check(path: Path, names: Sequence[str], given: Mapping[str, str]) -> None:
         for one in (name,) if name in names else name.split(","):
             pattern = role == "label" and "*" in one and any(fnmatchcase(known, one) for known in names)
             if one not in names and not pattern:
-                raise InputError(f"{path}: has no column {one!r} for {role}; found {', '.join(names) or 'none'}")
+                raise InputError(f"{path}: has no column {one!r} for {role}; found {_listed(names)}")
 
 
 def _text(lower: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pitune.errors import InputError
+from pitune.tasks.formats.parsing import regular_file
 from pitune.tasks.formats.reading import (
     SEVERAL_METRIC,
     Format,
@@ -22,6 +23,7 @@ from pitune.tasks.formats.reading import (
 from pitune.tasks.formats.unpack import unpacked
 from pitune.tasks.task import Example, Split
 
+_MOST_DIGITS = 9
 _LABELS = ("labels.txt", "labelmap.txt")
 
 
@@ -55,8 +57,10 @@ def _indexes(path: Path) -> list[tuple[Path, Split]]:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        return [
+            line.strip() for line in regular_file(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()
+        ]
+    except (OSError, UnicodeDecodeError) as error:  # which an InputError is not
         raise InputError(f"{file}: cannot be read as UTF-8 text ({error})") from error
 
 
@@ -74,8 +78,8 @@ def _items(file: Path, split: Split, lines: Sequence[str], answers: Sequence[str
 
 
 def _named(label: str, answers: Sequence[str]) -> str:
-    if not label.isdecimal() or int(label) >= len(answers):
-        raise InputError(f"the label is {label!r}; expected a number from 0 to {len(answers) - 1}")
+    if not label.isdecimal() or len(label) > _MOST_DIGITS or int(label) >= len(answers):
+        raise InputError(f"the label is {label!r:.40}; expected a number from 0 to {len(answers) - 1}")
     return answers[int(label)]
 
 

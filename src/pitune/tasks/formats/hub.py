@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
 from pitune.extras import need
 from pitune.tasks.formats.columns import Columns, find_columns
+from pitune.tasks.formats.parsing import json_value, regular_file
 from pitune.tasks.formats.reading import Format, Found, Options, Reading, split_named
 from pitune.tasks.formats.table import as_found, look_for_lists, table_reading
 from pitune.tasks.task import Split
 
 PREFIX = "hf:"
+_BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, NotImplementedError)
 _MARKS = ("dataset_dict.json", "state.json")
 
 
@@ -28,10 +31,25 @@ def read(path: Path, options: Options) -> Reading:
     load_from_disk = need("datasets", "hub").load_from_disk
 
     try:
+        _check_names(path)
         found = load_from_disk(str(path))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a data set saved to disk ({str(error).splitlines()[0]})") from error
+    except _BROKEN as error:
+        if isinstance(error, InputError):
+            raise
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path}: not a data set saved to disk ({why})") from error
     return _reading(path, path.resolve().name, found, options)
+
+
+def _check_names(path: Path) -> None:
+    """Raise `InputError` if a saved data set names parts or files that are not in its folder."""
+    whole = path / "dataset_dict.json"
+    parts = json_value(regular_file(whole).read_bytes())["splits"] if whole.is_file() else ["."]
+    states = [(path / str(part) / "state.json") for part in parts]
+    held = [one for state in states if state.is_file() for one in json_value(state.read_bytes())["_data_files"]]
+    for name in (*map(str, parts), *(str(one["filename"]) for one in held)):
+        if Path(name).name != name and name != ".":
+            raise InputError(f"{path}: names {name[:80]!r}, which is not in its folder")
 
 
 def read_hub(name: str, options: Options) -> Reading:
@@ -65,7 +83,9 @@ def _reading(path: Path, name: str, found: Any, options: Options) -> Reading:
                 data = data.cast_column(column, Image(decode=False))
         parts[part] = data
     items = (one for part, data in parts.items() for one in _items(path, part, data, columns, options, classes=classes))
-    return table_reading(path, name, items, columns)
+    left = [f"{part!r} ({len(data)} rows)" for part, data in parts.items() if part and split_named(part) is None]
+    said = f"{path}: leaving out the parts {', '.join(left)}: not named train, validation or test"
+    return replace(table_reading(path, name, items, columns), remarks=(said,) if left else ())
 
 
 def _items(

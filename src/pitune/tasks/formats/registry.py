@@ -13,6 +13,8 @@ from pitune.tasks.formats.reading import Format, Options, Reading
 
 _NAMES = ("table", "coop", "elevater", "hub", "webdataset", "coco", "imagefolder", "folder")
 
+_DEEPEST = 3  # archives in archives
+
 FORMATS: Registry[Format] = Registry(
     "format", group="pitune.formats", known={name: f"pitune.tasks.formats.{name}:FORMAT" for name in _NAMES}
 )
@@ -23,10 +25,12 @@ def read_source(folder: Path, source: str, options: Options) -> Reading:
     return hub.read_hub(source, options) if source.startswith(hub.PREFIX) else read_path(folder / source, options)
 
 
-def read_path(path: Path, options: Options) -> Reading:
+def read_path(path: Path, options: Options, depth: int = 0) -> Reading:
     """Read whatever is at `path`; raise `InputError` if there is nothing, or nothing that is known."""
     if zipped.recognises(path):
-        inside = read_path(zipped.content(path), options)
+        if depth >= _DEEPEST:
+            raise InputError(f"{path}: an archive {depth} archives deep; unpack it yourself")
+        inside = read_path(zipped.content(path), options, depth + 1)
         return replace(inside, name=path.stem, provenance=str(path))
     regular_file(path)
     formats = sorted(FORMATS.all(), key=lambda one: one.any_folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -32,7 +33,7 @@ def columns_of(path: Path) -> tuple[str, ...]:
                 some = enumerate(islice(file, _LOOKED_AT), 1)
                 return tuple(dict.fromkeys(name for number, line in some for name in _object(path, number, line)))
             names = tuple(csv.DictReader(file, delimiter=separator_of(path), strict=True).fieldnames or ())
-            twice = next((name for name in names if name and names.count(name) > 1), None)
+            twice = next((name for name, number in Counter(names).items() if name and number > 1), None)
             if twice is not None:
                 raise InputError(f"{path}: two columns are named {twice!r}; rename one")
             return names
@@ -102,6 +103,6 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     if isinstance(error, FileNotFoundError):
         return InputError(f"{path}: no such file")
     kind = path.suffix.lower().lstrip(".")
-    reason = str(error).splitlines()[0]
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
     expected = "" if kind == "parquet" else " in UTF-8"
     return InputError(f"{path}: not a readable {kind.upper() if kind != 'parquet' else kind} file{expected} ({reason})")

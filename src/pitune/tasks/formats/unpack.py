@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
@@ -17,6 +18,7 @@ from filelock import FileLock
 
 from pitune.errors import InputError
 from pitune.files import home, sha256_file
+from pitune.tasks.formats.parsing import regular_file
 
 MOST_MEMBERS = 2_000_000
 MOST_BYTES = 64 << 30
@@ -31,14 +33,36 @@ class _Member(NamedTuple):
     file: IO[bytes]
 
 
+_archives: dict[Path, Path] = {}  # by the folder that their files are in, for errors to name them
+
+
 def unpacked(path: Path) -> Path:
     """Return a folder with an archive's files; raise `InputError` naming the member that may not be unpacked."""
-    return _unpacked(path, _stamp(path))
+    folder = _unpacked(path, _stamp(path))
+    _archives.pop(folder, None)  # the last one to be asked for comes last
+    _archives[folder] = path
+    return folder
+
+
+def as_members(text: str) -> str:
+    """Return a message with paths of unpacked files as those of archives and members: `pets.zip@cat/1.png`."""
+    for folder, archive in reversed(_archives.items()):  # one inside another was unpacked after it
+        text = text.replace(f"{folder}/", f"{archive}@").replace(str(folder), str(archive))
+    return text
+
+
+@contextmanager
+def naming_members() -> Iterator[None]:
+    """Have errors within name archives and their members, not the files in the cache."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(as_members(str(error))) from error
 
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        found = regular_file(path).stat()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected an archive") from error
     return found.st_size, found.st_mtime_ns
@@ -62,10 +86,11 @@ def _unpacked(path: Path, stamp: tuple[int, int]) -> Path:
 
 
 def _unpack(path: Path, folder: Path, packed: int) -> None:
-    total = 0
+    total, name = 0, ""
     most = min(MOST_BYTES, max(_FREE_RATIO, packed * MOST_RATIO))
     try:
         for number, member in enumerate(_tar(path) if path.suffix == ".tar" else _zip(path)):
+            name = member.name
             target = folder / _safe(path, member.name)
             if number >= MOST_MEMBERS:
                 raise InputError(f"{path}: holds more than {MOST_MEMBERS:,} files; unpack it yourself")
@@ -81,7 +106,9 @@ def _unpack(path: Path, folder: Path, packed: int) -> None:
     except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: damaged or unreadable archive ({error}); fetch it again") from error
+        why = getattr(error, "strerror", None) or error
+        at = f" at {name!r:.80}" if name else ""
+        raise InputError(f"{path}: damaged or unreadable archive ({why}{at}); fetch it again") from error
 
 
 def _safe(path: Path, name: str) -> PurePosixPath:

@@ -10,7 +10,7 @@ from typing import Any
 from pitune.errors import InputError
 from pitune.tasks.formats.columns import Columns, find_columns
 from pitune.tasks.formats.parsing import json_value
-from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Format, Found, Options, Reading, split_named
+from pitune.tasks.formats.reading import IMAGE_SUFFIXES, Format, Found, Options, Reading, is_ignored, split_named
 from pitune.tasks.formats.table import as_found, look_for_lists, table_reading
 from pitune.tasks.formats.unpack import unpacked
 from pitune.tasks.task import Split
@@ -42,6 +42,8 @@ def _samples(shard: Path) -> dict[str, dict[str, Path]]:
     folder = unpacked(shard)
     samples: dict[str, dict[str, Path]] = defaultdict(dict)
     for file in sorted(one for one in folder.rglob("*") if one.is_file()):
+        if any(map(is_ignored, file.relative_to(folder).parts)):
+            continue
         stem, _, suffix = file.name.partition(".")
         samples[str(file.parent.relative_to(folder) / stem)][f".{suffix.lower()}"] = file
     return samples
