@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pitune.errors import InputError
+from pitune.errors import InputError, first_problem
 from pitune.tasks.formats.parsing import json_value
 from pitune.tasks.formats.reading import (
     SEVERAL_METRIC,
@@ -96,9 +96,7 @@ def _load(file: Path) -> _File:
     try:
         return _File.model_validate(json_value(file.read_bytes()))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file}: not COCO JSON, at {place or 'the top'}: {first['msg'].lower()}") from error
+        raise InputError(f"{file}: not COCO JSON, at {first_problem(error)}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({error})") from error
 
