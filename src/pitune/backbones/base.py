@@ -116,6 +116,15 @@ class Matched(Protocol):
         """Return the token ids of a text, without marks of its start and end."""
 
 
+def check_inputs(examples: Sequence[Example], task: Task) -> None:
+    """Raise `InputError` unless all examples are of one kind: an image, a text, or both."""
+    kinds = {(example.image is not None, example.text is not None) for example in examples}
+    if len(kinds) != 1 or kinds == {(False, False)}:
+        raise InputError(
+            f"task {task.name!r} mixes kinds of input; expected an image, a text, or both in every example"
+        )
+
+
 def masked_log_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:
     """Return log p (B, C) over the allowed answers; the others get −inf, not a score of zero."""
     if allowed is not None:

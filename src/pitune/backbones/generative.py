@@ -15,12 +15,12 @@ from pitune.backbones.base import (
     Answers,
     Batch,
     batch_answers,
+    check_inputs,
     has_open_answers,
     masked_log_softmax,
 )
 from pitune.backbones.likelihood import IGNORED, Prefix, answer_scores, log_likelihood, padded
 from pitune.backbones.sites import find_sites
-from pitune.errors import InputError
 from pitune.tasks import Example, Task
 
 _BEAMS = 3
@@ -55,11 +55,7 @@ class Generative(ABC):
         Raise `InputError` if inputs are not of one kind: an image, a text, or both.
 
         """
-        kinds = {(example.image is not None, example.text is not None) for example in examples}
-        if len(kinds) != 1 or kinds == {(False, False)}:
-            raise InputError(
-                f"task {task.name!r} mixes kinds of input; expected an image, a text, or both in every example"
-            )
+        check_inputs(examples, task)
         answers = self._answers(examples, task)
         inputs = dict(self._inputs(examples, task))
         inputs[_TARGET] = self._written([example.target for example in examples])

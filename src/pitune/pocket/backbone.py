@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from pitune.backbones import Family
 from pitune.backbones.answers import Joined, Texts, averaged, names_of, rows_of, templates_of, texts_of
-from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
+from pitune.backbones.base import Batch, batch_answers, check_inputs, masked_log_softmax, target_losses
 from pitune.backbones.cache import FeatureCache, Features
 from pitune.compat import hook_count
 from pitune.errors import InputError
@@ -69,11 +69,7 @@ class Pocket:
         Raise `InputError` if inputs are not of one kind: an image, a text, or both.
 
         """
-        kinds = {(example.image is not None, example.text is not None) for example in examples}
-        if len(kinds) != 1 or kinds == {(False, False)}:
-            raise InputError(
-                f"task {task.name!r} mixes kinds of input; expected an image, a text, or both in every example"
-            )
+        check_inputs(examples, task)
         answers = batch_answers(examples, task, self.device)
         read = self._read_answers([task.wording(answer) for answer in answers.texts])
         ids = tuple(example.id for example in examples)
