@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from pitune.pocket.parts import Item, Limits
+from pitune.pocket.source import Source
+from pitune.tasks.task import Example
 
 _LONG_SIDE = 256
 _MOST_PIXELS = 40_000_000
@@ -25,6 +31,43 @@ class Pair:
     caption: str
     image: bytes
     group: str = ""
+
+
+def by_category(
+    name: str,
+    pairs: Callable[[], Iterable[Pair]],
+    group: Callable[[Pair], str],
+    answers: Mapping[str, str],
+    *,
+    about: tuple[str, str],
+    archives: tuple[str, ...],
+    licence: str,
+) -> tuple[Source, Source]:
+    """Return two tasks that ask for the category of pairs: `<name>-images` shows them, `<name>-captions` reads them.
+
+    `answers` maps the categories that are asked for; `group` says what is never divided between parts.
+    """
+
+    def items(shown: bool) -> Iterator[Item]:
+        for pair in pairs():
+            if pair.category in answers:
+                text, image = (None, pair.image) if shown else (pair.caption, None)
+                yield Item(Example(f"{name}/{pair.id}", answers[pair.category], text=text, image=image), group(pair))
+
+    images, captions = (
+        Source(
+            name=f"pocket/{name}-{kind}",
+            about=asked,
+            archives=archives,
+            licence=licence,
+            answers=tuple(answers.values()),
+            read=partial(items, kind == "images"),
+            answer_template="a picture of a {}.",
+            limits=Limits(skew=4.0),
+        )
+        for kind, asked in zip(("images", "captions"), about, strict=True)
+    )
+    return images, captions
 
 
 def small_png(data: bytes) -> bytes | None:

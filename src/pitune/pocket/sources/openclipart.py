@@ -20,12 +20,10 @@ import pyarrow.compute as pc
 from pitune.files import sha256_bytes
 from pitune.pocket.archives import fetch
 from pitune.pocket.members import read_members
-from pitune.pocket.parts import Item, Limits, groups, position, stem
+from pitune.pocket.parts import groups, position, stem
 from pitune.pocket.pinned import ARCHIVES
 from pitune.pocket.prepared import prepared
-from pitune.pocket.source import Source
-from pitune.pocket.sources.drawings import Pair, small_png
-from pitune.tasks.task import Example
+from pitune.pocket.sources.drawings import Pair, by_category, small_png
 
 _PNG, _SVG = ARCHIVES["openclipart-png"], ARCHIVES["openclipart-svg"]
 _FOLDER = "usr/share/openclipart/"
@@ -143,14 +141,6 @@ def _images(wanted: set[str]) -> Iterator[tuple[str, bytes]]:
                 yield name, small
 
 
-def _items(kind: Literal["image", "caption"]) -> Iterator[Item]:
-    for pair in pairs("tasks"):
-        target = CATEGORIES.get(pair.category)
-        if target is not None:
-            text, image = (pair.caption, None) if kind == "caption" else (None, pair.image)
-            yield Item(Example(f"openclipart/{pair.id}", target, text=text, image=image), part_group(pair))
-
-
 def part_group(pair: Pair) -> str:
     """Return what decides a pair's part: its group's own hash has chosen the side already, another one the part."""
     return f"part {pair.group}"
@@ -168,25 +158,12 @@ CATEGORIES = {
     "transportation": "vehicle or traffic",
 }
 
-SOURCES = (
-    Source(
-        name="pocket/openclipart-images",
-        about="of which category is the drawing?",
-        archives=("openclipart-png", "openclipart-svg"),
-        licence="public domain",
-        answers=tuple(CATEGORIES.values()),
-        read=partial(_items, "image"),
-        answer_template="a picture of a {}.",
-        limits=Limits(skew=4.0),
-    ),
-    Source(
-        name="pocket/openclipart-captions",
-        about="of which category is the drawing with this caption?",
-        archives=("openclipart-png", "openclipart-svg"),
-        licence="public domain",
-        answers=tuple(CATEGORIES.values()),
-        read=partial(_items, "caption"),
-        answer_template="a picture of a {}.",
-        limits=Limits(skew=4.0),
-    ),
+SOURCES = by_category(
+    "openclipart",
+    partial(pairs, "tasks"),
+    part_group,
+    CATEGORIES,
+    about=("of which category is the drawing?", "of which category is the drawing with this caption?"),
+    archives=("openclipart-png", "openclipart-svg"),
+    licence="public domain",
 )

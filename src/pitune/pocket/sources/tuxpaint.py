@@ -5,22 +5,17 @@ No stamp is ever trained on by the backbone's alignment, which is judged by retr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, replace
-from functools import partial
-from typing import Literal
 
 import pyarrow as pa
 
 from pitune.files import sha256_bytes
 from pitune.pocket.archives import fetch
 from pitune.pocket.members import read_members
-from pitune.pocket.parts import Item, Limits, groups, stem
+from pitune.pocket.parts import groups, stem
 from pitune.pocket.pinned import ARCHIVES
 from pitune.pocket.prepared import prepared
-from pitune.pocket.source import Source
-from pitune.pocket.sources.drawings import Pair, small_png
-from pitune.tasks.task import Example
+from pitune.pocket.sources.drawings import Pair, by_category, small_png
 
 _KINDS = (".png", ".txt")
 _FOLDER = "usr/share/tuxpaint/stamps/"
@@ -65,38 +60,17 @@ def _caption(text: bytes) -> str:
     return lines[0].strip() if lines else ""
 
 
-def _items(kind: Literal["image", "caption"]) -> Iterator[Item]:
-    for pair in pairs():
-        target = _ANSWERS.get(pair.category)
-        if target is not None:
-            text, image = (pair.caption, None) if kind == "caption" else (None, pair.image)
-            yield Item(Example(f"tuxpaint/{pair.id}", target, text=text, image=image), part_group(pair))
-
-
 def part_group(pair: Pair) -> str:
     """Return what decides a stamp's part."""
     return f"stamp {pair.group}"
 
 
-SOURCES = (
-    Source(
-        name="pocket/tuxpaint-images",
-        about="of which category is the stamp in the picture?",
-        archives=("tuxpaint",),
-        licence="GPL-2.0",
-        answers=tuple(_ANSWERS.values()),
-        read=partial(_items, "image"),
-        answer_template="a picture of a {}.",
-        limits=Limits(skew=4.0),
-    ),
-    Source(
-        name="pocket/tuxpaint-captions",
-        about="of which category is the stamp with this caption?",
-        archives=("tuxpaint",),
-        licence="GPL-2.0",
-        answers=tuple(_ANSWERS.values()),
-        read=partial(_items, "caption"),
-        answer_template="a picture of a {}.",
-        limits=Limits(skew=4.0),
-    ),
+SOURCES = by_category(
+    "tuxpaint",
+    pairs,
+    part_group,
+    _ANSWERS,
+    about=("of which category is the stamp in the picture?", "of which category is the stamp with this caption?"),
+    archives=("tuxpaint",),
+    licence="GPL-2.0",
 )
