@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import peft
 import pytest
@@ -21,7 +21,7 @@ from tests.contracts.strangers import CONFIG, WEIGHTS, alter, rename, scores_of,
 
 from pitune.errors import InputError
 from pitune.experts import Expert, import_peft, load_expert
-from pitune.experts.kinds.lora import delta
+from pitune.experts.kinds.lora import LoraSettings, delta
 
 pytestmark = [
     # PEFT asks transformers by a name that is going out of use
@@ -55,7 +55,7 @@ def theirs(plain: tuple[Path, torch.Tensor], tmp_path: Path) -> Path:
 
 
 @dataclass
-class NextLoraConfig(LoraConfig):
+class NextLoraConfig(LoraConfig):  # type: ignore[misc]  # PEFT is looked past
     """The LoraConfig of a PEFT to come."""
 
     new_size: int = 16
@@ -126,7 +126,8 @@ def imported_or_refused(folder: Path, backbone: Tiny) -> Expert | str:
         return str(error)
 
 
-WRONG = ("eight", True, [], {}, 3.5, -1, 0, None, 10**18, 10**400, float("nan"), float("inf"), [[1]], {"a": "b"}, [3])
+WRONG: list[Any] = ["eight", True, [], {}, 3.5, -1, 0, None, 10**18, 10**400, [[1]], {"a": "b"}, [3]]
+WRONG += [float("nan"), float("inf")]
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(LoraConfig)])
@@ -256,7 +257,7 @@ def test_a_name_that_ends_another_is_that_module_alone(tmp_path: Path) -> None:
     again = load_expert(tmp_path / "ours")
     for site, alpha, rank in ((short, 9, 2), (long, 6, 4)):
         expected = alpha / rank * again.tensors[f"{site}.lora_B.weight"] @ again.tensors[f"{site}.lora_A.weight"]
-        torch.testing.assert_close(delta(again.settings, again.tensors, site), expected)
+        torch.testing.assert_close(delta(cast("LoraSettings", again.settings), again.tensors, site), expected)
         for pattern, otherwise, value in (("alpha_pattern", "lora_alpha", alpha), ("rank_pattern", "r", rank)):
             key = get_pattern_key(sorted(read[pattern]), site)  # in the order of the file, as PEFT looks
             assert read[pattern].get(key, read[otherwise]) == value
