@@ -13,7 +13,7 @@ from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneResult, TuneSettings, tune_nearest
 from pitune.prediction import Embedding, TaskGraph, build_graph, embed, embed_tasks, embedding
 from pitune.tasks import Input, Split, Task, as_example, asked_task, few_shot
-from pitune.training import Answer, Scope, TrainingSettings, evaluate_expert, fit_expert
+from pitune.training import Answer, Scope, TrainingSettings, evaluate_expert, fit_by_folds
 
 
 def fit(
@@ -24,6 +24,7 @@ def fit(
     shots: int | None = None,
     at_most: bool = False,
     seed: int = 0,
+    folds: int | None = None,
     settings: TrainingSettings | None = None,
     run: Path | None = None,
     progress: bool = False,
@@ -32,14 +33,24 @@ def fit(
 ) -> Expert:
     """Train an expert for a task and embed the task by its Fisher information.
 
-    `shots` examples a class, or all; with `at_most` rare classes give what they have. `config` holds the method's
+    `shots` examples a class, or all; with `at_most` rare classes give what they have. Few labels all train, and
+    `folds` of them judge; of more than a thousand, or with 0 folds, the validation part stops training and judges.
+    Training is as long as the labels ask for unless `settings` say so. `config` holds the method's
     own settings, such as `r=8`. With a `run` folder, an interrupted run goes on where it stopped and ends at the same
     bytes (on CPU). From the common starting values, or from the expert `start`, such as one of `fit_multitask` (MVLPT,
     stage 2); its kind must be `method`, and all its tensors must fit.
     """
     draw = few_shot(task, shots, seed, at_most=at_most)
-    expert, _ = fit_expert(
-        backbone, draw, method=method, settings=settings, start=start, run=run, progress=progress, **config
+    expert, _ = fit_by_folds(
+        backbone,
+        draw,
+        folds=folds,
+        method=method,
+        settings=settings,
+        start=start,
+        run=run,
+        progress=progress,
+        **config,
     )
     return embed(backbone, draw, expert)
 

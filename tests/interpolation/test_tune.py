@@ -17,14 +17,15 @@ from pitune.experts import KINDS, Expert, ExpertPool, digest, load_expert
 from pitune.experts.kinds.lora import LoraSettings, delta
 from pitune.interpolation import Candidate, MixingWeights, TuneSettings, mix, tune_expert
 from pitune.interpolation import tune as tune_module
-from pitune.interpolation.choice import choose, select
+from pitune.interpolation.choice import best_scale, choose, select
 from pitune.interpolation.mixing import sites_of
 from pitune.pocket.backbone import Pocket
 from pitune.tasks import Task, few_shot
-from pitune.training import TrainingSettings, evaluate_expert, fit_expert, target_training, train
+from pitune.training import TrainingSettings, calibrated_losses, evaluate_expert, fit_expert, target_training, train
 
 TRAINING = TrainingSettings(steps=16, batch_size=16, learning_rate=2e-2, evaluations=4)
-SETTINGS = TuneSettings(training=TRAINING)
+SETTINGS = TuneSettings(training=TRAINING, folds=0, rank="exact")
+BY_FOLDS = TuneSettings(training=TRAINING)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_the_fold_is_what_was_chosen(
 ) -> None:
     task = tiny_tasks["mood"]
     result = api.tune(tiny_backbone, task, pool, k=2, shots=4, settings=SETTINGS)
-    best = choose(result.candidates)
+    best = choose(result.candidates, "soup", 1.0)
     assert result.choice == best.name
     assert [candidate.name for candidate in result.candidates] == ["neighbours", "alone", "joint", "soup"]
     assert [name for name, _ in result.neighbours] == [
@@ -68,7 +69,7 @@ def test_without_settings_training_is_as_long_as_the_labels_ask(
 
     monkeypatch.setattr(tune_module, "target_training", short)
     result = api.tune(tiny_backbone, tiny_tasks["place"], pool, k=1, shots=2)
-    assert result.expert.card.hyperparameters["training"]["steps"] == 6
+    assert result.expert.card.hyperparameters["training"]["steps"] == 12  # those to validate by learn, too
 
 
 def test_a_neighbour_that_knows_the_task_wins_untrained(
@@ -123,7 +124,7 @@ def test_joint_training_lowers_the_loss_and_moves_the_weights(
     tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool, granularity: str, kind: str
 ) -> None:
     task = tiny_tasks["mood"]
-    settings = TuneSettings(training=TRAINING, granularity=granularity, kind=kind, candidates=("joint",))
+    settings = SETTINGS.model_copy(update={"granularity": granularity, "kind": kind, "candidates": ("joint",)})
     data = draw_of(task, validate=False)
     result = tune_expert(tiny_backbone, data, [named(pool, "place")], settings=settings)
     before = evaluate_expert(tiny_backbone, task, None, data.train).loss
@@ -193,7 +194,7 @@ def test_a_rank_makes_the_fold_smaller_and_says_what_it_loses(
         tune_expert(
             tiny_backbone, data, near, settings=SETTINGS.model_copy(update={"candidates": ("joint",), "rank": r})
         )
-        for r in (None, 4)
+        for r in ("exact", 4)
     )
     assert exact.weights == short.weights
     before, after = changes(exact.expert), changes(short.expert)
@@ -215,7 +216,7 @@ def test_the_soup_counts_as_trained_and_has_the_loss_of_its_expert(
     *before, last = result.candidates
     assert last.best_step == max(one.best_step for one in before) > 0
     found = evaluate_expert(tiny_backbone, task, result.folded["soup"], data.validation)
-    assert list(last.losses) == pytest.approx(found.calibrated.tolist())
+    assert list(last.losses) == pytest.approx(found.calibrated.tolist(), abs=1e-5)
 
 
 def changes(expert: Expert) -> dict[str, torch.Tensor]:
@@ -232,19 +233,115 @@ def test_the_lowest_loss_wins_and_of_equals_the_simplest() -> None:
     simple = candidate("simple", [0.5, 0.1, 0.9, 0.5])
     as_good = candidate("as good", [0.1, 0.5, 0.5, 0.9])
     better = candidate("better", [0.1, 0.3, 0.7, 0.6])
-    assert choose([simple, as_good]).name == "simple"
-    assert choose([as_good, simple]).name == "as good"
-    assert choose([simple, better, as_good]).name == "better"
-    assert choose([candidate("first", []), candidate("last", [])]).name == "last"
+    assert choose([simple, as_good], "none", 1.0).name == "simple"
+    assert choose([as_good, simple], "none", 1.0).name == "as good"
+    assert choose([simple, better, as_good], "none", 1.0).name == "better"
+    assert choose([candidate("first", []), candidate("last", [])], "last", 1.0).name == "last"
 
 
 @pytest.mark.parametrize(("examples", "chosen"), [(8, "soup"), (40, "alone")])
-def test_one_candidate_must_be_worth_a_nat_more_than_the_mean_of_all(examples: int, chosen: str) -> None:
+def test_one_candidate_must_be_worth_a_nat_more_than_what_is_taken_in_doubt(examples: int, chosen: str) -> None:
     """A tenth of a nat an example: eight examples are no evidence, forty are."""
     alone, soup = candidate("alone", [0.4] * examples), candidate("soup", [0.5] * examples)
-    assert choose([alone, soup]).name == chosen
-    assert choose([soup, candidate("worse", [0.6] * examples)]).name == "soup"
-    assert choose([alone, candidate("worse", [0.5] * examples)]).name == "alone"
+    assert choose([alone, soup], "soup", 1.0).name == chosen
+    assert choose([soup, candidate("worse", [0.6] * examples)], "soup", 1.0).name == "soup"
+    assert choose([alone, candidate("worse", [0.5] * examples)], "soup", 1.0).name == "alone"
+
+
+def test_by_folds_every_label_trains_and_each_is_judged_by_a_run_that_did_not_see_it(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = tiny_tasks["mood"]
+    draw = few_shot(task, 4, 0)
+    seen: list[Any] = []
+    true_train = train
+
+    def watched(place: Any, learner: Any, feed: Any, settings: TrainingSettings, **named: Any) -> Any:
+        seen.append((feed.described()["examples"], settings.pull))
+        return true_train(place, learner, feed, settings, **named)
+
+    monkeypatch.setattr(tune_module, "train", watched)
+    only = BY_FOLDS.model_copy(update={"candidates": ("alone",)})
+    result = tune_expert(tiny_backbone, draw, [named(pool, "taste")], settings=only)
+    ids = [[{one.id for one in part} for part in (fold.train, fold.validation)] for fold in draw.folds(2)]
+    assert [set(train) for (train, _), _ in seen] == [{one.id for one in draw.labels}, ids[0][0], ids[1][0]]
+    assert all(not stopped_by and pull == 1.0 for (_, stopped_by), pull in seen)
+    assert not ids[0][1] & ids[1][1]
+    (alone,) = result.candidates
+    assert len(alone.losses) == sum(len(held) for _, held in ids)
+    assert alone.best_step == alone.steps == TRAINING.steps
+
+
+def test_by_folds_the_evidence_is_that_of_runs_on_the_other_labels(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
+) -> None:
+    """Each held-out half as an expert fitted to the other half answers it, at one temperature for all."""
+    task = tiny_tasks["mood"]
+    draw = few_shot(task, 4, 0)
+    only = BY_FOLDS.model_copy(update={"candidates": ("alone",)})
+    result = tune_expert(tiny_backbone, draw, [named(pool, "taste")], settings=only)
+    pulled = TRAINING.model_copy(update={"pull": 1.0})
+    scores, target = [], []
+    for fold in draw.folds(2):
+        expert, _ = fit_expert(tiny_backbone, replace(fold, validation=()), settings=pulled)
+        found = evaluate_expert(tiny_backbone, task, expert, fold.validation)
+        scores.append(found.scores)
+        target.append(found.target)
+    expected = calibrated_losses(torch.cat(scores), torch.cat(target))
+    assert result.candidates[0].losses == pytest.approx(expected.tolist(), abs=1e-4)
+    whole, _ = fit_expert(tiny_backbone, draw.whole, settings=pulled)
+    for site, change in changes(whole).items():
+        torch.testing.assert_close(changes(result.expert)[site], change, rtol=1e-4, atol=1e-5)
+
+
+def test_the_smallest_rank_is_taken_that_keeps_the_update_and_the_answers(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
+) -> None:
+    task = tiny_tasks["mood"]
+    draw, near = few_shot(task, 4, 0), [named(pool, "taste"), named(pool, "place")]
+    settings = BY_FOLDS.model_copy(update={"candidates": ("alone", "joint", "soup")})
+    small = tune_expert(tiny_backbone, draw, near, settings=settings).expert
+    exact = tune_expert(tiny_backbone, draw, near, settings=settings.model_copy(update={"rank": "exact"})).expert
+    assert small.parameters < exact.parameters
+    before, after = changes(exact), changes(small)
+    lost = sum(float((before[site] - after[site]).square().sum()) for site in before)
+    whole = sum(float(change.square().sum()) for change in before.values())
+    told = small.card.hyperparameters
+    assert told["truncation_error"] == pytest.approx((lost / whole) ** 0.5, rel=1e-2)
+    assert told["truncation_error"] <= 0.01
+    less = mix([exact], [1.0], rank=told["rank"] - 1).card.hyperparameters["truncation_error"]
+    assert less > 0.01
+    answers = [evaluate_expert(tiny_backbone, task, one, draw.labels).scores.argmax(-1) for one in (exact, small)]
+    assert answers[0].tolist() == answers[1].tolist()
+
+
+def test_a_pull_keeps_a_run_near_its_start(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
+    """`c / N · ½ ‖ΔW‖²`: the stronger, the nearer; and it is ΔW that is held, not its factors."""
+    draw = few_shot(tiny_tasks["mood"], 4, 0).whole
+    lengths = []
+    for pull in (0.0, 1.0, 1e4):
+        expert, _ = fit_expert(tiny_backbone, draw, settings=TRAINING.model_copy(update={"pull": pull}))
+        lengths.append(sum(float(change.square().sum()) for change in changes(expert).values()))
+    assert lengths[0] > lengths[1] > lengths[2]
+    assert lengths[2] < 1e-2 * lengths[0]
+
+
+def test_neighbours_are_scaled_as_the_labels_ask_and_left_out_where_none_helps(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
+) -> None:
+    task = replace(tiny_tasks["taste"], name="the same again")
+    draw = few_shot(task, 4, 0)
+    knows = named(pool, "taste")
+    assert best_scale(tiny_backbone, draw, [mix([knows], [0.5])]) > best_scale(
+        tiny_backbone, draw, [mix([knows], [2.0])]
+    )
+    contrary = mix([knows], [-2.0], name="the-contrary")
+    assert best_scale(tiny_backbone, draw, [contrary]) == 0
+    result = tune_expert(tiny_backbone, draw, [contrary], settings=BY_FOLDS)
+    assert [one.name for one in result.candidates] == ["backbone", "alone"]
+    assert all(set(weights) == {"own"} for weights in result.weights.values())
+    helped = tune_expert(tiny_backbone, draw, [knows], settings=BY_FOLDS)
+    assert [one.name for one in helped.candidates] == ["backbone", "neighbours", "alone", "joint", "soup"]
 
 
 def test_bad_input(

@@ -224,7 +224,7 @@ def _expert(backbone: Backbone, task: Task) -> Expert:
 
 def _pair(backbone: Backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> tuple[Target, Expert]:
     draw, expert = few_shot(target, 2, 0), _expert(backbone, source)
-    return Target(backbone, draw, plan.training, out / "own", lambda _: whole(backbone, source)), expert
+    return Target(backbone, draw, plan.training(draw), out / "own", lambda _: whole(backbone, source)), expert
 
 
 def _scores(backbone: Backbone, target: Task, source: Task, plan: ComparePlan, out: Path) -> dict[str, float]:

@@ -23,6 +23,8 @@ from pitune.studies import (
     rank_predictors,
     summed_gains,
 )
+from pitune.tasks import Task, few_shot
+from pitune.training import TrainingSettings, target_training
 
 DATA = Path(__file__).parents[2] / "docs" / "data"
 WRITTEN_BY: dict[str, type[BaseModel]] = {
@@ -73,7 +75,8 @@ def test_a_plan_that_is_wrong_is_one_clear_line() -> None:
         ComparePlan().but(k=0)
 
 
-def test_all_methods_of_a_comparison_train_equally_long_whatever_is_left_open() -> None:
-    plan = ComparePlan().but(tuning=TuneSettings())
-    assert plan.training == plan.tuning.training == ComparePlan().training
-    assert plan.training.steps == 60
+def test_methods_of_a_comparison_train_as_long_as_the_shipped_command(tiny_tasks: dict[str, Task]) -> None:
+    draw = few_shot(tiny_tasks["mood"], 2, 0)
+    assert ComparePlan().training(draw) == target_training(len(draw.train))
+    short = TrainingSettings(steps=3)
+    assert ComparePlan(tuning=TuneSettings(training=short)).training(draw) == short

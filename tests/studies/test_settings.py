@@ -35,7 +35,7 @@ def test_every_candidate_and_variant_gets_a_row(
     tried = "neighbours by trial"
     names = ("default", "joint, neighbours frozen", "joint, k = 1", unlike, unrelated, tried)
     results = run_settings(plan, tmp_path, names, progress=False)
-    ways = {f"{name}: {one}" for name in ("default", tried) for one in (*plan.tuning.candidates, "chosen")}
+    ways = {f"{name}: {one}" for name in ("default", tried) for one in (*plan.tuning.tried, "chosen")}
     ways |= set(names[1:5])
     assert {(row.task, row.method) for row in results.rows} == {
         (t, w) for t in ("mood", "taste", "place") for w in ways

@@ -29,6 +29,7 @@ class Fitted:
     metric: str
     validation: float | None
     best_step: int
+    folds: int
 
     @classmethod
     def of(cls, expert: Expert, **more: Any) -> Self:
@@ -42,13 +43,18 @@ class Fitted:
             metric=card.metric,
             validation=card.validation,
             best_step=card.hyperparameters["best_step"],
+            folds=card.hyperparameters.get("folds", 0),
             **more,
         )
 
     def line(self, name: str, mean: str = "") -> str:
         """Return it in one line."""
-        value = f"{mean}{self.metric} {shown(self.validation)} on validation data"
-        return f"{name}: {self.parameters:,} parameters, best at step {self.best_step}, {value}"
+        value = f"{mean}{self.metric} {shown(self.validation)}"
+        if self.folds:
+            how = f"{self.best_step} steps on every label, {value} on labels held out in turn"
+        else:
+            how = f"best at step {self.best_step}, {value} on validation data"
+        return f"{name}: {self.parameters:,} parameters, {how}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,7 @@ def fit(
     *,
     method: options.Method = "lora",
     labels: options.Labels,
+    folds: options.Folds = None,
     training: options.Training,
     rank: Annotated[int | None, Option(help="Rank of a LoRA.")] = None,
     own: OfKind,
@@ -74,11 +81,13 @@ def fit(
     quieten()
     from pitune import api
     from pitune.experts import digest
+    from pitune.training import folds_of
 
-    settings = training.settings()
     config = read_settings(method, rank, own.own_settings)
     known = on.open_task(task)
     draw = labels.draw(known, on.seed)
+    folds = folds_of(len(draw.labels)) if folds is None else folds
+    settings = training.of(draw, folds)
     model = on.open_backbone()
     start = own.find_start(model, method, config, pool)
     inputs = {
@@ -89,7 +98,8 @@ def fit(
         "shots": labels.shots,
         **({"at_most": True} if labels.at_most else {}),
         "seed": on.seed,
-        "settings": settings.model_dump(),
+        "settings": settings.model_dump() if settings else None,
+        "folds": folds,
         **({"start": digest(start)} if start else {}),
     }
     name = draw.expert_name(method) if keep.name is None else keep.name
@@ -103,6 +113,7 @@ def fit(
             shots=labels.shots,
             at_most=labels.at_most,
             seed=on.seed,
+            folds=folds,
             settings=settings,
             run=run.state,
             progress=watched(),

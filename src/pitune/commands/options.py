@@ -29,6 +29,10 @@ PoolFolder = Annotated[Path, Option("--pool", metavar="DIR", help="The pool's fo
 MaybePool = Annotated[Path | None, Option("--pool", metavar="DIR", help="Where the expert is, if it is given by name.")]
 Method = Annotated[str, Option(help="Kind of expert, such as lora or adapter.")]
 Shots = Annotated[int | None, Option(help="Examples a class; all of them unless given.")]
+Folds = Annotated[
+    int | None,
+    Option(min=0, help="Folds of the labels, so that all train and all judge; 0 keeps some apart. By their number."),
+]
 By = Annotated[str, Option(help="The score that finds neighbours, such as probe or trial.")]
 Neighbours = Annotated[int, Option("-k", "--k", min=1, help="How many neighbours.")]
 
@@ -124,6 +128,12 @@ class Training:
     def given(self) -> bool:
         """Whether anything was said."""
         return any(value is not None for value in asdict(self).values())
+
+    def of(self, draw: Draw, folds: int) -> TrainingSettings | None:
+        """Return settings with what was given, the rest as the draw's labels ask for; None where nothing was said."""
+        from pitune.training import target_training
+
+        return self.settings(target_training(len(draw.labels if folds else draw.train))) if self.given else None
 
     def settings(self, base: TrainingSettings | None = None) -> TrainingSettings:
         """Return settings with what was given, the rest as in `base`; raise `InputError` that names the flag."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pitune.experts import ExpertPool
-    from pitune.interpolation import TuneResult
+    from pitune.interpolation import TuneResult, TuneSettings
+    from pitune.tasks import Draw
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,30 @@ class Mix:
     kind: Annotated[
         Literal["free", "softmax"], Option(help="Free and signed mixing weights, or the paper's softmax.")
     ] = "free"
-    rank: Annotated[int | None, Option(min=1, help="Rank of the folded LoRA; exact unless given.")] = None
+    folds: options.Folds = None
+    rank: Annotated[
+        str, Option(help="Rank of the folded LoRA: auto (it changes no label's answer and 1 % of ΔW), exact, or N.")
+    ] = "auto"
+
+    def settings(self, draw: Draw, training: options.Training) -> TuneSettings:
+        """Return settings with what was given, the rest as the draw's labels ask for."""
+        from pitune.interpolation import TuneSettings
+        from pitune.training import folds_of
+
+        folds = folds_of(len(draw.labels)) if self.folds is None else self.folds
+        given = asdict(self) | {"folds": folds, "rank": self.ranked}
+        return TuneSettings(training=training.of(draw, folds), **given)
+
+    @property
+    def ranked(self) -> int | str:
+        """The rank asked for; raise `InputError` if it is none."""
+        from pitune.errors import InputError
+
+        if self.rank in ("auto", "exact"):
+            return self.rank
+        if self.rank.isdecimal() and int(self.rank) > 0:
+            return int(self.rank)
+        raise InputError(f"--rank: expected auto, exact, or a number from 1 up (found {self.rank!r})")
 
 
 @dataclass(frozen=True)
@@ -52,10 +76,12 @@ class Tuned:
     neighbours: list[Near]
     candidates: list[Tried]
     choice: str
+    verdict: list[str]
     weights: dict[str, dict[str, float]]
     metric: str
     validation: float | None
     parameters: int
+    rank: int | None
     truncation_error: float | None
     test: dict[str, Any] | None
 
@@ -68,10 +94,12 @@ class Tuned:
             neighbours=[Near(*pair) for pair in result.neighbours],
             candidates=[Tried(**one.described()) for one in result.candidates],
             choice=result.choice,
+            verdict=list(result.verdict),
             weights={group: dict(values) for group, values in result.weights.items()},
             metric=card.metric,
             validation=card.validation,
             parameters=result.expert.parameters,
+            rank=card.hyperparameters["rank"] if "truncation_error" in card.hyperparameters else None,
             truncation_error=card.hyperparameters.get("truncation_error"),
             test=test,
         )
@@ -93,16 +121,14 @@ def tune(
     """Find the nearest tasks' experts, train their mix with the target's own, and fold it to one expert."""
     quieten()
     from pitune import api
-    from pitune.interpolation import TuneSettings, tune_nearest
+    from pitune.interpolation import tune_nearest
     from pitune.prediction import neighbours
-    from pitune.training import target_training
 
-    read_settings(method, mix.rank)
+    read_settings(method, mix.ranked if isinstance(mix.ranked, int) else None)
     experts = open_pool(pool)
     known = on.open_task(task)
     draw = labels.draw(known, on.seed)
-    told = training.settings(target_training(len(draw.train))) if training.given else None
-    settings = TuneSettings(training=told, **asdict(mix))
+    settings = mix.settings(draw, training)
     model = on.open_backbone()
     inputs = {
         "backbone": model.fingerprint,
@@ -147,7 +173,8 @@ def _lines(made: Delivered[Tuned], result: Tuned) -> Iterator[str | Table]:
         ("weights at", *experts), [(group, *(result.weights[group].get(name) for name in experts)) for group in groups]
     )
     if result.truncation_error is not None:
-        yield f"folded to the rank asked for: off by {shown(result.truncation_error)} of ΔW (Frobenius)"
+        yield f"folded to rank {result.rank}: off by {shown(result.truncation_error)} of ΔW (Frobenius)"
+    yield from result.verdict
     if test := result.test:
         yield f"{made.expert.name}: {test['metric']} {shown(test['value'])} of {test['n']} test examples"
     yield from made.saved()

@@ -17,6 +17,7 @@ from pitune.experts.kind import KindSettings as KindSettings
 from pitune.experts.kind import Tensors as Tensors
 from pitune.experts.kind import combine_parameters as combine_parameters
 from pitune.experts.kind import read_settings as read_settings
+from pitune.experts.kind import squared_distance as squared_distance
 from pitune.experts.merging import merge_into as merge_into
 from pitune.experts.merging import merged as merged
 from pitune.experts.merging import save_merged as save_merged

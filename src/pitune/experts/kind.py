@@ -121,6 +121,10 @@ class Kind(ABC):
         """Mix K experts with weights (K,) per site, differentiably, to the tensors of one."""
         return combine_parameters(self, tensors, weights)
 
+    def distance(self, settings: Any, tensors: Tensors, other: Tensors) -> Tensor:
+        """Return how far apart two experts of the same settings are, squared: a scalar, differentiable in `tensors`."""
+        return squared_distance(tensors, other)
+
     def beside(self, backbone: Backbone, neighbour: KindSettings) -> KindSettings:
         """Return the settings of a new expert that is to be mixed with one of these: its own, unless any will do."""
         return neighbour
@@ -134,6 +138,10 @@ class Kind(ABC):
 
     def truncate(self, settings: Any, tensors: Tensors, rank: int) -> tuple[KindSettings, dict[str, Tensor], float]:
         """Return the nearest expert of a rank and its error relative to ΔW (Frobenius), where the kind is `ranked`."""
+        raise InputError(f"a rank was asked for, but {self.name!r} experts have none; leave it out")
+
+    def rank_within(self, settings: Any, tensors: Tensors, error: float) -> int:
+        """Return the smallest rank that `truncate` makes of it at no more than this error, where it is `ranked`."""
         raise InputError(f"a rank was asked for, but {self.name!r} experts have none; leave it out")
 
     def peft(self, settings: Any) -> dict[str, Any] | None:
@@ -155,6 +163,11 @@ class Kind(ABC):
         `tell` takes a line on whatever was passed over and may matter.
         """
         raise InputError(f"{where}: is of PEFT type {config.get('peft_type')!r}, which is not read")
+
+
+def squared_distance(tensors: Tensors, other: Tensors) -> Tensor:
+    """Return `Σ ‖φ − φ'‖²` over all tensors, a scalar."""
+    return torch.stack([(value - other[name]).square().sum() for name, value in tensors.items()]).sum()
 
 
 def read_settings(kind: Kind, values: Mapping[str, Any], where: str) -> KindSettings:

@@ -1,6 +1,8 @@
 """Mix experts: by given weights, or trained together on a target."""
 
 from pitune.interpolation.choice import Candidate as Candidate
+from pitune.interpolation.choice import best_scale as best_scale
+from pitune.interpolation.choice import equal_shares as equal_shares
 from pitune.interpolation.learner import MixtureLearner as MixtureLearner
 from pitune.interpolation.learner import Rates as Rates
 from pitune.interpolation.mixing import mix as mix

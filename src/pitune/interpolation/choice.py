@@ -9,12 +9,12 @@ from typing import Any
 from pitune.backbones import Backbone
 from pitune.experts import Expert
 from pitune.interpolation.mixing import mix
-from pitune.prediction.embedding import EMBEDDED
 from pitune.tasks import Draw, spread
 from pitune.training import evaluate_expert
 
-SOUP = "soup"
-_EARNED = 1.0  # nats over all validation examples by which one candidate must beat the mean of all
+SCALES = (0.5, 1.0, 1.5, 2.0, 3.0)
+_SCALED = 1.0  # nats that neighbours at any scale must be better by than the backbone alone
+_JUDGED = 256  # labels at most that neighbours are judged by
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def select(backbone: Backbone, draw: Draw, neighbours: Sequence[Expert]) -> list
     A greedy soup (Wortsman et al., 2022), nearest first. No neighbour has learned from any of the labels, so that
     those to train on count as much as those to validate by, and none is too sure of itself for having seen them.
     """
-    labels = spread(draw.labels, EMBEDDED)
+    labels = spread(draw.labels, _JUDGED)
     kept: list[Expert] = []
     lowest = float("inf")
     for neighbour in neighbours:
@@ -55,18 +55,32 @@ def select(backbone: Backbone, draw: Draw, neighbours: Sequence[Expert]) -> list
     return kept
 
 
-def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the candidate of the lowest loss, the soup's reduced by a nat; of equals the first.
+def best_scale(backbone: Backbone, draw: Draw, neighbours: Sequence[Expert]) -> float:
+    """Return how many times their equal shares neighbours serve the labels best, 0 where the backbone alone does.
 
-    Where a candidate stopped was chosen by the same examples, which makes its loss look lower than it is; the mean
-    of several less so. To be taken instead one must be better by that nat, over all validation examples together.
-    Without validation examples the last candidate is returned.
+    Judged by the calibrated losses of all labels, which no neighbour has learned from; a nat must be gained.
+    """
+    labels = spread(draw.labels, _JUDGED)
+
+    def cost(scale: float) -> float:
+        scaled = mix(neighbours, equal_shares(neighbours, scale)) if scale else None
+        losses = evaluate_expert(backbone, draw.task, scaled, labels).calibrated
+        return float(losses.sum()) + (_SCALED if scale else 0.0)
+
+    return min((0.0, *SCALES), key=cost)
+
+
+def choose(candidates: Sequence[Candidate], default: str, nats: float) -> Candidate:
+    """Return the candidate of the lowest loss, the default's reduced by some nats; of equals the first.
+
+    Few labels tell little, and what is taken in doubt is known to do well over many tasks: to be taken instead, one
+    must be better by so many nats over all labels that judge. Where none can, the default is returned.
     """
     if not candidates[0].losses:
-        return candidates[-1]
-    return min(candidates, key=lambda one: sum(one.losses) - (_EARNED if one.name == SOUP else 0.0))
+        return next(one for one in candidates if one.name == default)
+    return min(candidates, key=lambda one: sum(one.losses) - (nats if one.name == default else 0.0))
 
 
-def equal_shares(parts: Sequence[object]) -> list[float]:
-    """Return 1/N for each of N parts."""
-    return [1.0 / len(parts)] * len(parts)
+def equal_shares(parts: Sequence[object], whole: float = 1.0) -> list[float]:
+    """Return `whole` / N for each of N parts."""
+    return [whole / len(parts)] * len(parts)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -12,50 +14,88 @@ from torch import Tensor
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import Card, Expert, attached
-from pitune.interpolation.choice import SOUP, Candidate, choose, equal_shares, select
+from pitune.interpolation.choice import Candidate, best_scale, choose, equal_shares, select
 from pitune.interpolation.learner import MixtureLearner, Rates
 from pitune.interpolation.mixing import check_mixable, mix, sites_of
+from pitune.interpolation.verdict import verdict
 from pitune.interpolation.weights import Granularity, MixingWeights, Weighting, group_of
 from pitune.prediction import Neighbours, embed
 from pitune.registry import unknown
-from pitune.tasks import Draw, asked_of
+from pitune.tasks import Draw, asked_of, spread
 from pitune.training import (
+    PULL,
     Evaluation,
     OneTask,
-    Trained,
     TrainingSettings,
     check_backbone,
     evaluate_expert,
-    evaluate_tensors,
+    evaluate_parts,
+    folds_of,
     target_training,
     train,
     untrained,
 )
 
 OWN = "own"
+BACKBONE, NEIGHBOURS, ALONE, JOINT, SOUP = "backbone", "neighbours", "alone", "joint", "soup"
+_BY_FOLDS = (BACKBONE, NEIGHBOURS, ALONE, JOINT, SOUP)
+_BY_VALIDATION = (NEIGHBOURS, ALONE, JOINT, SOUP)
+_KEPT, _ASKED = 0.01, 256  # share of ΔW that a smaller rank may lose, labels that must be answered as before
+_JOINT_EARNED, _SOUP_EARNED = 3.0, 1.0  # nats by which others must beat what is taken in doubt, docs/settings.md
 
 
 class TuneSettings(BaseModel):
-    """How a mix is trained; the defaults are what won on validation data."""
+    """How a mix is trained; the defaults are what won on validation data.
+
+    With `folds` every label trains the outcome, held near its start by `pull` in place of stopping, and candidates are
+    judged by the labels of each fold as the others' runs answer them. Without, some labels never train: they stop
+    runs and choose, as in the paper.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     training: TrainingSettings | None = Field(default=None, description="as long as the number of labels asks for")
+    folds: int | None = Field(
+        default=None,
+        ge=0,
+        description="folds of the labels that judge; by their number, and 0 keeps some apart to judge",
+    )
+    pull: float = Field(default=PULL, ge=0, description="strength of the pull towards the start, with folds")
     granularity: Granularity = "layer"
     kind: Weighting = "free"
     select: bool = Field(default=True, description="use those neighbours alone that serve the few labels")
     neighbour_rate: float = Field(default=1.0, ge=0, description="share of the learning rate for neighbours' experts")
     weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
     own_weight: float = Field(default=1.0, gt=0, description="where the weight of the target's own expert begins")
-    rank: int | None = Field(default=None, ge=1, description="rank of the folded LoRA; exact unless given")
-    candidates: tuple[str, ...] = Field(default=("neighbours", "alone", "joint", SOUP), min_length=1)
+    rank: Annotated[int, Field(ge=1)] | Literal["auto", "exact"] = Field(
+        default="auto", description="rank of the folded LoRA; auto is the smallest that changes no answer and 1 % of ΔW"
+    )
+    candidates: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="what is tried; all, unless given"
+    )
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """The names of the candidates."""
+        return self.candidates or (_BY_VALIDATION if self.folds == 0 else _BY_FOLDS)
+
+    @property
+    def stated_rank(self) -> int | None:
+        """The rank asked for in so many words."""
+        return self.rank if isinstance(self.rank, int) else None
+
+    def lasting(self, draw: Draw) -> TrainingSettings:
+        """Return how a run on a draw trains: as long as its labels ask for unless the settings say so."""
+        training = self.training or target_training(len(draw.train))
+        return training.model_copy(update={"pull": self.pull}) if self.folds else training
 
 
 @dataclass(frozen=True)
 class TuneResult:
     """A folded expert and how it came about: `weights` by group of sites and expert's name.
 
-    `folded` holds every candidate folded to one expert, the chosen one among them.
+    `folded` holds every candidate folded to one expert, the chosen one among them; `verdict` says in words what the
+    labels tell of it.
     """
 
     expert: Expert
@@ -64,6 +104,7 @@ class TuneResult:
     weights: Mapping[str, Mapping[str, float]]
     folded: Mapping[str, Expert]
     neighbours: tuple[tuple[str, float], ...] = ()
+    verdict: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,18 +123,54 @@ class _Finished:
     candidate: Candidate
     experts: Sequence[Expert]
     weights: Mapping[str, Sequence[float]]
+    judged: Sequence[Expert]
+
+
+@dataclass(frozen=True)
+class _Mixed:
+    """What one run came to: the experts in the mix, their weights by site, and how long it took."""
+
+    experts: Sequence[Expert]
+    weights: Mapping[str, Sequence[float]]
+    steps: int = 0
+    best_step: int = 0
 
 
 @dataclass(frozen=True)
 class _Case:
-    """What every candidate of one run has in common."""
+    """What every candidate of one run has in common.
+
+    Each part holds labels that judge: all of them by folds, or those to validate by alone.
+    """
 
     backbone: Backbone
     draw: Draw
     settings: TuneSettings
-    training: TrainingSettings
     run: Path | None
     progress: bool
+
+    @cached_property
+    def learned(self) -> Draw:
+        """The labels that the outcome learns from, and those that stop it."""
+        return self.draw.whole if self.settings.folds else self.draw
+
+    @cached_property
+    def parts(self) -> tuple[Draw, ...]:
+        """The draws whose held-out labels judge, none where there are no such labels."""
+        if not self.draw.validation:
+            return ()
+        return self.draw.folds(self.settings.folds or 1)
+
+    def folded(self, mixed: _Mixed) -> Expert:
+        """Return a mix as one expert, of the rank asked for."""
+        return mix(mixed.experts, mixed.weights, rank=self.settings.stated_rank)
+
+    def seen(self, experts: Sequence[Expert]) -> Evaluation | None:
+        """Return how the labels that judge are answered, by an expert for each part; None where there are none."""
+        if not self.parts:
+            return None
+        held = [(expert, part.validation) for expert, part in zip(experts, self.parts, strict=True)]
+        return evaluate_parts(self.backbone, self.draw.task, held)
 
 
 def tune_nearest(
@@ -117,61 +194,98 @@ def tune_expert(
 ) -> TuneResult:
     """Train every candidate on a draw and fold one of them to a single expert.
 
-    With `select`, of the neighbours those are used that serve the few labels. From the simplest on, the candidates
-    are: `neighbours`, these in equal shares, as they are; `alone`, the target's own expert as without neighbours;
-    `joint`, own and neighbours trained at once, beginning at these shares beside the whole of the target's own
-    (π-Tuning, step 3, where all begin equal); `soup`, the mean of the candidates before it (Wortsman et al., 2022).
-    One of them is chosen by its calibrated validation losses (`choose`); without validation examples the last one is.
-    Unless the settings say so, training is as long as `target_training` says for so many labels.
+    With `select`, of the neighbours those are used that serve the few labels, and by folds as many times their equal
+    shares as serve them best (`best_scale`); where that is none at all, nothing is tried with them unless asked for.
+
+    From the simplest on, the candidates are: `backbone`, an own expert that changes nothing; `neighbours`, these at
+    their scale, as they are; `alone`, the target's own expert as without neighbours; `joint`, own and neighbours
+    trained at once, beginning at that scale beside the whole of the target's own (π-Tuning, step 3, where all begin
+    equal); `soup`, the mean of the trained ones before it, without folds of all (Wortsman et al., 2022). One is chosen
+    by the calibrated losses of the labels that judge (`choose`): in doubt `joint`, without folds `soup`. Unless the
+    settings say so, each run is as long as `target_training` says for so many labels.
     """
     settings = settings or TuneSettings()
-    training = settings.training or target_training(len(draw.train))
-    settings = settings.model_copy(update={"training": training})
+    if settings.folds is None:
+        settings = settings.model_copy(update={"folds": folds_of(len(draw.labels))})
     _check(backbone, neighbours, settings)
-    case = _Case(backbone, draw, settings, training, run, progress)
+    case = _Case(backbone, draw, settings, run, progress)
     own = _fresh(case, neighbours[0])
     used = select(backbone, draw, neighbours) if settings.select else list(neighbours)
+    scale = best_scale(backbone, draw, used) if settings.folds and settings.select else 1.0
+    alone = not scale and settings.candidates is None
+    tried = [name for name in settings.tried if not (alone and name in (NEIGHBOURS, JOINT))]
     finished: dict[str, _Finished] = {}
-    for name in settings.candidates:
-        if name == SOUP:
-            finished[name] = _soup(case, list(finished.values()))
-        else:
-            finished[name] = _train(case, name, _PLANS[name](own, used, settings))
+    for name in tried:
+        if name != SOUP:
+            finished[name] = _train(case, name, _PLANS[name](own, used, scale or 1.0, settings))
+            continue
+        parts = [one for one in finished.values() if not settings.folds or one.candidate.steps]
+        if len(parts) > 1:
+            finished[name] = _soup(case, parts)
     candidates = tuple(one.candidate for one in finished.values())
     folded = {name: _fold(case, one) for name, one in finished.items()}
-    best = choose(candidates).name
-    return TuneResult(folded[best], best, candidates, _shown(finished[best], settings.granularity), folded)
+    best = choose(candidates, *_in_doubt(list(finished), settings)).name
+    if settings.rank == "auto":
+        folded[best] = _small(case, folded[best])
+    weights = _shown(finished[best], settings.granularity)
+    return TuneResult(folded[best], best, candidates, weights, folded, verdict=verdict(draw, candidates, best))
+
+
+def _small(case: _Case, expert: Expert) -> Expert:
+    """Return an expert at the smallest rank that keeps ΔW within 1 % and every label's answer, where it has a rank."""
+    kind, settings, tensors = expert.kind, expert.settings, expert.tensors
+    if not kind.ranked:
+        return expert
+    rank = kind.rank_within(settings, tensors, _KEPT)
+    less, fewer, lost = kind.truncate(settings, tensors, rank)
+    hyperparameters = {**expert.card.hyperparameters, "rank": rank, "truncation_error": lost}
+    card = expert.card.model_copy(update={"hyperparameters": hyperparameters})
+    small = Expert(kind, less, fewer, card)
+    labels = spread(case.draw.labels, _ASKED)
+    before, after = (evaluate_expert(case.backbone, case.draw.task, one, labels).scores for one in (expert, small))
+    same = bool((before.argmax(-1) == after.argmax(-1)).all())
+    return small if same and small.parameters < expert.parameters else expert
+
+
+def _in_doubt(names: Sequence[str], settings: TuneSettings) -> tuple[str, float]:
+    """Return the candidate to take in doubt, and by how many nats another must be better."""
+    wanted, nats = ((JOINT, ALONE), _JOINT_EARNED) if settings.folds else ((SOUP,), _SOUP_EARNED)
+    return next((name for name in wanted if name in names), names[-1]), nats
 
 
 def _check(backbone: Backbone, neighbours: Sequence[Expert], settings: TuneSettings) -> None:
     """Raise `InputError` before anything is trained if these cannot be tuned with."""
-    lacking = set(settings.candidates) - {*_PLANS, SOUP}
+    lacking = set(settings.tried) - {*_PLANS, SOUP}
     if lacking:
         raise unknown("candidate", sorted(lacking)[0], (*_PLANS, SOUP))
-    if settings.candidates[0] == SOUP:
+    if settings.tried[0] == SOUP:
         raise InputError(f"candidate {SOUP!r} comes first; expected after those that it is the mean of")
     for expert in neighbours:
         check_backbone(expert, backbone)
     check_mixable(neighbours)
     kind = neighbours[0].kind
-    if settings.rank is not None and not kind.ranked:
+    if settings.stated_rank is not None and not kind.ranked:
         raise InputError(f"a rank was asked for, but {kind.name} experts have none; leave it out")
 
 
-def _neighbours(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
-    return _Start(used, equal_shares(used), Rates(0.0, 0.0, 0.0))
+def _backbone(own: Expert, used: Sequence[Expert], scale: float, settings: TuneSettings) -> _Start:
+    return _Start([own], [1.0], Rates(0.0, 0.0, 0.0))
 
 
-def _alone(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
+def _neighbours(own: Expert, used: Sequence[Expert], scale: float, settings: TuneSettings) -> _Start:
+    return _Start(used, equal_shares(used, scale), Rates(0.0, 0.0, 0.0))
+
+
+def _alone(own: Expert, used: Sequence[Expert], scale: float, settings: TuneSettings) -> _Start:
     return _Start([own], [1.0], Rates(weights=0.0))
 
 
-def _joint(own: Expert, used: Sequence[Expert], settings: TuneSettings) -> _Start:
+def _joint(own: Expert, used: Sequence[Expert], scale: float, settings: TuneSettings) -> _Start:
     rates = Rates(neighbours=settings.neighbour_rate, weights=settings.weight_rate)
-    return _Start([own, *used], [settings.own_weight, *equal_shares(used)], rates)
+    return _Start([own, *used], [settings.own_weight, *equal_shares(used, scale)], rates)
 
 
-_PLANS = {"neighbours": _neighbours, "alone": _alone, "joint": _joint}
+_PLANS = {BACKBONE: _backbone, NEIGHBOURS: _neighbours, ALONE: _alone, JOINT: _joint}
 
 
 def _fresh(case: _Case, like: Expert) -> Expert:
@@ -183,7 +297,20 @@ def _fresh(case: _Case, like: Expert) -> Expert:
 
 
 def _train(case: _Case, name: str, start: _Start) -> _Finished:
-    backbone, draw, kind = case.backbone, case.draw, start.experts[0].kind
+    """Return a candidate whose outcome learned from all it may, and what each part's labels made of it to be judged."""
+    whole = _run(case, name, start, case.learned)
+    if not start.rates.any or not case.settings.folds:
+        judged = [case.folded(whole)] * len(case.parts)
+    else:
+        held = [replace(part, validation=()) for part in case.parts]
+        judged = [case.folded(_run(case, f"{name}, fold {i}", start, part)) for i, part in enumerate(held, 1)]
+    candidate = _candidate(name, case.seen(judged), whole.steps, whole.best_step)
+    return _Finished(candidate, whole.experts, whole.weights, judged)
+
+
+def _run(case: _Case, title: str, start: _Start, draw: Draw) -> _Mixed:
+    """Train a mix on a draw; where nothing of it trains, return it as it is."""
+    backbone, kind = case.backbone, start.experts[0].kind
     settings = [expert.settings for expert in start.experts]
     tensors: list[Mapping[str, Tensor]] = [
         {key: value.to(backbone.device) for key, value in expert.tensors.items()} for expert in start.experts
@@ -191,21 +318,21 @@ def _train(case: _Case, name: str, start: _Start) -> _Finished:
     weights = MixingWeights(sites_of(start.experts), start.weights, case.settings.granularity, case.settings.kind).to(
         backbone.device
     )
+    if not start.rates.any:
+        return _Mixed(start.experts, {site: value.tolist() for site, value in weights.by_site().items()})
     learner = MixtureLearner(kind, settings, tensors, weights=weights, rates=start.rates)
+    training = case.settings.lasting(draw)
     with attached(backbone, kind, kind.combined(settings, tensors)) as place:
-        if learner.parameters():
-            feed = OneTask(draw, case.training.batch_size)
-            title = f"{draw.task.name} {name}" if case.progress else ""
-            run = case.run / name if case.run else None
-            candidate = _trained(name, train(place, learner, feed, case.training, run=run, title=title))
-        else:
-            seen = evaluate_tensors(place, learner.tensors(), draw.task, draw.validation) if draw.validation else None
-            candidate = _untrained(name, seen)
+        feed = OneTask(draw, training.batch_size)
+        run = case.run / title.replace(", ", "-").replace(" ", "-") if case.run else None
+        shown = f"{draw.task.name} {title}" if case.progress else ""
+        trained = train(place, learner, feed, training, run=run, title=shown)
     moved = [
         replace(expert, tensors={key: value.detach().cpu() for key, value in values.items()})
         for expert, values in zip(start.experts, learner.experts, strict=True)
     ]
-    return _Finished(candidate, moved, {site: value.tolist() for site, value in weights.by_site().items()})
+    by_site = {site: value.tolist() for site, value in weights.by_site().items()}
+    return _Mixed(moved, by_site, trained.steps, trained.best_step)
 
 
 def _soup(case: _Case, parts: Sequence[_Finished]) -> _Finished:
@@ -215,34 +342,21 @@ def _soup(case: _Case, parts: Sequence[_Finished]) -> _Finished:
         site: [value / len(parts) for part in parts for value in part.weights.get(site, [0.0] * len(part.experts))]
         for site in sites_of(experts)
     }
-    seen = _validated(case, mix(experts, weights))
+    judged = [mix(ones, equal_shares(ones)) for ones in zip(*(part.judged for part in parts), strict=True)]
     best_step = max(part.candidate.best_step for part in parts)
-    return _Finished(replace(_untrained(SOUP, seen), best_step=best_step), experts, weights)
+    return _Finished(_candidate(SOUP, case.seen(judged), 0, best_step), experts, weights, judged)
 
 
-def _validated(case: _Case, expert: Expert) -> Evaluation | None:
-    """Return how an expert does on the validation labels; None where there are none."""
-    draw = case.draw
-    return evaluate_expert(case.backbone, draw.task, expert, draw.validation) if draw.validation else None
-
-
-def _trained(name: str, trained: Trained) -> Candidate:
-    return Candidate(name, trained.validation, trained.validation_losses, trained.steps, trained.best_step)
-
-
-def _untrained(name: str, seen: Evaluation | None) -> Candidate:
+def _candidate(name: str, seen: Evaluation | None, steps: int, best_step: int) -> Candidate:
     if seen is None:
-        return Candidate(name, 0.0, (), 0, 0)
-    return Candidate(name, seen.value, tuple(seen.calibrated.tolist()), 0, 0)
+        return Candidate(name, 0.0, (), steps, best_step)
+    return Candidate(name, seen.value, tuple(seen.calibrated.tolist()), steps, best_step)
 
 
 def _fold(case: _Case, finished: _Finished) -> Expert:
     """Return a candidate as one expert of the ordinary kind."""
     draw, settings = case.draw, case.settings
-    folded = mix(finished.experts, finished.weights, rank=settings.rank)
-    validation = finished.candidate.validation
-    if settings.rank is not None and (seen := _validated(case, folded)) is not None:
-        validation = seen.value
+    folded = mix(finished.experts, finished.weights, rank=settings.stated_rank)
     card = folded.card.model_copy(
         update={
             "name": f"pi-{draw.expert_name(folded.method)}",
@@ -251,10 +365,10 @@ def _fold(case: _Case, finished: _Finished) -> Expert:
             "shots": draw.shots,
             "seed": draw.seed,
             "metric": draw.task.metric,
-            "validation": validation,
+            "validation": finished.candidate.validation if case.parts else None,
             "hyperparameters": {
                 **folded.card.hyperparameters,
-                **settings.model_dump(mode="json"),
+                **settings.model_copy(update={"training": settings.lasting(case.learned)}).model_dump(mode="json"),
                 "choice": finished.candidate.name,
                 **asked_of(draw.task),
             },

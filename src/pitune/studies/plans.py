@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pitune import defaults
 from pitune.errors import InputError, first_problem
 from pitune.interpolation import TuneSettings
+from pitune.tasks import Draw
 from pitune.training import TrainingSettings, target_training
 
 Protocol = Literal["coop", "elevater", "cross-task"]
@@ -20,7 +21,6 @@ SHOTS: dict[Protocol, tuple[int | None, ...]] = {
     "elevater": (5, 20, 50),
     "cross-task": (5, 20, 50),
 }
-FEWEST = target_training(0)  # as long as for the fewest labels, whatever their number, so that methods compare
 PROMPT_SOURCE = TrainingSettings(steps=120, learning_rate=2e-2, evaluations=4)
 PROMPT_TARGET = TrainingSettings(steps=60, learning_rate=2e-2, evaluations=4)
 
@@ -66,17 +66,11 @@ class ComparePlan(Plan):
     k: int = Field(default=4, ge=1, description="how many neighbours")
     validation: int = Field(default=128, description="examples at most that a source stops by")
     source_training: TrainingSettings = TrainingSettings(steps=120, evaluations=4)
-    tuning: TuneSettings = TuneSettings(training=FEWEST)
+    tuning: TuneSettings = TuneSettings()
 
-    @field_validator("tuning")
-    @classmethod
-    def _as_long_as_others(cls, tuning: TuneSettings) -> TuneSettings:
-        return tuning if tuning.training else tuning.model_copy(update={"training": FEWEST})
-
-    @property
-    def training(self) -> TrainingSettings:
-        """How every method trains on a target, so that all train alike."""
-        return self.tuning.training or FEWEST
+    def training(self, draw: Draw) -> TrainingSettings:
+        """Return how every method trains on a draw: as long as `tune` would on so many labels."""
+        return self.tuning.training or target_training(len(draw.train))
 
 
 QUICK = ComparePlan(

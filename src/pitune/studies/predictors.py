@@ -49,7 +49,7 @@ class Cell:
         experts = {name: expert_of(trial.plan, trial.out, name) for name in self.sources if name != trial.name}
         find = {open_task(name).name: partial(source_of, trial.plan, name) for name in experts}
         target = Target(
-            trial.backbone, trial.draw, trial.plan.training, trial.folder / "own", lambda name: find[name]()
+            trial.backbone, trial.draw, trial.plan.training(trial.draw), trial.folder / "own", lambda name: find[name]()
         )
         measures = _looks(trial, None)
         for expert in experts.values():

@@ -71,7 +71,7 @@ class Variant:
 
     def ways(self, name: str, base: TuneSettings) -> list[str]:
         """Return the names of its rows: one for each of several candidates, and one for the choice."""
-        candidates = self.settings(base).candidates
+        candidates = self.settings(base).tried
         return [name] if len(candidates) == 1 else [f"{name}: {one}" for one in (*candidates, "chosen")]
 
 

@@ -15,7 +15,7 @@ from pitune.prediction import embed
 from pitune.studies.plans import ComparePlan, PromptPlan, TransferPlan
 from pitune.studies.study import POOL, Study, open_backbone, open_task
 from pitune.tasks import Draw, Task, few_shot
-from pitune.training import fit_expert, fit_multitask, multitask_name, untrained
+from pitune.training import TrainingSettings, fit_expert, fit_multitask, multitask_name, untrained
 
 _VALIDATION = 64  # of a source of several tasks, to stop by
 
@@ -24,16 +24,22 @@ def train_pool(
     study: Study, plan: ComparePlan, tasks: Sequence[str], folder: str = POOL, unrelated: bool = False
 ) -> None:
     """Train what the pool lacks of the tasks' data-rich experts; `unrelated` ones share no starting values."""
-    pool, settings = ExpertPool(study.out / folder), plan.source_training.model_dump().items()
+    pool = ExpertPool(study.out / folder)
 
     def is_there(task: str) -> bool:
         name = Draw(open_task(task), ()).expert_name("lora")
-        return name in pool and pool.get(name).card.hyperparameters.items() >= settings
+        return name in pool and _trained_by(pool.get(name).card) == plan.source_training
 
     lacking = [task for task in tasks if not is_there(task)]
     runs = study.out / "runs" / ("unrelated" if unrelated else "")
     title = "sources of unrelated starts" if unrelated else "sources"
     study.each(partial(_train, plan, pool, runs, unrelated), lacking, title)
+
+
+def _trained_by(card: Card) -> TrainingSettings:
+    """Return how an expert was trained; what its card does not tell was as it is by default."""
+    told = {name: value for name, value in card.hyperparameters.items() if name in TrainingSettings.model_fields}
+    return TrainingSettings.model_validate(told)
 
 
 def _train(plan: ComparePlan, pool: ExpertPool, runs: Path, unrelated: bool, name: str) -> None:

@@ -83,22 +83,23 @@ class Trial:
 
     @cached_property
     def tuned(self) -> TuneResult:
-        """π-Tuning's candidates and its choice; the target's own expert alone is the single expert."""
+        """π-Tuning's candidates and its choice."""
         result = tune_expert(self.backbone, self.draw, self.near(), settings=self.plan.tuning, run=self.folder / "pi")
         return replace(result, neighbours=tuple(self.neighbours.pairs[: self.plan.k]))
 
     def tuned_with(self, others: Sequence[Expert], name: str, settings: TuneSettings | None = None) -> TuneResult:
         """Tune with other experts for neighbours, or otherwise; the target's own expert alone is trained already."""
         settings, run = settings or self.plan.tuning, self.folder / name
-        if "alone" in settings.candidates and not run.exists() and self.tuned:
+        if "alone" in settings.tried and not run.exists() and self.tuned:
             with atomic_folder(run) as folder:
-                copytree(self.folder / "pi" / "alone", folder / "alone")
+                for kept in (self.folder / "pi").glob("alone*"):
+                    copytree(kept, folder / kept.name)
         return tune_expert(self.backbone, self.draw, others, settings=settings, run=run)
 
     def fitted(self, name: str, start: Expert | None = None, draw: Draw | None = None) -> Expert:
         """Train a LoRA on the labels, as long as every method, from the common starting values or from an expert."""
-        settings, run = self.plan.training, self.folder / name
-        return fit_expert(self.backbone, draw or self.draw, settings=settings, start=start, run=run)[0]
+        draw, run = draw or self.draw, self.folder / name
+        return fit_expert(self.backbone, draw, settings=self.plan.training(draw), start=start, run=run)[0]
 
     def score(self, expert: Expert | None) -> Measured:
         """Return (metric, value, n) of an expert on the test examples, or of the backbone alone; each is run once."""

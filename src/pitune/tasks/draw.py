@@ -48,6 +48,11 @@ class Draw:
         parts = [[example.id for example in part] for part in (self.train, self.validation)]
         return sha256_bytes(f"{self.task.data_hash} {parts}".encode())
 
+    @property
+    def whole(self) -> Draw:
+        """The same draw with every label to learn from and none to stop by."""
+        return replace(self, train=self.labels, validation=())
+
     def folds(self, n: int) -> tuple[Draw, ...]:
         """Return n draws of the same labels, each of which keeps other ones to stop by; the first is this one.
 

@@ -8,6 +8,7 @@ from pitune.training.evaluate import Evaluation as Evaluation
 from pitune.training.evaluate import calibrated_losses as calibrated_losses
 from pitune.training.evaluate import check_backbone as check_backbone
 from pitune.training.evaluate import evaluate_expert as evaluate_expert
+from pitune.training.evaluate import evaluate_parts as evaluate_parts
 from pitune.training.evaluate import evaluate_tensors as evaluate_tensors
 from pitune.training.expected import Expected as Expected
 from pitune.training.expected import expected_time as expected_time
@@ -16,6 +17,7 @@ from pitune.training.features import features_of as features_of
 from pitune.training.fit import INITIAL_SEED as INITIAL_SEED
 from pitune.training.fit import SingleLearner as SingleLearner
 from pitune.training.fit import continued as continued
+from pitune.training.fit import fit_by_folds as fit_by_folds
 from pitune.training.fit import fit_expert as fit_expert
 from pitune.training.fit import start_learner as start_learner
 from pitune.training.fit import untrained as untrained
@@ -31,5 +33,7 @@ from pitune.training.multitask import fit_multitask as fit_multitask
 from pitune.training.multitask import multitask_name as multitask_name
 from pitune.training.proportions import Mixing as Mixing
 from pitune.training.proportions import read_mixing as read_mixing
+from pitune.training.settings import PULL as PULL
 from pitune.training.settings import TrainingSettings as TrainingSettings
+from pitune.training.settings import folds_of as folds_of
 from pitune.training.settings import target_training as target_training

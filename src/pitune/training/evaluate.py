@@ -95,6 +95,25 @@ class _Row:
 
 def evaluate_examples(task: Task, examples: Sequence[Example], calls: Calls) -> Evaluation:
     """Score examples in chunks of like length."""
+    return _seen(task, _rows(task, examples, calls))
+
+
+def evaluate_parts(
+    backbone: Backbone, task: Task, parts: Sequence[tuple[Expert | None, Sequence[Example]]]
+) -> Evaluation:
+    """Score several parts of a task, each with an expert of its own, as if one had answered them all.
+
+    This is how a way of training is judged by labels that it learned from: by folds, each answered by the expert that
+    the other labels made.
+    """
+    rows: list[_Row] = []
+    for expert, examples in parts:
+        with calls_of(backbone, expert) as calls:
+            rows += _rows(task, examples, calls)
+    return _seen(task, rows)
+
+
+def _rows(task: Task, examples: Sequence[Example], calls: Calls) -> list[_Row]:
     found: list[_Row] = []
     with torch.no_grad():
         for chunk in by_length(examples, CHUNK):
@@ -106,6 +125,10 @@ def evaluate_examples(task: Task, examples: Sequence[Example], calls: Calls) -> 
             for i, example in enumerate(chunk):
                 right = None if relevant is None else relevant[i]
                 found.append(_Row(example, scores[i], target[i], right, written[i]))
+    return found
+
+
+def _seen(task: Task, found: Sequence[_Row]) -> Evaluation:
     widest = max(len(row.scores) for row in found)
     scores = torch.stack([F.pad(row.scores, (0, widest - len(row.scores)), value=float("-inf")) for row in found])
     target = torch.stack([row.target for row in found])
@@ -138,8 +161,7 @@ def evaluate_tensors(attached_: Attached, tensors: Tensors, task: Task, examples
 
 def evaluate_expert(backbone: Backbone, task: Task, expert: Expert | None, examples: Sequence[Example]) -> Evaluation:
     """Score examples with an expert, or zero-shot with none."""
-    with calls_of(backbone, expert) as calls:
-        return evaluate_examples(task, examples, calls)
+    return evaluate_parts(backbone, task, [(expert, examples)])
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,26 @@ from pitune.experts import (
     check_tensors,
     initial_tensors,
     make_settings,
+    squared_distance,
 )
 from pitune.tasks import Draw, asked_of
-from pitune.training.evaluate import check_backbone
+from pitune.training.evaluate import check_backbone, evaluate_parts
 from pitune.training.loop import OneTask, Trained, train
-from pitune.training.settings import TrainingSettings
+from pitune.training.settings import PULL, TrainingSettings, folds_of, target_training
 
 INITIAL_SEED = 0  # of every expert, whatever its task, so that experts stay mixable
 
 
 @dataclass(frozen=True)
 class SingleLearner:
-    """An expert that trains by itself."""
+    """An expert that trains by itself; `apart` tells how far two of its kind are from each other, squared."""
 
     values: dict[str, Tensor]
+    apart: Callable[[Tensors, Tensors], Tensor] = squared_distance
+    start: dict[str, Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", {name: value.detach().clone() for name, value in self.values.items()})
 
     def parameters(self) -> list[tuple[Tensor, float]]:
         """Return every tensor, at the full learning rate."""
@@ -45,6 +52,10 @@ class SingleLearner:
     def tensors(self) -> Tensors:
         """Return the values that train, by their names in an expert."""
         return self.values
+
+    def moved(self, tensors: Tensors) -> Tensor:
+        """Return how far the values are from where training began, squared: a scalar."""
+        return self.apart(tensors, self.start)
 
     def finished(self) -> dict[str, Tensor]:
         """Return the values as an expert holds them, off the device that they were trained on."""
@@ -79,7 +90,8 @@ def start_learner(place: Attached, kind: Kind, settings: KindSettings, start: Te
     if start is not None:
         check_tensors(place.shapes, start, f"the {kind.name} expert to start from")
     first = initial_tensors(kind, place.shapes, INITIAL_SEED, settings) if start is None else start
-    return SingleLearner({name: value.clone().to(place.backbone.device) for name, value in first.items()})
+    values = {name: value.clone().to(place.backbone.device) for name, value in first.items()}
+    return SingleLearner(values, partial(kind.distance, settings))
 
 
 def untrained(
@@ -89,6 +101,45 @@ def untrained(
     with attached(backbone, kind, settings) as place:
         tensors = initial_tensors(kind, place.shapes, seed, settings)
     return Expert(kind, settings, tensors, card)
+
+
+def fit_by_folds(
+    backbone: Backbone,
+    draw: Draw,
+    *,
+    folds: int | None = None,
+    settings: TrainingSettings | None = None,
+    run: Path | None = None,
+    **how: Any,
+) -> tuple[Expert, Trained]:
+    """Train an expert on every label of a draw, and judge the way it was trained by folds of them.
+
+    The run has nothing to stop by and is held near its start instead (`TrainingSettings.pull`). The card's
+    `validation` is the metric over all held-out labels, each as a run on the other folds answers it. With 0 folds, or
+    nothing to hold out, this is `fit_expert`; `folds_of` says how many there are unless told. `how` is the rest of
+    what `fit_expert` takes.
+    """
+    folds = folds_of(len(draw.labels)) if folds is None else folds
+    if not folds or not draw.validation:
+        return fit_expert(backbone, draw, settings=settings, run=run, **how)
+
+    def fitted(part: Draw, name: str) -> tuple[Expert, Trained]:
+        chosen = settings or target_training(len(part.train))
+        pulled = chosen.model_copy(update={"pull": chosen.pull or PULL})
+        return fit_expert(backbone, part, settings=pulled, run=run / name if run else None, **how)
+
+    expert, trained = fitted(draw.whole, "all")
+    parts = draw.folds(folds)
+    judges = [fitted(replace(part, validation=()), f"fold-{i}")[0] for i, part in enumerate(parts, 1)]
+    held = [part.validation for part in parts]
+    seen = evaluate_parts(backbone, draw.task, list(zip(judges, held, strict=True)))
+    hyperparameters = {**expert.card.hyperparameters, "folds": folds}
+    card = expert.card.model_copy(update={"validation": seen.value, "hyperparameters": hyperparameters})
+    losses = tuple(seen.calibrated.tolist())
+    judged = replace(
+        trained, validation=seen.value, validation_loss=sum(losses) / len(losses), validation_losses=losses
+    )
+    return replace(expert, card=card), judged
 
 
 def fit_expert(
@@ -104,10 +155,11 @@ def fit_expert(
 ) -> tuple[Expert, Trained]:
     """Train an expert of a kind on a draw, from the common starting values or from the expert `start`.
 
-    `config` holds the kind's own settings. Raise `InputError` naming the first tensor of `start` that is missing,
-    extra or of another shape: nothing of it is passed over.
+    Unless the settings say so, training is as long as `target_training` says for so many labels. `config` holds the
+    kind's own settings. Raise `InputError` naming the first tensor of `start` that is missing, extra or of another
+    shape: nothing of it is passed over.
     """
-    settings, task = settings or TrainingSettings(), draw.task
+    settings, task = settings or target_training(len(draw.train)), draw.task
     kind = KINDS.get(method)
     own = make_settings(kind, backbone, **continued(start, backbone, method, config))
     with attached(backbone, kind, own) as place:

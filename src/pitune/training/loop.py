@@ -36,6 +36,9 @@ class Learner(Protocol):
     def tensors(self) -> Tensors:
         """Return the expert's tensors as they are now, differentiable in the parameters."""
 
+    def moved(self, tensors: Tensors) -> Tensor:
+        """Return how far `tensors`, as they are now, are from where training began, squared: a scalar."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -53,6 +56,10 @@ class Feed(Protocol):
     @property
     def name(self) -> str:
         """Return what errors call it."""
+
+    @property
+    def size(self) -> int:
+        """Return how many labels it learns from."""
 
     def batch(self, place: Attached, index: int) -> Batch:
         """Return the index-th batch, a pure function of the index, so that a run can go on anywhere."""
@@ -92,7 +99,10 @@ def train(
 
     The loss, not the metric, decides: of eight validation examples it tells far more than how many are right. It is
     taken at the best temperature (`Evaluation.calibrated`), so that being too sure does not count.
-    Without validation examples the last step counts. What is read when, and every starting value, is given, so
+    Without validation examples the last step counts. A `pull` c adds `c / N · ½ ‖φ − φ₀‖²` to the loss of N labels,
+    φ₀ where the run began (ProLIP, arXiv 2410.05270, where that is the backbone): a run that learns from every label
+    has nothing to stop by, and so stays near where the labels do not tell.
+    What is read when, and every starting value, is given, so
     an interrupted run ends at the same bytes on CPU. Raise `InputError` if the loss is not finite.
     """
     leaves = learner.parameters()
@@ -187,7 +197,8 @@ class OneTask:
     def __init__(self, draw: Draw, size: int) -> None:
         self.name = draw.task.name
         self._task, self._examples, self._validation = draw.task, draw.train, draw.validation
-        self._size, self._seed = size, draw.seed
+        self.size = len(draw.train)
+        self._batch, self._seed = size, draw.seed
         parts = (draw.validation, draw.train) if draw.task.weights else ()
         self._weights = {name: w for part in parts for name, w in loss_weights(draw.task, part, draw.train).items()}
         self._whole: Batch | None = None
@@ -195,13 +206,13 @@ class OneTask:
 
     def batch(self, place: Attached, index: int) -> Batch:
         """Return a step's examples: all, where they fit one batch, or the next of an epoch's own order."""
-        if len(self._examples) <= self._size:
+        if len(self._examples) <= self._batch:
             self._whole = self._whole or place.backbone.prepare(list(self._examples), self._task)
             return self._whole
-        an_epoch = -(-len(self._examples) // self._size)
+        an_epoch = -(-len(self._examples) // self._batch)
         if index // an_epoch != self._epoch:
             self._epoch = index // an_epoch
-            self._order = epoch_batches(self._examples, self._size, self._seed, self._epoch)
+            self._order = epoch_batches(self._examples, self._batch, self._seed, self._epoch)
         return place.backbone.prepare(self._order[index % an_epoch], self._task)
 
     def look(self, place: Attached, tensors: Tensors) -> Look | None:
@@ -241,9 +252,12 @@ def _step(place: Attached, learner: Learner, feed: Feed, step: int, settings: Tr
     total = torch.zeros(())
     for part in range(settings.accumulation):
         batch = feed.batch(place, step * settings.accumulation + part)
-        losses = smoothed_losses(place, learner.tensors(), batch, settings.label_smoothing)
-        losses = weighted(losses, feed.weights(batch.ids))
-        loss = losses.mean() / settings.accumulation
+        tensors = learner.tensors()
+        losses = smoothed_losses(place, tensors, batch, settings.label_smoothing)
+        loss = weighted(losses, feed.weights(batch.ids)).mean()
+        if settings.pull:
+            loss = loss + settings.pull / feed.size * 0.5 * learner.moved(tensors)
+        loss = loss / settings.accumulation
         loss.backward()  # type: ignore[no-untyped-call]
         total = total + loss.detach().cpu()
     return total

@@ -49,7 +49,8 @@ class Mixture:
         _check(draws)
         self.name = " + ".join(draw.task.name for draw in draws)
         self._draws, self._mixing, self._scope = draws, mixing, scope
-        self._size, self._seed = size, seed
+        self.size = sum(len(draw.train) for draw in draws)
+        self._batch, self._seed = size, seed
         labels = _labels(draws) if scope == "union" else None
         self._examples = [[_merged(draw.task, one, labels) for one in draw.train] for draw in draws]
         self._kinds = [_kind(draw) for draw in draws]
@@ -140,7 +141,7 @@ class Mixture:
         batches = [
             (self._tasks[kind], batch)
             for kind, found in drawn.items()
-            for batch in epoch_batches(found, self._size, self._seed, epoch)
+            for batch in epoch_batches(found, self._batch, self._seed, epoch)
         ]
         order = np.random.default_rng([self._seed, epoch, len(batches)]).permutation(len(batches))
         return [batches[i] for i in order]

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 _PASSES = 20  # over the labels, docs/settings.md
 _FEWEST, _MOST, _BATCH = 60, 400, 16
+_FEW = 1000  # labels; of more, some can be spared to stop by
+PULL = 1.0  # strength at which runs without stopping did best on validation data, docs/settings.md
 
 
 class TrainingSettings(BaseModel):
@@ -24,6 +26,9 @@ class TrainingSettings(BaseModel):
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps with a rising rate")
     schedule: Literal["cosine", "linear"] = "cosine"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    pull: float = Field(
+        default=0.0, ge=0, description="strength of a pull towards the start, divided by the number of labels"
+    )
     gradient_clip: float = Field(default=1.0, gt=0)
     evaluations: int = Field(default=8, ge=1, description="how often validation data is looked at")
     patience: int = Field(default=4, ge=1, description="evaluations without a gain before stopping")
@@ -33,3 +38,8 @@ def target_training(examples: int) -> TrainingSettings:
     """Return how to train on a target's labels: twenty passes in batches of 16, at least 60 steps and at most 400."""
     steps = min(_MOST, max(_FEWEST, math.ceil(_PASSES * examples / _BATCH)))
     return TrainingSettings(steps=steps, batch_size=_BATCH)
+
+
+def folds_of(labels: int) -> int:
+    """Return into how many folds so few labels are dealt, so that all train and all judge; 0 where they are many."""
+    return 2 if labels <= _FEW else 0

@@ -11,6 +11,7 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
@@ -114,6 +115,18 @@ class Lora(Kind):
                 mixed[f"{site}{BIAS}"] = bias
         return mixed
 
+    def distance(self, settings: LoraSettings, tensors: Tensors, other: Tensors) -> Tensor:
+        """Return `Σ ‖ΔW − ΔW'‖²` (Frobenius) over sites, and of biases, from Gram matrices: no ΔW is laid out."""
+        total = []
+        for site in self._sites([tensors]):
+            scale = scaling(settings, site, _rank(tensors, site))
+            down = torch.cat([tensors[f"{site}{DOWN}"], other[f"{site}{DOWN}"]], 0)
+            up = torch.cat([tensors[f"{site}{UP}"], -other[f"{site}{UP}"]], 1)
+            total.append(scale**2 * ((up.T @ up) * (down @ down.T)).sum())
+            if settings.lora_bias:
+                total.append((scale * (tensors[f"{site}{BIAS}"] - other[f"{site}{BIAS}"])).square().sum())
+        return torch.stack(total).sum()
+
     def beside(self, backbone: Backbone, neighbour: KindSettings) -> KindSettings:
         """Return the usual settings: LoRAs mix whatever the ranks and places of the others are."""
         return read_settings(self, self.default(backbone), f"method {self.name!r}")
@@ -139,16 +152,26 @@ class Lora(Kind):
         lost = whole = 0.0
         sites = tuple(self._sites([tensors]))
         for site in sites:
-            u, values, v = torch.linalg.svd(delta(settings, tensors, site).double(), full_matrices=False)
+            u, values, v = _decomposed(settings, tensors, site)
             root = values[:rank].sqrt()
-            kept[f"{site}{DOWN}"] = (root[:, None] * v[:rank]).float().contiguous()
-            kept[f"{site}{UP}"] = (u[:, :rank] * root).float().contiguous()
+            missing = rank - len(root)  # zeros where the update has no such rank
+            kept[f"{site}{DOWN}"] = F.pad(root[:, None] * v[:rank], (0, 0, 0, max(missing, 0))).float().contiguous()
+            kept[f"{site}{UP}"] = F.pad(u[:, :rank] * root, (0, max(missing, 0))).float().contiguous()
             if settings.lora_bias:
                 kept[f"{site}{BIAS}"] = bias_change(settings, tensors, site)
             lost += float(values[rank:].square().sum())
             whole += float(values.square().sum())
         made = LoraSettings(r=rank, lora_alpha=rank, target_modules=sites, lora_bias=settings.lora_bias)
         return made, kept, math.sqrt(lost / whole) if whole else 0.0
+
+    def rank_within(self, settings: LoraSettings, tensors: Tensors, error: float) -> int:
+        """Return the smallest rank whose sum of dropped singular values, squared, is at most `error`² of all of them."""
+        squares = [_decomposed(settings, tensors, site)[1].square() for site in self._sites([tensors])]
+        longest = max(map(len, squares))
+        total = torch.stack([F.pad(one, (0, longest - len(one))) for one in squares]).sum(0)
+        lost = total.sum() - total.cumsum(0)  # of rank 1, 2, …
+        enough = (lost <= error**2 * total.sum()).nonzero()
+        return int(enough[0]) + 1 if len(enough) else longest
 
     def peft(self, settings: LoraSettings) -> dict[str, Any]:
         """Return PEFT's configuration of LORA, whose field names these settings share."""
@@ -188,6 +211,17 @@ def delta(settings: LoraSettings, tensors: Tensors, site: str) -> Tensor:
     """Return ΔW (out, in) at one site."""
     down, up = tensors[f"{site}{DOWN}"], tensors[f"{site}{UP}"]
     return scaling(settings, site, down.shape[0]) * up @ down
+
+
+def _decomposed(settings: LoraSettings, tensors: Tensors, site: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the singular values of ΔW at one site with their vectors, (out, r), (r,), (r, in), in double precision.
+
+    From its factors: no matrix larger than they are is laid out.
+    """
+    down, up = tensors[f"{site}{DOWN}"].double(), tensors[f"{site}{UP}"].double()
+    left, right = torch.linalg.qr(scaling(settings, site, down.shape[0]) * up), torch.linalg.qr(down.T)
+    u, values, v = torch.linalg.svd(left.R @ right.R.T)
+    return left.Q @ u, values, v @ right.Q.T
 
 
 def bias_change(settings: LoraSettings, tensors: Tensors, site: str) -> Tensor:

@@ -19,7 +19,12 @@ def zero_shot(trial: Trial) -> Measured:
 
 
 def single(trial: Trial) -> Expert:
-    """Return the target's own expert, trained as long as every method."""
+    """Return the target's own expert as the paper trains it: stopped by labels that it never learns from."""
+    return trial.fitted("single")
+
+
+def single_of_every_label(trial: Trial) -> Expert:
+    """Return the target's own expert as π-Tuning trains it: on every label, held near its start."""
     return trial.tuned.folded["alone"]
 
 
@@ -32,6 +37,14 @@ def mean_of_two_singles(trial: Trial) -> Expert:
 ZERO_SHOT = Baseline("zero-shot", zero_shot, "the backbone as it is", default=True, demo=True)
 SINGLE_EXPERT = Baseline(
     SINGLE, single, "the target's own expert, without neighbours", default=True, demo=True, title="single expert"
+)
+EVERY_LABEL = Baseline(
+    "single, every label",
+    single_of_every_label,
+    "the target's own expert, as π-Tuning trains it",
+    default=True,
+    demo=True,
+    title="single expert of every label",
 )
 TWO_SINGLES = Baseline(
     "mean of two singles", mean_of_two_singles, "the mean of two runs on the same labels", default=True

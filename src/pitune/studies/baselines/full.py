@@ -39,7 +39,7 @@ def full_fine_tuning(
 
 
 def _measure(trial: Trial) -> Measured:
-    settings, run = trial.plan.training, trial.folder / "full"
+    settings, run = trial.plan.training(trial.draw), trial.folder / "full"
     return full_fine_tuning(trial.backbone, trial.draw, trial.test, settings=settings, run=run)
 
 

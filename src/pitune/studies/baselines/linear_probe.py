@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from pitune.errors import InputError
 from pitune.extras import need
@@ -12,26 +14,34 @@ from pitune.studies.rows import Measured
 from pitune.studies.trial import Trial
 from pitune.tasks import Task
 from pitune.tasks.metrics import compute_metric
-from pitune.training import features_of
+from pitune.training import Features, features_of
 
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
+_UNSEEN = -20.0  # log-probability of a class that nothing was learned of
 
 
 def linear_probe(trial: Trial) -> Measured:
-    """Fit on the labels to train on; the strength is chosen on those to validate by."""
+    """Fit on every label, at the strength that has the lowest validation loss when fit on those to train on."""
     task, draw = trial.task, trial.draw
     answers = task.answers
     if answers is None:
         raise InputError(f"task {task.name!r} has open answers; a linear probe needs a fixed set")
-    train, validation, test = (
-        features_of(trial.backbone, task, part) for part in (draw.train, draw.validation, trial.test)
+    train, validation, whole, test = (
+        features_of(trial.backbone, task, part) for part in (draw.train, draw.validation, draw.labels, trial.test)
     )
     regression = need("sklearn.linear_model", "metrics").LogisticRegression
-    models = [regression(C=strength, max_iter=2000).fit(train.values, train.labels) for strength in _STRENGTHS]
-    best = max(models, key=lambda model: float(model.score(validation.values, validation.labels)))
-    scores = np.full((len(test.labels), len(answers)), -np.inf)
-    scores[:, best.classes_] = best.predict_log_proba(test.values)
-    value = compute_metric(task.metric, torch.from_numpy(scores), test.labels, test.relevant, answers)
+
+    def scores(strength: float, learned: Features, asked: Features) -> Tensor:
+        model = regression(C=strength, max_iter=2000).fit(learned.values, learned.labels)
+        found = np.full((len(asked.labels), len(answers)), _UNSEEN)
+        found[:, model.classes_] = model.predict_log_proba(asked.values)
+        return torch.from_numpy(found)
+
+    def loss(strength: float) -> float:
+        return float(F.cross_entropy(scores(strength, train, validation), validation.labels))
+
+    found = scores(min(_STRENGTHS, key=loss), whole, test)
+    value = compute_metric(task.metric, found, test.labels, test.relevant, answers)
     return task.metric, value, len(test.labels)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pitune.experts import Expert
-from pitune.interpolation import mix
+from pitune.interpolation import best_scale, equal_shares, mix
 from pitune.studies.baselines.baseline import PI, Baseline
 from pitune.studies.sources import source_expert
 from pitune.studies.trial import Trial
@@ -34,7 +34,13 @@ def from_best_neighbour(trial: Trial) -> Expert:
 def uniform_mix(trial: Trial) -> Expert:
     """Return the neighbours mixed in equal shares."""
     near = trial.near()
-    return mix(near, [1 / len(near)] * len(near), name="uniform")
+    return mix(near, equal_shares(near), name="uniform")
+
+
+def scaled_mix(trial: Trial) -> Expert:
+    """Return the neighbours in equal shares times the scale that serves the labels best, 0 among them."""
+    near = trial.near()
+    return mix(near, equal_shares(near, best_scale(trial.backbone, trial.draw, near)), name="scaled")
 
 
 def random_neighbours(trial: Trial) -> Expert:
@@ -65,6 +71,7 @@ FROM_BEST = Baseline(
     "start from best neighbour", from_best_neighbour, "the best neighbour, trained on the labels", default=True
 )
 UNIFORM = Baseline("uniform mix", uniform_mix, "the neighbours in equal shares, untrained", default=True, demo=True)
+SCALED = Baseline("scaled mix", scaled_mix, "the neighbours in equal shares, scaled by the labels", default=True)
 RANDOM = Baseline("random neighbours", random_neighbours, "π-Tuning with neighbours drawn at random", default=True)
 FARTHEST = Baseline("farthest neighbours", farthest_neighbours, "π-Tuning with the least similar tasks", default=True)
 FROM_MULTITASK = Baseline(

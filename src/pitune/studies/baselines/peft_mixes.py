@@ -15,6 +15,7 @@ from torch import Tensor
 from pitune.backbones import Backbone
 from pitune.experts import Expert
 from pitune.experts.kinds.lora import DOWN, UP, LoraSettings, peft_config
+from pitune.interpolation import best_scale, equal_shares, mix
 from pitune.studies.baselines.baseline import Baseline
 from pitune.studies.trial import Trial
 
@@ -77,9 +78,13 @@ def _read_back(layers: Mapping[str, LoraLayer], like: Expert) -> Expert:
 
 
 def _mixed(kind: str, trial: Trial) -> Expert:
+    """Return the neighbours mixed in PEFT, at the scale of its result that serves the labels best."""
     near = trial.near()
-    return with_peft(trial.backbone, near, [1 / len(near)] * len(near))(kind)
+    mixed = with_peft(trial.backbone, near, [1.0] * len(near) if kind == "ties" else equal_shares(near))(kind)
+    return mix([mixed], [best_scale(trial.backbone, trial.draw, [mixed])], name=kind)
 
 
-LINEAR = Baseline("PEFT linear", partial(_mixed, "linear"), "the neighbours' factors in equal shares", default=True)
-TIES = Baseline("PEFT ties", partial(_mixed, "ties"), "the neighbours in equal shares by PEFT's TIES", default=True)
+LINEAR = Baseline(
+    "PEFT linear", partial(_mixed, "linear"), "the neighbours' factors, scaled by the labels", default=True
+)
+TIES = Baseline("PEFT ties", partial(_mixed, "ties"), "the neighbours by TIES, scaled by the labels", default=True)

@@ -1,0 +1,91 @@
+"""What the labels that judge say of a tuned expert, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from math import sqrt
+
+from pitune.interpolation.choice import Candidate
+from pitune.tasks import Draw
+
+_CLEAR = 3.0  # nats over all labels that judge, which few labels do not differ by for nothing
+_95 = 1.96  # standard errors of a 95 % interval
+
+
+def verdict(draw: Draw, candidates: Sequence[Candidate], choice: str) -> tuple[str, ...]:
+    """Return how good the chosen candidate is, why it was chosen and whether neighbours help, a sentence each.
+
+    All of it rests on the labels that judged, and on nothing else of the task; without any it says so.
+    """
+    of = {one.name: one for one in candidates}
+    if not of[choice].losses:
+        return (f"No labels were kept to judge by, so {choice} is taken unseen: its worth is not known.",)
+    return (*_worth(draw, of, choice), _why(of, choice), *_neighbours(of))
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share that was found in n examples (Wilson, 1927)."""
+    centre = (share + _95**2 / (2 * n)) / (1 + _95**2 / n)
+    half = _95 * sqrt(share * (1 - share) / n + _95**2 / (4 * n**2)) / (1 + _95**2 / n)
+    return centre - half, centre + half
+
+
+def _worth(draw: Draw, of: dict[str, Candidate], choice: str) -> Iterator[str]:
+    task, chosen = draw.task, of[choice]
+    n = len(chosen.losses)
+    beside = [f"{what} {of[name].validation:.3f}" for name, what in _BESIDE if name in of and name != choice]
+    if task.metric != "accuracy":
+        yield f"{choice} has {task.metric} {chosen.validation:.3f} on {_those(n)}{_listed(beside)}."
+        return
+    low, high = wilson(chosen.validation, n)
+    most = max(Counter(one.target for one in draw.labels).values()) / len(draw.labels)
+    chance = max(most, 1 / len(task.answers) if task.answers else 0.0)
+    beside.append(f"always the commonest answer {chance:.3f}")
+    yield f"{choice} has accuracy {chosen.validation:.3f} [{low:.2f}, {high:.2f}] on {_those(n)}{_listed(beside)}."
+    if low <= chance:
+        yield "That is not told from guessing: more labels, or experts of more alike tasks, are needed first."
+
+
+_BESIDE = (("backbone", "the backbone alone"), ("alone", "the own expert alone"))
+
+
+def _those(n: int) -> str:
+    return f"the {n} labels that judge"
+
+
+def _listed(beside: Sequence[str]) -> str:
+    return f" ({', '.join(beside)})" if beside else ""
+
+
+def _why(of: dict[str, Candidate], choice: str) -> str:
+    totals = {name: sum(one.losses) for name, one in of.items()}
+    lowest = min(totals, key=lambda name: totals[name])
+    if lowest == choice:
+        return f"It was chosen for the lowest loss of {len(of)} candidates."
+    better = totals[choice] - totals[lowest]
+    return (
+        f"It was chosen in doubt: {lowest} has a lower loss by {better:.1f} nats over all these labels, too little to "
+        "set aside what does well over many tasks."
+    )
+
+
+def _neighbours(of: dict[str, Candidate]) -> Iterator[str]:
+    if "alone" not in of:
+        return
+    with_them = [name for name in ("joint", "neighbours") if name in of]
+    if not with_them:
+        yield (
+            "No neighbour lowers the loss on the labels at any scale, so none is used: experts of more alike tasks, or "
+            "more labels, would help."
+        )
+        return
+    totals = {name: sum(of[name].losses) for name in with_them}
+    best = min(totals, key=lambda name: totals[name])
+    gain = sum(of["alone"].losses) - totals[best]
+    if gain > _CLEAR:
+        yield f"The neighbours help: {best} has a lower loss than the own expert alone by {gain:.1f} nats."
+    elif gain < -_CLEAR:
+        yield f"The neighbours do not help here: the own expert alone has a lower loss by {-gain:.1f} nats."
+    else:
+        yield f"Whether the neighbours help, so few labels cannot tell ({gain:+.1f} nats)."

@@ -1,0 +1,55 @@
+"""The verdict says what the labels tell: how good, why chosen, whether neighbours help, and whether it is chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from scipy.stats import binomtest
+
+from pitune.interpolation import Candidate
+from pitune.interpolation.verdict import verdict, wilson
+from pitune.tasks import Draw, Task, few_shot
+
+
+@pytest.fixture
+def draw(tiny_tasks: Mapping[str, Task]) -> Draw:
+    return few_shot(tiny_tasks["mood"], 4, 0)
+
+
+def candidate(name: str, value: float, loss: float, n: int = 40) -> Candidate:
+    return Candidate(name, value, (loss,) * n, 10, 10)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 8), (5, 8), (30, 40), (40, 40)])
+def test_the_interval_is_wilsons(right: int, n: int) -> None:
+    expected = binomtest(right, n).proportion_ci(method="wilson")
+    assert wilson(right / n, n) == pytest.approx((expected.low, expected.high), abs=1e-4)
+
+
+def test_a_clear_winner_and_neighbours_that_help(draw: Draw) -> None:
+    tried = [candidate("backbone", 0.5, 1.0), candidate("alone", 0.7, 0.6), candidate("joint", 0.9, 0.3)]
+    worth, why, help_ = verdict(draw, tried, "joint")
+    assert worth.startswith(
+        "joint has accuracy 0.900 [0.77, 0.96] on the 40 labels that judge (the backbone alone 0.500"
+    )
+    assert "lowest loss of 3" in why
+    assert help_ == "The neighbours help: joint has a lower loss than the own expert alone by 12.0 nats."
+
+
+def test_what_is_taken_in_doubt_says_so(draw: Draw) -> None:
+    tried = [candidate("alone", 0.9, 0.30), candidate("joint", 0.9, 0.32)]
+    _, why, help_ = verdict(draw, tried, "joint")
+    assert "in doubt: alone has a lower loss by 0.8 nats" in why
+    assert help_ == "Whether the neighbours help, so few labels cannot tell (-0.8 nats)."
+
+
+def test_chance_is_called_chance_and_missing_relatives_are_named(draw: Draw) -> None:
+    told = verdict(draw, [candidate("backbone", 0.4, 1.1, 8), candidate("alone", 0.5, 1.0, 8)], "alone")
+    assert any(line.startswith("That is not told from guessing") for line in told)
+    assert told[-1].startswith("No neighbour lowers the loss on the labels at any scale")
+
+
+def test_without_labels_to_judge_by_nothing_is_claimed(draw: Draw) -> None:
+    (line,) = verdict(draw, [Candidate("joint", 0.0, (), 10, 10)], "joint")
+    assert "its worth is not known" in line
