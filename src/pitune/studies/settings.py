@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pitune.experts import Expert, ExpertPool
-from pitune.interpolation import TuneSettings
+from pitune.interpolation import TuneResult, TuneSettings
 from pitune.prediction import EMBEDDED, embedding, fisher_similarity
 from pitune.registry import unknown
 from pitune.studies.compare import prepare_pool, trials_of
@@ -31,6 +31,7 @@ from pitune.training import evaluate_expert
 ROWS = "settings.jsonl"
 RESULTS = "settings.json"
 DEFAULT = "default"
+_WITHOUT = {"joint": "alone", "soup": "alone", "neighbours": "backbone"}  # what candidates are where no neighbour helps
 ALONE = f"{DEFAULT}: alone"
 _UNRELATED = "pool-unrelated"
 
@@ -89,6 +90,10 @@ VARIANTS: Mapping[str, Variant] = {
     "joint, k = 2": Variant(_JOINT, 2),
     "joint, neighbours unlike each other": Variant(_JOINT, neighbours=_unlike),
     "joint, neighbours of unrelated starts": Variant(_JOINT, neighbours=_unrelated),
+    "some labels kept to stop and choose by": Variant({"folds": 0}),
+    "not pulled": Variant({"pull": 0.0}),
+    "pulled at 0.3": Variant({"pull": 0.3}),
+    "pulled at 3": Variant({"pull": 3.0}),
     "neighbours by trial": Variant({}, neighbours=_tried),
     "neighbours by trial, k = 8": Variant({}, 8, neighbours=_tried),
 }
@@ -113,14 +118,17 @@ class Cell:
 
     def _tuned(self, name: str) -> list[Expert]:
         """Return the expert of each candidate, and the chosen one."""
+        tried = VARIANTS[name].settings(self.trial.plan.tuning).tried
+        result = self._result(name)
+        return [*(result.folded.get(one) or result.folded[_WITHOUT[one]] for one in tried), result.expert]
+
+    def _result(self, name: str) -> TuneResult:
         trial, variant = self.trial, VARIANTS[name]
         if name == DEFAULT:
-            result = trial.tuned
-        else:
-            near = variant.neighbours(trial, variant.k or trial.plan.k)
-            settings, run = variant.settings(trial.plan.tuning), f"variant-{list(VARIANTS).index(name)}"
-            result = trial.tuned_with(near, run, settings)
-        return [*result.folded.values(), result.expert]
+            return trial.tuned
+        near = variant.neighbours(trial, variant.k or trial.plan.k)
+        settings, run = variant.settings(trial.plan.tuning), f"variant-{list(VARIANTS).index(name)}"
+        return trial.tuned_with(near, run, settings)
 
     def _score(self, experts: Callable[[], list[Expert]], i: int) -> Measured:
         trial = self.trial

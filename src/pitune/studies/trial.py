@@ -90,7 +90,8 @@ class Trial:
     def tuned_with(self, others: Sequence[Expert], name: str, settings: TuneSettings | None = None) -> TuneResult:
         """Tune with other experts for neighbours, or otherwise; the target's own expert alone is trained already."""
         settings, run = settings or self.plan.tuning, self.folder / name
-        if "alone" in settings.tried and not run.exists() and self.tuned:
+        alike = (settings.folds, settings.pull) == (self.plan.tuning.folds, self.plan.tuning.pull)
+        if "alone" in settings.tried and alike and not run.exists() and self.tuned:
             with atomic_folder(run) as folder:
                 for kept in (self.folder / "pi").glob("alone*"):
                     copytree(kept, folder / kept.name)
