@@ -165,7 +165,7 @@ class Lora(Kind):
         return made, kept, math.sqrt(lost / whole) if whole else 0.0
 
     def rank_within(self, settings: LoraSettings, tensors: Tensors, error: float) -> int:
-        """Return the smallest rank whose sum of dropped singular values, squared, is at most `error`² of all of them."""
+        """Return the smallest rank whose dropped singular values have at most `error`² of the squared sum of all."""
         squares = [_decomposed(settings, tensors, site)[1].square() for site in self._sites([tensors])]
         longest = max(map(len, squares))
         total = torch.stack([F.pad(one, (0, longest - len(one))) for one in squares]).sum(0)
