@@ -68,7 +68,7 @@ def test_the_mean_of_two_singles_is_of_two_runs_that_differ_in_order_alone(
     prepare_pool(plan, Study(tmp_path, progress=False))
     trial = Trial(plan, tmp_path, plan.tasks[0], 2, 0)
     first, second = BASELINES.get("mean of two singles").run(trial).card.parents
-    assert first.digest == digest(trial.tuned.folded["alone"]) != second.digest
+    assert first.digest == digest(trial.fitted("single")) != second.digest
     assert first.weights.keys() == second.weights.keys()
     assert {*first.weights.values(), *second.weights.values()} == {0.5}
 
