@@ -62,7 +62,7 @@ def test_measures_every_method_on_every_task(pocket_is_tiny: Pocket, plan: Compa
     assert {expert.card.task for expert in pool} == tasks
 
 
-def test_the_mean_of_two_singles_is_of_two_runs_that_differ_in_order_alone(
+def test_the_mean_of_two_singles_is_of_two_runs_that_differ(
     pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path
 ) -> None:
     prepare_pool(plan, Study(tmp_path, progress=False))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pitune.experts import Expert
+from pitune.experts import KINDS, Card, Expert, make_settings
 from pitune.interpolation import mix
 from pitune.studies.baselines.baseline import SINGLE, Baseline
 from pitune.studies.rows import Measured
 from pitune.studies.trial import Trial
+from pitune.training import untrained
 
-_ANOTHER_ORDER = 1000  # added to the seed, for a second run on the same examples
+_ANOTHER = 1000  # added to the seed, for a second run on the same examples
 
 
 def zero_shot(trial: Trial) -> Measured:
@@ -29,8 +30,11 @@ def single_of_every_label(trial: Trial) -> Expert:
 
 
 def mean_of_two_singles(trial: Trial) -> Expert:
-    """Return the mean of two runs on the same examples in another order: what π-Tuning costs."""
-    again = trial.fitted("again", draw=replace(trial.draw, seed=trial.draw.seed + _ANOTHER_ORDER))
+    """Return the mean of two runs on the same examples, in another order and from other starting values."""
+    backbone, kind, seed = trial.backbone, KINDS.get("lora"), trial.draw.seed + _ANOTHER
+    card = Card(name="another-start", backbone=backbone.fingerprint, base_model=backbone.name)
+    start = untrained(backbone, kind, make_settings(kind, backbone), card, seed=seed)
+    again = trial.fitted("again", start=start, draw=replace(trial.draw, seed=seed))
     return mix([single(trial), again], [0.5, 0.5])
 
 
