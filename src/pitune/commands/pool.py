@@ -102,6 +102,14 @@ def import_expert(
     any_base: Annotated[
         bool, Option("--any-base", help="Its base model is the backbone, though under another name.")
     ] = False,
+    convert: Annotated[
+        float | None,
+        Option(
+            metavar="RANK",
+            help="Turn another kind of adapter into a LoRA of this rank; below 1, of the share of ΔW's energy to keep.",
+            show_default=False,
+        ),
+    ] = None,
     backbone: options.BackboneName = options.BACKBONE,
     common: options.Common,
 ) -> None:
@@ -112,11 +120,15 @@ def import_expert(
 
     check_name(name)
     check_writable(pool)
-    expert = import_peft(source, load_backbone(backbone, common.device), name, any_base)
+    expert = import_peft(source, load_backbone(backbone, common.device), name, any_base, convert=convert)
     path = ExpertPool(pool).add(expert)
     told = {"expert": name, "method": expert.method, "parameters": expert.parameters, "folder": str(path)}
-    line = f"imported {name} as {path}: {expert.method}, {expert.parameters:,} parameters"
-    report(common.as_json, told, [line])
+    lines = [f"imported {name} as {path}: {expert.method}, {expert.parameters:,} parameters"]
+    origin = expert.card.hyperparameters["origin"]
+    if made := origin.get("conversion"):
+        lines.append(f"made of {made['peft_type']}: ΔW is off by {made['error']:.2%} (relative, Frobenius norm)")
+    notes = origin.get("notes", [])
+    report(common.as_json, told | {"conversion": made, "notes": notes}, [*lines, *notes])
 
 
 def export_expert(

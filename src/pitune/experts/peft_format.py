@@ -18,6 +18,7 @@ from pitune.backbones import Backbone
 from pitune.backbones.checkpoint import open_checkpoint
 from pitune.compat import checkpoint_of
 from pitune.errors import InputError, first_problem
+from pitune.experts import peft_conversion as conversion
 from pitune.experts.attached import attached
 from pitune.experts.card import Card, base_of, hub_id, readme
 from pitune.experts.expert import CONFIG, PREFIX, README, WEIGHTS, Expert, check_tensors, weights_bytes
@@ -31,27 +32,37 @@ _LARGEST_CONFIG = 1 << 24
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
-def import_peft(source: str | Path, backbone: Backbone, name: str, any_base: bool = False) -> Expert:
+def import_peft(
+    source: str | Path, backbone: Backbone, name: str, any_base: bool = False, *, convert: float | None = None
+) -> Expert:
     """Return any PEFT LoRA, in a folder or on the hub, as an expert of `backbone`.
 
     Its base model must be the backbone, by name, unless `any_base` says that it is under another name; the
-    shapes must fit either way. Only `adapter_config.json` and `adapter_model.safetensors` are read. Raise
-    `InputError` naming what is not supported: another kind of expert, DoRA, `modules_to_save`,
+    shapes must fit either way. Only `adapter_config.json` and `adapter_model.safetensors` are read. Another kind of
+    adapter that PEFT can turn into a LoRA comes in as one where `convert` is its rank, or below 1 the share of each
+    ΔW's energy to keep; the error stands in the card, in `hyperparameters["origin"]["conversion"]`, and what was
+    passed over in `["notes"]`. Raise `InputError` naming what is not supported: DoRA, `modules_to_save`,
     `target_parameters`, pickled weights, another base.
     """
     check_name(name)
     config_file, weights_file = _find(source)
     config = _read_config(config_file)
     where = str(source)
-    kind = _kind(config, where)
+    converted = convert is not None and config["peft_type"] not in _readable()
+    kind = KINDS.get("lora") if converted else _kind(config, where)
     if not any_base:
         _check_base(config, backbone, where)
+    origin: dict[str, Any] = {"imported_from": where, "base_model": config.get("base_model_name_or_path")}
+    stored = _read_weights(weights_file, where)
+    if convert is not None and converted:
+        made = conversion.convert(config, stored, backbone.module, where, convert)
+        origin["conversion"] = {"peft_type": made.kind, "rank": convert, "error": made.error}
+        config, stored = made.config, made.tensors
     notes: list[str] = []
-    settings, tensors = kind.from_peft(config, _read_weights(weights_file, where), backbone, where, notes.append)
+    settings, tensors = kind.from_peft(config, floats(stored, where), backbone, where, notes.append)
     kind.check(settings, tensors, where)
     with attached(backbone, kind, settings) as place:
         check_tensors(place.shapes, tensors, where)
-    origin: dict[str, Any] = {"imported_from": where, "base_model": config.get("base_model_name_or_path")}
     if notes:
         origin["notes"] = notes
     card = Card(name=name, backbone=backbone.fingerprint, base_model=backbone.name, hyperparameters={"origin": origin})
@@ -118,16 +129,22 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_weights(path: Path, where: str) -> dict[str, Tensor]:
-    """Return tensors in float32 by the module's own names, without those of what the model was wrapped in."""
+    """Return tensors by the module's own names, without those of what the model was wrapped in."""
     tensors: dict[str, Tensor] = {}
     for key, value in decode(path, read_file(path)).items():
         name = plain_name(key)
         if name in tensors:
             raise InputError(f"{where}: has tensor {name!r:.200} twice, once as {key!r:.200}; save it again")
+        tensors[name] = value
+    return tensors
+
+
+def floats(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Return tensors in float32; raise `InputError` naming one that holds no floats."""
+    for name, value in tensors.items():
         if not value.is_floating_point():
             raise InputError(f"{where}: tensor {name!r:.200} holds {value.dtype} values; expected floats")
-        tensors[name] = value.float()
-    return tensors
+    return {name: value.float() for name, value in tensors.items()}
 
 
 def plain_name(key: str) -> str:
@@ -137,11 +154,16 @@ def plain_name(key: str) -> str:
     return key.removeprefix("module.").removeprefix(PREFIX).removeprefix("module.")
 
 
+def _readable() -> dict[str, Kind]:
+    return {kind.peft_type: kind for kind in KINDS.all() if kind.peft_type}
+
+
 def _kind(config: Mapping[str, Any], where: str) -> Kind:
-    readable = {kind.peft_type: kind for kind in KINDS.all() if kind.peft_type}
-    found = config.get("peft_type")
+    readable, found = _readable(), config["peft_type"]
     if found not in readable:
-        raise InputError(f"{where}: is of PEFT type {found!r:.80}; expected {' or '.join(readable)}")
+        raise InputError(
+            f"{where}: is of PEFT type {found!r:.80}; expected {' or '.join(readable)}; {conversion.help_with(found)}"
+        )
     return readable[found]
 
 
