@@ -12,27 +12,34 @@ from pitune.studies.baselines.baseline import Baseline
 from pitune.studies.rows import Measured
 from pitune.studies.trial import Trial
 from pitune.tasks import Draw, Example
-from pitune.training import OneTask, SingleLearner, TrainingSettings, evaluate_tensors, train
+from pitune.training import OneTask, SingleLearner, Trained, TrainingSettings, evaluate_tensors, train
 
-_RATE = 1e-4  # of the usual size for whole transformers; an expert's would undo the pretraining
+_RATES = (3e-5, 1e-4, 3e-4)  # of the usual size for whole transformers; an expert's would undo the pretraining
 
 
 def full_fine_tuning(
     backbone: Backbone, draw: Draw, test: Sequence[Example], *, settings: TrainingSettings, run: Path | None = None
 ) -> Measured:
-    """Train all weights of `backbone.module` for as many steps as an expert, and score the test examples.
+    """Train all weights of `backbone.module` on every label, and score the test examples.
 
-    The backbone itself stays as it is: copies of its weights are put in for every call. What a stopped run goes on
-    from is deleted in the end: it holds four numbers for each weight.
+    The rate is that of the lowest validation loss in runs on the labels to train on, and the length that run's best
+    step, longer as there are more labels. The backbone itself stays as it is: copies of its weights are put in for
+    every run. What a stopped run goes on from is deleted in the end: it holds four numbers for each weight.
     """
-    paths = {name: name for name, value in backbone.module.named_parameters() if value.is_floating_point()}
-    place = Attached(backbone, Attachment(paths, lambda: None))
-    learner = SingleLearner(
-        {name: value.detach().clone() for name, value in backbone.module.named_parameters() if name in paths}
-    )
-    chosen = settings.model_copy(update={"learning_rate": _RATE})
-    train(place, learner, OneTask(draw, chosen.batch_size), chosen, run=run)
-    evaluation = evaluate_tensors(place, learner.tensors(), draw.task, test)
+    names = [name for name, value in backbone.module.named_parameters() if value.is_floating_point()]
+    place = Attached(backbone, Attachment({name: name for name in names}, lambda: None))
+
+    def fitted(part: Draw, **changes: float) -> tuple[SingleLearner, Trained]:
+        learner = SingleLearner({name: backbone.module.get_parameter(name).detach().clone() for name in names})
+        chosen = settings.model_copy(update=changes)
+        kept = run / "-".join(f"{value:g}" for value in changes.values()) if run else None
+        return learner, train(place, learner, OneTask(part, chosen.batch_size), chosen, run=kept)
+
+    tried = {rate: fitted(draw, learning_rate=rate)[1] for rate in _RATES}
+    rate = min(tried, key=lambda rate: tried[rate].validation_loss)
+    steps = round(tried[rate].best_step * len(draw.labels) / len(draw.train))
+    whole = fitted(draw.whole, learning_rate=rate, steps=steps)[0].tensors() if steps else {}
+    evaluation = evaluate_tensors(place, whole, draw.task, test)
     if run:
         shutil.rmtree(run)
     return evaluation.metric, evaluation.value, len(evaluation.ids)
