@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pitune import cli
 from pitune.errors import InputError
+from pitune.pocket.backbone import Pocket
 from pitune.tasks import Task, few_shot, inspect, load_task, read_task
 
 Png = Callable[[int], bytes]
@@ -234,3 +236,45 @@ def test_labels_that_mean_none_are_left_out_of_any_shape(tmp_path: Path, png: Pn
 def test_nothing_is_said_of_a_named_task() -> None:
     with pytest.raises(InputError, match="is a named one, whose data is as it is; leave out --unlabelled"):
         load_task("elevater/dtd", unlabelled=["x"])
+
+
+def test_all_of_it_by_flags(tmp_path: Path, pocket_is_tiny: Pocket, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"text {i},{('0', '1', '0;1', '-1')[i % 4]}" for i in range(40)]
+    path = write(tmp_path / "t.csv", "text,label", *rows)
+    other = write(tmp_path / "v.csv", "text,label", *(f"other {i},{i % 2}" for i in range(8)))
+    names = write(tmp_path / "n.txt", "quiet", "loud")
+    said = ["--validation", other, "--classes", names, "--unlabelled=-1", "--label-separator", ";", "--cap", "7"]
+    said += ["--weight", "loud=2"]
+
+    def run(*words: object) -> Any:
+        assert cli.main([*map(str, (*words, *said)), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    checked = run("tasks", "check", path, "--shots", "9", "--backbone", "pocket")
+    assert checked["outlook"]["parts"] == {"train": 14, "validation": 8}
+    assert checked["outlook"]["short"] == []
+    assert checked["outlook"]["expected"]["steps"] == 200
+    shown = run("tasks", "show", path)
+    assert (shown["answers"], shown["metric"]) == (["quiet", "loud"], "11-point-map")
+    fitted = run("fit", path, "--steps", "2", "--out", tmp_path / "e")
+    assert fitted["metric"] == "11-point-map"
+    assert run("eval", tmp_path / "e", path, "--split", "validation")["n"] == 8
+    answer = run("predict", tmp_path / "e", "text 1", "--task", path)["predictions"][0]
+    assert set(answer["probabilities"]) == {"quiet", "loud"}
+    assert cli.main(["predict", str(tmp_path / "e"), "text 1", "--classes", str(names)]) == 2
+    assert "--classes says how a task's data is read" in capsys.readouterr().err
+    assert cli.main(["fit", str(path), "--weight", "loud"]) == 2
+    assert "--weight loud: expected CLASS=NUMBER" in capsys.readouterr().err
+    assert cli.main(["multitask", str(path), str(other), "--pool", str(tmp_path / "p"), *map(str, said)]) == 2
+    assert "--validation and --test are of one task" in capsys.readouterr().err
+
+
+def test_classes_shorter_than_the_shots_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "t.csv", "text,label", *(f"text {i},{'ab'[i > 30]}" for i in range(40)))
+    assert cli.main(["tasks", "check", str(path), "--shots", "16"]) == 0
+    assert "fewer than 16 to learn from: 'b'" in capsys.readouterr().out
+    write(path, "text,label", *(f"text {i},{'ab'[i > 30]}" for i in range(40)), "text 0,b")
+    assert cli.main(["tasks", "check", str(path)]) == 2
+    capsys.readouterr()
+    assert cli.main(["tasks", "check", str(path), "--conflicts", "keep", "--limit", "10"]) == 0
+    assert "fit will use: 6 train" in capsys.readouterr().out

@@ -83,6 +83,8 @@ def multitask(
         raise InputError("--group-size makes several experts; leave out --name and --out, and give --pool DIR")
     if groups.transfer is not None and groups.group_size is None:
         raise InputError("--transfer says how to group; give --group-size too")
+    if len(tasks) > 1 and (on.validation or on.test):
+        raise InputError("--validation and --test are of one task; declare them in a YAML file for each")
     draws = [few_shot(on.open_task(one), shots, on.seed) for one in tasks]
     model = on.open_backbone()
     start = own.find_start(model, method, config, pool)

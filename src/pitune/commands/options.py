@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option
 
 from pitune.commands.config import read_config
+from pitune.commands.data import Data as Data
 from pitune.commands.output import note
-from pitune.commands.set_up import read_columns, training_settings
+from pitune.commands.set_up import training_settings
 from pitune.defaults import BACKBONE as BACKBONE
 
 if TYPE_CHECKING:
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 TASK_HELP = "A named task, a YAML that declares one, or a file or folder of data."
 TaskName = Annotated[str, Argument(metavar="TASK", help=TASK_HELP)]
-Columns = Annotated[
-    list[str] | None,
-    Option("--column", metavar="ROLE=NAME", help="Which column of a table is the label, text, image, …; repeatable."),
-]
 BackboneName = Annotated[str, Option(help="Name, checkpoint folder or hub id, such as OWNER/NAME@REVISION.")]
 PoolFolder = Annotated[Path, Option("--pool", metavar="DIR", help="The pool's folder.")]
 MaybePool = Annotated[Path | None, Option("--pool", metavar="DIR", help="Where the expert is, if it is given by name.")]
@@ -65,17 +62,6 @@ class Backbone:
 
 
 @dataclass(frozen=True)
-class Data:
-    """How a task's data is read."""
-
-    columns: Columns = None
-    conflicts: Annotated[
-        Literal["refuse", "drop", "keep"], Option(help="What becomes of one input with two labels or in two parts.")
-    ] = "refuse"
-    limit: Annotated[int | None, Option(min=1, help="Entries of a part to try with, evenly from its classes.")] = None
-
-
-@dataclass(frozen=True)
 class Computing(Common, Backbone):
     """What every command takes that computes; a dataclass has the fields of its last base first."""
 
@@ -89,12 +75,6 @@ class Computing(Common, Backbone):
 @dataclass(frozen=True)
 class OnTask(Computing, Data):
     """What every command takes that computes on a task's examples."""
-
-    def open_task(self, name: str) -> Task:
-        """Load a task, telling on stderr what was guessed of a table; raise `InputError` if it cannot be used."""
-        from pitune.tasks import load_task
-
-        return load_task(name, read_columns(self.columns), note, conflicts=self.conflicts, limit=self.limit)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,8 +48,7 @@ def predict(
     ] = None,
     top: Annotated[int, Option(min=1, help="How many of the likeliest answers --out has for each input.")] = 5,
     pool: options.MaybePool = None,
-    columns: options.Columns = None,
-    on: options.Computing,
+    on: options.OnTask,
 ) -> None:
     """Answer new inputs with an expert."""
     quieten()
@@ -58,8 +57,8 @@ def predict(
 
     if out is not None:
         check_predictions(out, inputs)
-    found, named = find_expert(expert, pool), read_columns(columns)
-    asked, reads = _task(asking.task, asking.answer, found, named)
+    found, named = find_expert(expert, pool), read_columns(on.columns)
+    asked, reads = _task(asking.task, asking.answer, found, on)
     examples = Reader(asked, reads, asking.question, named, sys.stdin.buffer.read, note).read(inputs)
     model = on.open_backbone()
     answers = api.predict(model, asked, found, examples, progress=watched() and len(examples) > _LONG)
@@ -76,13 +75,13 @@ def predict(
 
 
 def _task(
-    name: str | None, answers: Sequence[str] | None, expert: Expert, columns: Mapping[str, str]
+    name: str | None, answers: Sequence[str] | None, expert: Expert, data: options.Data
 ) -> tuple[Task, frozenset[str] | None]:
     """Return the task that says how to ask and which answers there are, and what it reads where that is known.
 
     Its answers are None where any text may be one.
     """
-    from pitune.tasks import Task, asked_task, load_task, task_names
+    from pitune.tasks import Task, asked_task, task_names
 
     own, reads = asked_task(expert.card.task, expert.card.hyperparameters.get("asked")) or (None, None)
     if (
@@ -92,7 +91,10 @@ def _task(
     if name is None and own is None and not answers:
         known_for = f"expert {expert.name!r} was trained for {expert.card.task!r}"
         raise InputError(f"{known_for}; give that task with --task, or answers with --answer")
-    known = load_task(name, columns) if name is not None else own or Task("answers", {})
+    if name is None and (said := data.own):
+        flag = next(iter(said)).replace("_", "-")
+        raise InputError(f"--{flag} says how a task's data is read; give that task with --task")
+    known = data.open_task(name) if name is not None else own or Task("answers", {})
     if answers:
         if name is None and reads is not None and "image" not in reads:
             reads = None  # own answers may be asked of pictures too, by an expert of texts

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument
+from typer import Argument, Option
 
 from pitune.commands import options
 from pitune.commands.output import note, report, table
-from pitune.commands.set_up import read_columns
+from pitune.commands.set_up import quieten
 from pitune.defaults import TASKS
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pitune.tasks import Facts, Inspection, Outlook, Task
+    from pitune.tasks import Facts, Inspection, Task
 
 _SHOWN = 50  # lines of a kind, so that a report fits a screen or two
 
@@ -33,16 +33,16 @@ def list_tasks(common: options.Common) -> None:
     report(common.as_json, {"tasks": rows}, [table(("task", "about", "answers", "licence"), cells)])
 
 
-def show(task: options.TaskName, *, columns: options.Columns = None, common: options.Common) -> None:
+def show(task: options.TaskName, *, data: options.Data, common: options.Common) -> None:
     """Show a task's parts, answers and origin, or a collection's tasks; fetches their data if need be."""
     from pitune.tasks import task_collections
 
     if members := task_collections().get(task):
-        cards = [_card(_load(name, None)) for name in members]
+        cards = [_card(_load(name, data)) for name in members]
         rows = [list(card.values()) for card in cards]
         report(common.as_json, {"name": task, "tasks": cards}, [table(tuple(cards[0]), rows)])
         return
-    known = _load(task, columns)
+    known = _load(task, data)
     facts = _fields(known, "name", "metric", "template", "answer_template", "licence", "provenance", "data_hash")
     facts |= {"answers": known.answers, "parts": {part: len(examples) for part, examples in known.splits.items()}}
     shown = {key: value for key, value in facts.items() if key not in ("answers", "parts")}
@@ -51,18 +51,29 @@ def show(task: options.TaskName, *, columns: options.Columns = None, common: opt
     report(common.as_json, facts, [table(("field", "value"), shown.items())])
 
 
-def check(task: options.TaskName, *, columns: options.Columns = None, common: options.Common) -> None:
-    """Read all of a task's data and tell what is in it, what is wrong with it, and what is worth a look."""
-    from pitune.tasks import inspect, load_task, read_task
-
+def check(
+    task: options.TaskName,
+    *,
+    shots: options.Shots = None,
+    backbone: Annotated[str | None, Option(help="Try on this backbone how long a fit of the task will take.")] = None,
+    method: options.Method = "lora",
+    data: options.Data,
+    common: options.Common,
+) -> None:
+    """Read all of a task's data and tell what is in it, what is wrong with it, and what a fit will do with it."""
     _announce(task)
-    named = read_columns(columns)
-    found, ahead = _ahead(inspect(read_task(task, named, note)), lambda: load_task(task, named), seed=common.seed)
-    sound = not found.problems
-    told = {"sound": sound, **asdict(found), "outlook": asdict(ahead) if ahead else None}
+    found, known = data.inspect(task), None
+    try:
+        if not found.problems:
+            known = data.open_task(task)
+            ahead = _ahead(known, shots, common, backbone, method)
+    except InputError as error:
+        found, known = replace(found, problems=(str(error),)), None
+    sound = known is not None
+    told = {"sound": sound, **asdict(found), "outlook": ahead[0] if sound else None}
     parts = ", ".join(f"{number} {part}" for part, number in found.parts.items()) or "no examples"
     state = "sound" if sound else f"{len(found.problems)} problem(s)"
-    lines = [one for one in (ahead.line, ahead.warning) if one] if ahead else []
+    lines = ahead[1] if sound else []
     report(common.as_json, told, [*_report(found), f"{found.name}: {state} ({parts})", *lines])
     if not sound:
         more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
@@ -70,17 +81,25 @@ def check(task: options.TaskName, *, columns: options.Columns = None, common: op
 
 
 def _ahead(
-    found: Inspection, load: Callable[[], Task], *, shots: int | None = None, seed: int = 0
-) -> tuple[Inspection, Outlook | None]:
-    """Load the task as a fit does, and return what it will use of it, or what keeps it from that as a problem."""
-    from pitune.tasks import outlook
+    task: Task, shots: int | None, common: options.Common, backbone: str | None, method: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what a fit will use of a task, and how long it takes on a backbone, if one is named: as fields, as lines.
 
-    if found.problems:
-        return found, None
-    try:
-        return found, outlook(load(), shots, seed)
-    except InputError as error:
-        return replace(found, problems=(str(error),)), None
+    Raise `InputError` if there is nothing to learn.
+    """
+    from pitune.tasks import few_shot, outlook
+
+    ahead = outlook(task, shots, common.seed)
+    fields, lines = asdict(ahead), [one for one in (ahead.line, ahead.warning) if one]
+    if backbone is not None:
+        quieten()
+        from pitune.backbones import load_backbone
+        from pitune.training import expected_time
+
+        draw = few_shot(task, shots, common.seed, at_most=True)
+        expected = expected_time(load_backbone(backbone, common.device), draw, method=method)
+        fields, lines = {**fields, "expected": asdict(expected)}, [*lines, expected.line]
+    return fields, lines
 
 
 def _report(found: Inspection) -> Iterator[str | Table]:
@@ -117,11 +136,9 @@ def pull(
     report(common.as_json, {"pulled": list(names)}, [f"{len(names)} ready"])
 
 
-def _load(name: str, columns: list[str] | None) -> Task:
-    from pitune.tasks import load_task
-
+def _load(name: str, data: options.Data) -> Task:
     _announce(name)
-    return load_task(name, read_columns(columns), note)
+    return data.open_task(name)
 
 
 def _announce(name: str) -> None:

@@ -1,0 +1,99 @@
+"""The options of a user's own data, which every command that reads a task takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Option
+
+from pitune.commands.output import note
+from pitune.commands.set_up import read_columns
+from pitune.errors import InputError
+
+if TYPE_CHECKING:
+    from pitune.tasks import Inspection, OwnData, Task
+
+Columns = Annotated[
+    list[str] | None,
+    Option(
+        "--column",
+        metavar="ROLE=NAME",
+        help="Which column of a table is the label, text, image, …; label=a,b,c or label=is_* for columns of 0 and 1.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Data:
+    """How a task's data is read; all but the columns has its field in a YAML task, which it replaces."""
+
+    columns: Columns = None
+    validation: Annotated[
+        str | None, Option(metavar="PATH", help="Validation data of its own, beside TASK's training data.")
+    ] = None
+    test: Annotated[str | None, Option(metavar="PATH", help="Test data of its own, beside TASK's training data.")] = (
+        None
+    )
+    classes: Annotated[
+        str | None,
+        Option(metavar="FILE", help="Names of classes: a line each by their numbers, or JSON or YAML by label."),
+    ] = None
+    unlabelled: Annotated[list[str] | None, Option(metavar="LABEL", help="A label that means none; repeatable.")] = None
+    label_separator: Annotated[
+        str | None, Option(metavar="TEXT", help="What stands between several labels in one cell.")
+    ] = None
+    cap: Annotated[int | None, Option(min=1, help="Examples of a class to learn from at most.")] = None
+    weights: Annotated[
+        list[str] | None,
+        Option(
+            "--weight", metavar="CLASS=NUMBER", help="How much a class counts in the loss, or balanced; repeatable."
+        ),
+    ] = None
+    conflicts: Annotated[
+        Literal["refuse", "drop", "keep"], Option(help="What becomes of one input with two labels or in two parts.")
+    ] = "refuse"
+    limit: Annotated[int | None, Option(min=1, help="Entries of a part to try with, evenly from its classes.")] = None
+
+    @property
+    def own(self) -> OwnData:
+        """What was said beside the path; raise `InputError` if a weight is none."""
+        said: OwnData = {}
+        if self.validation is not None:
+            said["validation"] = self.validation
+        if self.test is not None:
+            said["test"] = self.test
+        if self.classes is not None:
+            said["classes"] = self.classes
+        if self.unlabelled:
+            said["unlabelled"] = self.unlabelled
+        if self.label_separator is not None:
+            said["label_separator"] = self.label_separator
+        if self.cap is not None:
+            said["cap"] = self.cap
+        if self.weights:
+            said["weights"] = "balanced" if self.weights == ["balanced"] else dict(map(_weight, self.weights))
+        return said
+
+    def open_task(self, name: str) -> Task:
+        """Load a task, telling on stderr what was guessed of a table; raise `InputError` if it cannot be used."""
+        from pitune.tasks import load_task
+
+        columns = read_columns(self.columns)
+        return load_task(name, columns, note, conflicts=self.conflicts, limit=self.limit, **self.own)
+
+    def inspect(self, name: str) -> Inspection:
+        """Read all of a task's data; raise `InputError` only if there is nothing to read."""
+        from pitune.tasks import inspect, read_task
+
+        return inspect(read_task(name, read_columns(self.columns), **self.own), self.conflicts)
+
+
+def _weight(given: str) -> tuple[str, float]:
+    name, _, number = given.rpartition("=")
+    try:
+        if not name:
+            raise ValueError
+        return name, float(number)
+    except ValueError as error:
+        raise InputError(f"--weight {given}: expected CLASS=NUMBER, or balanced alone") from error
