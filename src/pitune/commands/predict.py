@@ -13,7 +13,6 @@ from typer import Argument, Option
 
 from pitune.commands import options
 from pitune.commands.output import note, report, table, watched
-from pitune.commands.predictions import check_predictions, prediction, write_predictions
 from pitune.commands.set_up import find_expert, quieten, read_columns
 from pitune.errors import InputError
 
@@ -53,6 +52,7 @@ def predict(
     """Answer new inputs with an expert."""
     quieten()
     from pitune import api
+    from pitune.commands.predictions import check_predictions, prediction, write_predictions
     from pitune.tasks import Reader, shown
 
     if out is not None:

@@ -17,7 +17,6 @@ from pitune import __version__
 from pitune.commands.output import note
 from pitune.commands.set_up import check_out, check_writable
 from pitune.errors import InputError
-from pitune.files import home, json_bytes, sha256_bytes, write_atomic
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -55,6 +54,8 @@ class Delivered(Generic[Result]):
 
     def described(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
+        from pitune.files import json_bytes
+
         result = json.loads(json_bytes(asdict(self.result)))  # as the run's own file has it
         return {"expert": self.expert.name, **result, "folders": self.folders, "run": self.run}
 
@@ -81,12 +82,16 @@ class Run:
 
     def begin(self, what: str) -> None:
         """Make the run's folder, if it is not there, and tell on stderr what is done."""
+        from pitune.files import write_atomic
+
         if not (self.folder / _INPUTS).is_file():
             write_atomic(self.folder / _INPUTS, self.inputs)
         note(f"{what}; its run is kept in {self.folder}")
 
     def finish(self, expert: Expert, result: DataclassInstance) -> None:
         """Keep what the run made; from here on the same command only delivers it."""
+        from pitune.files import json_bytes, write_atomic
+
         expert.save(self.folder / "expert")
         write_atomic(self.folder / _RESULT, json_bytes(asdict(result)))
 
@@ -131,6 +136,7 @@ def plan_run(
     that it may be that very expert.
     """
     from pitune.experts import ExpertPool, check_name
+    from pitune.files import home, json_bytes, sha256_bytes
 
     described = json_bytes({"command": command, "pitune": __version__, **inputs})
     folder = folder or home() / "runs" / f"{command}-{sha256_bytes(described)[:16]}"
