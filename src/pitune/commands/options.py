@@ -32,7 +32,6 @@ Folds = Annotated[
 ]
 By = Annotated[str, Option(help="The score that finds neighbours, such as probe or trial.")]
 Neighbours = Annotated[int, Option("-k", "--k", min=1, help="How many neighbours.")]
-
 LearningRate = Annotated[float | None, Option(help="Highest learning rate.")]
 BatchSize = Annotated[int | None, Option(help="Examples a forward pass.")]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from pitune.commands import study
 from pitune.commands.output import report, shown, table
 from pitune.commands.set_up import check_writable, quieten
-from pitune.commands.study import Draws, Effort, Running, Seeds, StudyOut, StudyTasks, make_plan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 def predictors(
-    tasks: StudyTasks = None,
+    tasks: study.Tasks = None,
     *,
-    out: StudyOut = Path("predictors"),
+    out: study.Out = Path("predictors"),
     shots: Annotated[int, Option(min=1, help="Examples a class that scores may read.")] = 4,
-    seeds: Seeds = None,
+    seeds: study.Seeds = None,
     adapted: Annotated[
         bool, Option("--adapted", help="Measure experts trained on for a few steps, too; far slower.")
     ] = False,
-    effort: Effort,
-    on: Running,
+    effort: study.Effort,
+    on: study.Running,
 ) -> None:
     """Compare what scores predict of every source with what its expert gains on every target."""
     check_writable(out)
     quieten()
     from pitune.studies import PREDICTORS, run_predictors
 
-    plan = make_plan(PREDICTORS, tasks, Draws([str(shots)], seeds), effort, on)
+    plan = study.make_plan(PREDICTORS, tasks, study.Draws([str(shots)], seeds), effort, on)
     results = run_predictors(plan, out, adapted=adapted, workers=on.workers)
     report(on.as_json, results.described(), [*_tables(results), f"rows and all of it: {out / 'predictors.json'}"])
 

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
     from pitune.studies import ComparePlan, CompareResults, Gain, Mean, SettingsResults
 
-StudyTasks = Annotated[list[str] | None, Argument(metavar="TASK…", help=f"Tasks or collections; {TASKS} unless given.")]
-StudyOut = Annotated[Path, Option(metavar="DIR", help="Keeps pool, runs, rows and results.")]
-StudyShots = Annotated[list[str] | None, Option("--shots", help="Examples a class, or all; repeatable.")]
+Tasks = Annotated[list[str] | None, Argument(metavar="TASK…", help=f"Tasks or collections; {TASKS} unless given.")]
+Out = Annotated[Path, Option(metavar="DIR", help="Keeps pool, runs, rows and results.")]
+Shots = Annotated[list[str] | None, Option("--shots", help="Examples a class, or all; repeatable.")]
 Seeds = Annotated[int | None, Option(min=1, help="How many seeds.")]
-StudySteps = Annotated[int | None, Option(help="Steps on a target at most.")]
-StudyTest = Annotated[int | None, Option(min=1, help="Examples to score a task by.")]
+Steps = Annotated[int | None, Option(help="Steps on a target at most.")]
+Test = Annotated[int | None, Option(min=1, help="Examples to score a task by.")]
 
 
 @dataclass(frozen=True)
 class Draws:
     """How many labels, drawn how often."""
 
-    shots: StudyShots = None
+    shots: Shots = None
     seeds: Seeds = None
 
 
@@ -42,8 +42,8 @@ class Draws:
 class Effort:
     """How long a target is trained on, and how much of it is answered."""
 
-    steps: StudySteps = None
-    test: StudyTest = None
+    steps: Steps = None
+    test: Test = None
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def make_plan(
 
 
 def compare(
-    tasks: StudyTasks = None,
+    tasks: Tasks = None,
     *,
-    out: StudyOut = Path("compare"),
+    out: Out = Path("compare"),
     draws: Draws,
     methods: Annotated[list[str] | None, Option("--method", help="Measure these alone; repeatable.")] = None,
     k: Annotated[int | None, Option("-k", "--k", min=1, help="How many neighbours; 4 unless given.")] = None,
@@ -115,9 +115,9 @@ def compare(
 
 
 def settings(
-    tasks: StudyTasks = None,
+    tasks: Tasks = None,
     *,
-    out: StudyOut = Path("compare"),
+    out: Out = Path("compare"),
     draws: Draws,
     variants: Annotated[list[str] | None, Option("--variant", help="Try these alone; repeatable.")] = None,
     effort: Effort,

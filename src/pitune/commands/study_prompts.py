@@ -5,25 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from pitune.commands import options
+from pitune.commands import options, study
 from pitune.commands.output import note, report, table
 from pitune.commands.set_up import check_writable, quieten, training_settings
-from pitune.commands.study import (
-    Running,
-    Seeds,
-    StudyOut,
-    StudyShots,
-    StudySteps,
-    StudyTest,
-    as_typed,
-    in_points,
-    means_table,
-    read_shots,
-)
 from pitune.defaults import IMAGE_TASKS
 from pitune.errors import InputError
 
@@ -31,12 +19,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pitune.studies import PromptsResults, Protocol, TransferResults
-    from pitune.training import TrainingSettings
 
 MoreTasks = Annotated[list[str] | None, Argument(metavar="TASK…", help=f"Tasks; {IMAGE_TASKS} unless given.")]
-Sources = Annotated[
-    list[str] | None, Option("--source", metavar="TASK", help="A task to learn the source on; repeatable.")
-]
+SOURCES = Option("--source", metavar="TASK", help="A task to learn the source on; repeatable.")
 SourceShots = Annotated[str, Option(help="Examples a class of the sources, or all.")]
 
 
@@ -44,18 +29,19 @@ SourceShots = Annotated[str, Option(help="Examples a class of the sources, or al
 class Training:
     """How sources and targets are trained, and how long a prompt is."""
 
-    steps: StudySteps = None
+    steps: study.Steps = None
     source_steps: Annotated[int | None, Option(min=1, help="Steps on the sources at most.")] = None
     learning_rate: options.LearningRate = None
     batch_size: options.BatchSize = None
     length: Annotated[int | None, Option(min=1, help="Vectors of a text or visual prompt; 16 unless given.")] = None
 
-    def settings(self) -> dict[str, TrainingSettings]:
-        """Return how sources and targets are trained, by the fields of a plan; raise `InputError` naming the flag."""
+    def plan(self) -> dict[str, Any]:
+        """Return the fields of a plan that it decides; raise `InputError` that names the flag which is wrong."""
         from pitune.studies import PROMPT_SOURCE, PROMPT_TARGET
 
         both = {"learning_rate": self.learning_rate, "batch_size": self.batch_size}
         return {
+            "length": self.length,
             "source_training": training_settings({**both, "steps": self.source_steps}, PROMPT_SOURCE),
             "training": training_settings({**both, "steps": self.steps}, PROMPT_TARGET),
         }
@@ -69,26 +55,26 @@ class Prompts:
         list[str] | None,
         Option("--method", help="Kind of expert; repeatable. Text, visual and unified prompts unless given."),
     ] = None
-    shots: StudyShots = None
+    shots: study.Shots = None
     source_shots: SourceShots = "all"
-    seeds: Seeds = None
+    seeds: study.Seeds = None
     training: Training
     mixing: Annotated[str, Option(help="How often sources are drawn.")] = "balanced"
-    test: StudyTest = None
+    test: study.Test = None
 
 
 def transfer(
     tasks: MoreTasks = None,
     *,
-    out: StudyOut = Path("transfer"),
+    out: study.Out = Path("transfer"),
     method: Annotated[str, Option(help="Kind of expert that all the tasks can carry.")] = "visual_prompt",
     shots: Annotated[str, Option(help="Examples a class of a target, or all.")] = "16",
     source_shots: SourceShots = "all",
-    seeds: Seeds = None,
+    seeds: study.Seeds = None,
     training: Training,
-    test: StudyTest = None,
+    test: study.Test = None,
     adapt: Annotated[bool, Option(help="Adapt each pair to the target, too, which is the long part.")] = True,
-    on: Running,
+    on: study.Running,
 ) -> None:
     """Measure which task's expert helps which, every two of them. Stopped, it goes on where it was."""
     check_writable(out)
@@ -97,27 +83,31 @@ def transfer(
     from pitune.studies import STAGES, TransferPlan, run_transfer
     from pitune.tasks import expand
 
-    settings = training.settings()
+    trained = training.plan()
     plan = TransferPlan(
         tasks=tuple(expand(tasks or [IMAGE_TASKS])),
         method=method,
-        shots=read_shots([shots])[0],
-        source_shots=read_shots([source_shots])[0],
+        shots=study.read_shots([shots])[0],
+        source_shots=study.read_shots([source_shots])[0],
         seeds=seeds or 1,
         **({"test": test} if test else {}),
         stages=STAGES if adapt else STAGES[:1],
-        length=training.length,
-        **settings,
+        **trained,
         **on.plan(),
     )
     results = run_transfer(plan, out, workers=on.workers)
-    write_transfer(results, out, as_typed())
+    write_transfer(results, out, study.as_typed())
     kept = ", ".join(str(out / name) for name in ("results.json", "results.md", f"{plan.stages[-1]}.svg"))
     report(on.as_json, results.described(), [*_transfer(results), f"all of it: {kept}"])
 
 
 def coop(
-    tasks: MoreTasks = None, *, sources: Sources = None, out: StudyOut = Path("coop"), prompts: Prompts, on: Running
+    tasks: MoreTasks = None,
+    *,
+    sources: Annotated[list[str] | None, SOURCES] = None,
+    out: study.Out = Path("coop"),
+    prompts: Prompts,
+    on: study.Running,
 ) -> None:
     """CoOp's protocol, 1 to 16 shots: each task alone, and from a source over the others (or over --source)."""
     targets = tasks or [IMAGE_TASKS]
@@ -127,10 +117,10 @@ def coop(
 def elevater(
     tasks: Annotated[list[str] | None, Argument(metavar="TASK…", help="Tasks; ELEVATER's twenty unless given.")] = None,
     *,
-    sources: Sources = None,
-    out: StudyOut = Path("elevater"),
+    sources: Annotated[list[str] | None, SOURCES] = None,
+    out: study.Out = Path("elevater"),
     prompts: Prompts,
-    on: Running,
+    on: study.Running,
 ) -> None:
     """ELEVATER's protocol, 5, 20 and 50 shots of which one in five is to stop by; metrics are the official ones."""
     from pitune.tasks import declared_names
@@ -142,12 +132,10 @@ def elevater(
 def cross_task(
     tasks: Annotated[list[str], Argument(metavar="TASK…", help="Tasks to carry the source over to.")],
     *,
-    sources: Annotated[
-        list[str], Option("--source", metavar="TASK", help="A task to learn the source on; repeatable.")
-    ],
-    out: StudyOut = Path("cross-task"),
+    sources: Annotated[list[str], SOURCES],
+    out: study.Out = Path("cross-task"),
     prompts: Prompts,
-    on: Running,
+    on: study.Running,
 ) -> None:
     """Cross-task generalisation: one source over the --source tasks, carried to other tasks, none of them among it."""
     quieten()
@@ -164,9 +152,9 @@ def cross_task(
 
 
 def _run(
-    protocol: Protocol, sources: Sequence[str], targets: Sequence[str], out: Path, prompts: Prompts, on: Running
+    protocol: Protocol, sources: Sequence[str], targets: Sequence[str], out: Path, prompts: Prompts, on: study.Running
 ) -> None:
-    settings = prompts.training.settings()
+    trained = prompts.training.plan()
     check_writable(out)
     quieten()
     from pitune.reports import write_prompts
@@ -179,28 +167,27 @@ def _run(
         sources=tuple(expand(sources)),
         targets=tuple(expand(targets)),
         methods=tuple(prompts.methods or KINDS),
-        shots=read_shots(prompts.shots) if prompts.shots else SHOTS[protocol],
-        source_shots=read_shots([prompts.source_shots])[0],
+        shots=study.read_shots(prompts.shots) if prompts.shots else SHOTS[protocol],
+        source_shots=study.read_shots([prompts.source_shots])[0],
         **({"seeds": prompts.seeds} if prompts.seeds else {}),
         test=prompts.test,
-        length=prompts.training.length,
         mixing=str(read_mixing(prompts.mixing)),
-        **settings,
+        **trained,
         **on.plan(),
     )
     results = run_prompts(plan, out, workers=on.workers)
-    write_prompts(results, out, as_typed())
+    write_prompts(results, out, study.as_typed())
     kept = f"all of it: {out / 'results.json'}, {out / 'results.md'}"
     report(on.as_json, results.described(), [*_prompts(results), kept])
 
 
 def _prompts(results: PromptsResults) -> Iterator[Table]:
     for shots in dict.fromkeys(one.shots for one in results.means):
-        yield means_table(results.means, shots)
+        yield study.means_table(results.means, shots)
         gains = [
             (
                 gain.baseline.removesuffix(" alone"),
-                *in_points(gain.mean, gain.low, gain.high),
+                *study.in_points(gain.mean, gain.low, gain.high),
                 gain.wins,
                 gain.losses,
                 gain.seeds,
