@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
 
 from pitune.errors import InputError
+
+_PART, _ASIDE = ".part", ".aside"  # what is being written, and what was there before
+_YOUNG = 1.0  # seconds in which a new file may not be held yet
 
 
 def home() -> Path:
@@ -35,16 +41,21 @@ def sha256_file(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, flush it to disk, and rename it into place."""
+    """Write `data` beside `path`, flush it to disk, and rename it into place.
+
+    What killed writes of the same path have left is deleted.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    for left in _left(path.parent, path.name):
+        _delete(left)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file, _held(file.fileno()):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp makes files that only their owner may read
-        os.replace(name, path)
+            Path(name).chmod(0o644)  # mkstemp makes files that only their owner may read
+            os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -56,32 +67,106 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
 
 
 @contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, replace: bool = True) -> Iterator[Path]:
     """Give a folder beside `folder` to write into, and on leaving flush it and rename it into place.
 
-    What was there is put aside first and deleted last. If the block fails, everything is as it was.
+    What was there is put aside first and deleted last; with `replace` false the first of several to come wins, and for
+    the others `FileExistsError` is raised. If the block fails, everything is as it was; if it is killed, `recover` puts
+    things in order.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PART, dir=folder.parent))
+    handle = os.open(beside, os.O_RDONLY)
     try:
-        yield beside
-        for file in beside.rglob("*"):
-            if file.is_file():
-                flush(file)
-        beside.chmod(0o755)  # mkdtemp makes folders that only their owner may read
-        aside = beside.with_name(f"{beside.name}.old")
-        if folder.exists():
-            os.replace(folder, aside)
-        try:
-            os.replace(beside, folder)
-        except OSError:
-            if aside.exists():
-                os.replace(aside, folder)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
-        flush(folder.parent)
+        with _held(handle):
+            yield beside
+            for file in beside.rglob("*"):
+                if file.is_file():
+                    flush(file)
+            beside.chmod(0o755)  # mkdtemp makes folders that only their owner may read
+            _move_in(beside, folder, replace)
+            flush(folder.parent)
     finally:
+        os.close(handle)
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _move_in(beside: Path, folder: Path, replace: bool) -> None:
+    """Rename a folder to where it belongs; what is there is put aside, as often as another process puts it there."""
+    aside = beside.with_name(f"{beside.name}{_ASIDE}")
+    while True:
+        try:
+            os.rename(beside, folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                if aside.exists() and not folder.exists():
+                    os.rename(aside, folder)
+                raise
+            if not replace:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder)) from error
+            shutil.rmtree(aside, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another process has just put it aside
+                os.rename(folder, aside)
+            continue
+        shutil.rmtree(aside, ignore_errors=True)
+        return
+
+
+def recover(parent: Path) -> list[Path]:
+    """Put back what killed processes had put aside in a folder, delete what they left half-written, and return it.
+
+    What a live process is still writing is held by it, and left alone.
+    """
+    done = []
+    for left in _left(parent):
+        if left.name.endswith(_ASIDE):
+            folder = left.with_name(left.name[1:].rsplit(".", 2)[0].rsplit(".", 1)[0])
+            if not folder.exists():
+                with suppress(OSError):
+                    os.rename(left, folder)
+        _delete(left)
+        done.append(left)
+    return done
+
+
+def _left(parent: Path, name: str = "*") -> list[Path]:
+    """Return what was written beside a path and not finished, of which no process holds the part; asides come first."""
+    asides = [path for path in parent.glob(f".{name}.*{_PART}{_ASIDE}") if _free(path.with_suffix(""))]
+    return [*asides, *(path for path in parent.glob(f".{name}.*{_PART}") if _free(path))]
+
+
+def _free(path: Path) -> bool:
+    """Return whether no process is writing a file or folder; one that is gone is free."""
+    try:
+        if time.time() - path.stat().st_mtime < _YOUNG:
+            return False  # made, and perhaps not yet held
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+@contextmanager
+def _held(handle: int) -> Iterator[None]:
+    """Hold an open file or folder, for others to see that its writer lives; the system lets go when that one dies."""
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    yield
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:

@@ -177,8 +177,10 @@ def test_a_pool_adds_lists_gives_and_removes(expert: Expert, tmp_path: Path) -> 
     assert pool.names() == [expert.name]
     assert expert.name in pool
     assert pool.get(expert.name).card == expert.card
-    with pytest.raises(InputError, match="has an expert of this name"):
-        pool.add(expert)
+    assert pool.add(expert) == pool.path(expert.name)  # the same again
+    other = replace(expert, tensors={name: value + 1 for name, value in expert.tensors.items()})
+    with pytest.raises(InputError, match="has an expert of this name that is another"):
+        pool.add(other)
     pool.add(expert, replace=True)
     with pytest.raises(InputError, match="has no expert 'other'"):
         pool.get("other")

@@ -66,16 +66,17 @@ class Expert:
         """The submodules that it attaches to, in order."""
         return tuple(dict.fromkeys(self.kind.site(name) for name in self.tensors))
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, replace: bool = True) -> None:
         """Write the expert as one folder in PEFT's layout, whole or not at all; an expert that was there is replaced.
 
-        Raise `InputError` if `folder` exists and is something else.
+        Raise `InputError` if `folder` exists and is something else, and `FileExistsError` if an expert is there that is
+        not to be replaced: of several processes that save at once, one wins.
         """
         folder = Path(folder)
         if folder.exists() and not (folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir()))):
             raise InputError(f"{folder}: exists and is not an expert; choose another folder")
         files = _encode(self)
-        with atomic_folder(folder) as beside:
+        with atomic_folder(folder, replace=replace) as beside:
             for name, data in files.items():
                 (beside / name).write_bytes(data)
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pitune.errors import InputError
-from pitune.experts.expert import RECORD, Expert
+from pitune.experts.expert import RECORD, Expert, digest
 from pitune.experts.storage import check_name, load_expert
+from pitune.files import recover
 
 
 class ExpertPool:
-    """A folder of experts by name. Adding is atomic; several processes may add at once."""
+    """A folder of experts by name. Adding is atomic; several processes may add at once.
+
+    Opening it puts in order what killed processes have left (`clean`).
+    """
 
     def __init__(self, folder: str | Path, create: bool = True) -> None:
         """Open a pool; raise `InputError` if `folder` is a file, or is missing and not to be created."""
@@ -22,6 +27,8 @@ class ExpertPool:
             raise InputError(f"{self.folder}: is a file; expected the folder of a pool")
         if not self.folder.exists() and not create:
             raise InputError(f"{self.folder}: no such pool; expected a folder of experts (`pitune pool add` makes one)")
+        with suppress(OSError):  # a pool that may only be read
+            self.clean()
 
     def names(self) -> list[str]:
         """Return the names of all experts, sorted."""
@@ -51,12 +58,24 @@ class ExpertPool:
         return load_expert(self.path(name))
 
     def add(self, expert: Expert, replace: bool = False) -> Path:
-        """Save an expert under its name; raise `InputError` if the name is taken and not to be replaced."""
+        """Save an expert under its name; to add it again is no error, and of several processes at once one wins.
+
+        Raise `InputError` if another expert has the name and is not to be replaced.
+        """
         path = self.path(expert.name)
-        if path.exists() and not replace:
-            raise InputError(f"{path}: the pool has an expert of this name; remove it first or choose another name")
-        expert.save(path)
+        try:
+            expert.save(path, replace=replace)
+        except FileExistsError as error:
+            there = self.get(expert.name)
+            if (there.method, there.settings, digest(there)) != (expert.method, expert.settings, digest(expert)):
+                raise InputError(
+                    f"{path}: the pool has an expert of this name that is another; remove it, or choose another name"
+                ) from error
         return path
+
+    def clean(self) -> list[Path]:
+        """Put back what killed processes had put aside, delete what they left, and return it."""
+        return recover(self.folder) if self.folder.is_dir() else []
 
     def remove(self, name: str) -> None:
         """Delete an expert, an altered one too; raise `InputError` if there is none of this name."""

@@ -1,0 +1,102 @@
+"""Files and folders are whole or absent, whoever writes at once and whenever a process is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pitune import files
+from pitune.files import atomic_folder, recover, write_atomic
+
+
+def _claim(folder: Path, content: str, start: float, won: Path) -> None:
+    time.sleep(max(0.0, start - time.time()))
+    try:
+        with atomic_folder(folder, replace=False) as beside:
+            (beside / "who").write_text(content)
+    except FileExistsError:
+        return
+    (won / content).touch()
+
+
+def test_of_several_that_make_a_folder_at_once_exactly_one_wins(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for turn in range(5):
+        folder, won = tmp_path / f"made-{turn}", tmp_path / f"won-{turn}"
+        won.mkdir()
+        start = time.time() + 0.1
+        processes = [context.Process(target=_claim, args=(folder, str(i), start, won)) for i in range(4)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        (winner,) = won.iterdir()
+        assert (folder / "who").read_text() == winner.name
+    assert not list(tmp_path.glob(".*"))
+
+
+_KILLED = """
+import os, pathlib, signal, sys
+from pitune import files
+folder, at = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+seen = 0
+def kill(event, arguments):
+    global seen
+    if event in ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "tempfile.mkdtemp", "open"):
+        if str(folder.parent) in repr(arguments):
+            seen += 1
+            if seen == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(kill)
+with files.atomic_folder(folder) as beside:
+    (beside / "value").write_text("new")
+print("ended")
+"""
+
+
+def test_killed_at_any_event_a_folder_is_the_old_or_the_new_one_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_YOUNG", 0.0)
+    found, ended, at = set(), False, 0
+    while not ended:
+        at += 1
+        folder = tmp_path / f"turn-{at}" / "expert"
+        folder.mkdir(parents=True)
+        (folder / "value").write_text("old")
+        command = [sys.executable, "-c", _KILLED, str(folder), str(at)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        ended = done.stdout == "ended\n"
+        assert ended or done.returncode == -signal.SIGKILL, done.stderr
+        recover(folder.parent)
+        assert [path.name for path in folder.parent.iterdir()] == ["expert"]
+        found.add((folder / "value").read_text())
+    assert found == {"old", "new"}
+    assert at > 5
+
+
+def test_what_a_live_process_writes_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_YOUNG", 0.0)
+    with atomic_folder(tmp_path / "expert") as beside:
+        (beside / "value").write_text("new")
+        assert recover(tmp_path) == []
+        assert beside.is_dir()
+    assert (tmp_path / "expert" / "value").read_text() == "new"
+
+
+def test_a_new_write_deletes_what_killed_ones_of_the_same_path_have_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_YOUNG", 0.0)
+    left, other = tmp_path / ".log.json.abcd.part", tmp_path / ".else.json.abcd.part"
+    for path in (left, other):
+        path.write_text("half")
+    write_atomic(tmp_path / "log.json", b"whole")
+    assert sorted(os.listdir(tmp_path)) == [".else.json.abcd.part", "log.json"]
