@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pitune import files
+from pitune import cli, files
 from pitune.files import atomic_folder, recover, write_atomic
 
 
@@ -44,7 +44,7 @@ def test_of_several_that_make_a_folder_at_once_exactly_one_wins(tmp_path: Path) 
 
 _KILLED = """
 import os, pathlib, signal, sys
-from pitune import files
+from pitune import cli, files
 folder, at = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 seen = 0
 def kill(event, arguments):
@@ -100,3 +100,20 @@ def test_a_new_write_deletes_what_killed_ones_of_the_same_path_have_left(
         path.write_text("half")
     write_atomic(tmp_path / "log.json", b"whole")
     assert sorted(os.listdir(tmp_path)) == [".else.json.abcd.part", "log.json"]
+
+
+def test_a_pool_that_is_opened_is_in_order_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(files, "_YOUNG", 0.0)
+    aside, half = tmp_path / ".one.abcd.part.aside", tmp_path / ".two.efgh.part"
+    for folder in (aside, half):
+        folder.mkdir()
+        (folder / "expert.json").write_text("{}")
+    assert cli.main(["pool", "clean", "--pool", str(tmp_path)]) == 0
+    assert sorted(os.listdir(tmp_path)) == ["one"]
+    out = capsys.readouterr().out
+    assert str(aside) in out
+    assert str(half) in out
+    assert cli.main(["pool", "clean", "--pool", str(tmp_path)]) == 0
+    assert "nothing to clean" in capsys.readouterr().out

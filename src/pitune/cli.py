@@ -70,6 +70,7 @@ COMMANDS: dict[typer.Typer, dict[str, Callable[..., None]]] = {
         "verify": pool.verify,
         "add": pool.add,
         "remove": pool.remove,
+        "clean": pool.clean,
         "import": pool.import_expert,
         "export": pool.export_expert,
     },

@@ -94,6 +94,13 @@ def remove(name: Name, pool: options.PoolFolder, common: options.Common) -> None
     report(common.as_json, {"removed": name, "pool": str(pool)}, [f"removed {name} from {pool}"])
 
 
+def clean(pool: options.PoolFolder, common: options.Common) -> None:
+    """Put in order what killed processes have left in a pool."""
+    quieten()
+    left = [str(path) for path in open_pool(pool).recovered]
+    report(common.as_json, {"pool": str(pool), "dealt_with": left}, left or [f"{pool}: nothing to clean"])
+
+
 def import_expert(
     source: Annotated[str, Argument(metavar="SOURCE", help="A PEFT LoRA's folder, or its hub id.")],
     *,

@@ -17,7 +17,7 @@ from pitune.files import recover
 class ExpertPool:
     """A folder of experts by name. Adding is atomic; several processes may add at once.
 
-    Opening it puts in order what killed processes have left (`clean`).
+    Opening it puts in order what killed processes have left; `recovered` names it.
     """
 
     def __init__(self, folder: str | Path, create: bool = True) -> None:
@@ -27,8 +27,9 @@ class ExpertPool:
             raise InputError(f"{self.folder}: is a file; expected the folder of a pool")
         if not self.folder.exists() and not create:
             raise InputError(f"{self.folder}: no such pool; expected a folder of experts (`pitune pool add` makes one)")
+        self.recovered: list[Path] = []
         with suppress(OSError):  # a pool that may only be read
-            self.clean()
+            self.recovered = recover(self.folder)
 
     def names(self) -> list[str]:
         """Return the names of all experts, sorted."""
@@ -72,10 +73,6 @@ class ExpertPool:
                     f"{path}: the pool has an expert of this name that is another; remove it, or choose another name"
                 ) from error
         return path
-
-    def clean(self) -> list[Path]:
-        """Put back what killed processes had put aside, delete what they left, and return it."""
-        return recover(self.folder) if self.folder.is_dir() else []
 
     def remove(self, name: str) -> None:
         """Delete an expert, an altered one too; raise `InputError` if there is none of this name."""
