@@ -1,58 +1,103 @@
-"""`pitune eval`: how good an expert is, or the backbone alone."""
+"""`pitune eval`: how good experts are on a task, or the backbone alone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
 from pitune.commands import options
+from pitune.commands.evaluations import judgement_lines, side_by_side
 from pitune.commands.output import note, report
-from pitune.commands.set_up import find_expert, quieten
+from pitune.commands.set_up import check_file, find_expert, quieten
 from pitune.errors import InputError
+from pitune.files import json_bytes, write_atomic
 
+if TYPE_CHECKING:
+    from pitune.experts import Expert
 
-@dataclass(frozen=True)
-class Evaluated:
-    """What `pitune eval` tells; no expert's name where the backbone is alone."""
-
-    expert: str | None
-    task: str
-    split: str
-    metric: Any
-    value: Any
-    n: Any
+_ALONE = "zero-shot"
 
 
 def evaluate(
-    expert: Annotated[str, Argument(metavar="EXPERT", help="An expert's folder, or its name with --pool.")],
-    task: Annotated[str | None, Argument(metavar="TASK", help=options.TASK_HELP)] = None,
+    expert: Annotated[
+        list[str],
+        Argument(
+            metavar="EXPERT…",
+            help="Folders of experts, or their names with --pool; then TASK, unless --task gives it.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006  # typer's own form of none
     *,
-    zero_shot: Annotated[bool, Option("--zero-shot", help="The backbone alone, without EXPERT.")] = False,
+    task: Annotated[str | None, Option(metavar="TASK", help=options.TASK_HELP)] = None,
+    zero_shot: Annotated[
+        bool, Option("--zero-shot", help="The backbone alone, without EXPERT; with --task, beside experts.")
+    ] = False,
     split: Annotated[Literal["train", "validation", "test"], Option(help="Part of the task.")] = "test",
+    out: Annotated[Path | None, Option(metavar="FILE", help="Write what --json prints here too.")] = None,
     pool: options.MaybePool = None,
     on: options.OnTask,
 ) -> None:
-    """Measure an expert on a task; with --zero-shot, give only the task."""
-    if zero_shot and task is not None:
-        raise InputError(f"--zero-shot takes no expert; found {expert!r} before the task {task!r}")
-    if not zero_shot and task is None:
-        raise InputError(
-            f"expected an expert and a task; found only {expert!r} (add --zero-shot for the backbone alone)"
-        )
+    """Measure experts on a task, several side by side; with --zero-shot, the backbone alone."""
+    names, task = _named(expert, task, zero_shot)
     quieten()
-    from pitune import api
-    from pitune.training import check_backbone
+    from pitune.training import check_backbone, differences, evaluate_expert, judge
 
-    found = None if zero_shot else find_expert(expert, pool)
-    known = on.open_task(task or expert)
+    if out is not None:
+        check_file(out)
+    experts = [find_expert(name, pool) for name in names]
+    known = on.open_task(task)
     examples = known.examples(split)
     model = on.open_backbone()
-    if found is not None:
-        check_backbone(found, model)
+    for one in experts:
+        check_backbone(one, model)
     note(f"answering {len(examples)} {split} examples of {known.name}")
-    told = Evaluated(found.name if found else None, known.name, split, **api.evaluate(model, known, found, split))
-    who = told.expert or "zero-shot"
-    line = f"{who} on {known.name}: {told.metric} {told.value:.4f} of {told.n} {split} examples"
-    report(on.as_json, told, [line])
+    given: dict[str, Expert | None] = {_ALONE: None} if zero_shot else {}
+    given |= dict(zip(_told_apart(names, experts), experts, strict=True))
+    seen = {name: evaluate_expert(model, known, one, examples) for name, one in given.items()}
+    judged = {name: judge(known, examples, one) for name, one in seen.items()}
+    rows = [
+        {"expert": given[name] and name, "task": known.name, "split": split, **one.model_dump(mode="json")}
+        for name, one in judged.items()
+    ]
+    told: dict[str, Any] = rows[0]
+    if len(judged) == 1:
+        lines = judgement_lines(*judged.popitem(), known.name, split)
+    else:
+        apart = differences(known, examples, seen)
+        for row, name in zip(rows, judged, strict=True):
+            row["from_first"] = apart[name].model_dump(mode="json") if name in apart else None
+        told = {"task": known.name, "split": split, "n": len(examples), "experts": rows}
+        lines = side_by_side(judged, apart)
+    if out is not None:
+        write_atomic(out, json_bytes(told))
+    report(on.as_json, told, lines)
+
+
+def _named(given: Sequence[str], task: str | None, zero_shot: bool) -> tuple[list[str], str]:
+    """Return the experts and the task, which is the last word where no flag gives it."""
+    if task is None and given:
+        *names, task = given
+        if zero_shot and names:
+            raise InputError(
+                f"--zero-shot takes no expert; found {names[0]!r} before the task {task!r} (--task TASK takes both)"
+            )
+    else:
+        names = list(given)
+    if task is None or not (names or zero_shot):
+        found = repr(task) if task else "neither"
+        raise InputError(f"expected an expert and a task; found only {found} (add --zero-shot for the backbone alone)")
+    return names, task
+
+
+def _told_apart(names: Sequence[str], experts: Sequence[Expert]) -> list[str]:
+    """Return the experts' own names, or for those that share one what the command line calls them."""
+    own = Counter(one.name for one in experts)
+    told = [one.name if own[one.name] == 1 else name for name, one in zip(names, experts, strict=True)]
+    twice = next((name for name in told if told.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{twice!r} is there twice; name each expert once")
+    return told

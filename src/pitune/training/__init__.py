@@ -21,6 +21,10 @@ from pitune.training.fit import fit_by_folds as fit_by_folds
 from pitune.training.fit import fit_expert as fit_expert
 from pitune.training.fit import start_learner as start_learner
 from pitune.training.fit import untrained as untrained
+from pitune.training.judgement import Difference as Difference
+from pitune.training.judgement import Judgement as Judgement
+from pitune.training.judgement import differences as differences
+from pitune.training.judgement import judge as judge
 from pitune.training.loop import Feed as Feed
 from pitune.training.loop import Learner as Learner
 from pitune.training.loop import Look as Look

@@ -56,6 +56,7 @@ IOU_AT_HALF = Metric(
     "share of boxes that overlap a right one by half of their union",
     iou_at_half,
     reads="text",
+    mean=True,
     answers="boxes (four numbers, or four tokens such as <loc_12>)",
     accepts=lambda answer: parse_box(answer) is not None,
 )

@@ -50,7 +50,7 @@ def roc_auc(found: Chosen) -> float:
     return float(sklearn.roc_auc_score(target, scores.softmax(-1).numpy(), multi_class="ovr"))
 
 
-ACCURACY = Metric("accuracy", "share of examples answered right", accuracy)
+ACCURACY = Metric("accuracy", "share of examples answered right", accuracy, mean=True)
 MEAN_PER_CLASS = Metric("mean-per-class", "mean over classes of the share answered right", mean_per_class)
 F1 = Metric("f1", "F1 of the last of two classes, or the mean over more", f1)
 MATTHEWS = Metric("matthews", "Matthews' correlation of chosen and right classes", matthews, low=-1.0)

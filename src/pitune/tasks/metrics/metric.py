@@ -38,8 +38,9 @@ class Metric:
     """A number that says how well a task's examples are answered, from `low` to `high`.
 
     Where it `reads` scores, `compute` takes a `Chosen`; where it reads text, it takes N written answers and, for each
-    of them, the right ones. `several` says that it looks at every right answer, so that training does too. `accepts`
-    says whether it can read an answer of a task, and `answers` in a word what those are. `about` is one line for lists.
+    of them, the right ones. `several` says that it looks at every right answer, so that training does too, and `mean`
+    that it is the mean of what it is on each example by itself. `accepts` says whether it can read an answer of a task,
+    and `answers` in a word what those are. `about` is one line for lists.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Metric:
     compute: Callable[..., float]
     reads: Literal["scores", "text"] = "scores"
     several: bool = False
+    mean: bool = False
     low: float = 0.0
     high: float = 1.0
     higher_is_better: bool = True

@@ -75,5 +75,9 @@ def _soft(written: str, references: Sequence[str]) -> float:
     return sum(min((same - (one == answer)) / _PEOPLE, 1.0) for one in given) / len(given)
 
 
-EXACT_MATCH = Metric("exact-match", "share of written answers that are a right one", exact_match, reads="text")
-VQA_ACCURACY = Metric("vqa-accuracy", "share of people who gave the answer, VQAv2's", vqa_accuracy, reads="text")
+EXACT_MATCH = Metric(
+    "exact-match", "share of written answers that are a right one", exact_match, reads="text", mean=True
+)
+VQA_ACCURACY = Metric(
+    "vqa-accuracy", "share of people who gave the answer, VQAv2's", vqa_accuracy, reads="text", mean=True
+)

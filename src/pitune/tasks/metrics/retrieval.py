@@ -15,7 +15,7 @@ def recall_at(found: Chosen, k: int) -> float:
 
 def _recall(k: int) -> Metric:
     about = f"share of queries with a right answer {'first' if k == 1 else f'among the first {k}'}"
-    return Metric(f"recall@{k}", about, partial(recall_at, k=k), several=True)
+    return Metric(f"recall@{k}", about, partial(recall_at, k=k), several=True, mean=True)
 
 
 RECALL_AT_1, RECALL_AT_5, RECALL_AT_10 = _recall(1), _recall(5), _recall(10)
