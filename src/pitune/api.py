@@ -104,7 +104,7 @@ def neighbours(
     task: Task,
     pool: ExpertPool,
     *,
-    k: int = 2,
+    k: int = 4,
     shots: int | None = None,
     at_most: bool = False,
     seed: int = 0,

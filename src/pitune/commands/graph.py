@@ -76,7 +76,7 @@ def neighbours(
     task: options.TaskName,
     *,
     pool: options.PoolFolder,
-    k: options.Neighbours = 2,
+    k: options.Neighbours = 4,
     by: options.By = "probe",
     labels: options.Labels,
     on: options.OnTask,
