@@ -118,6 +118,15 @@ def test_a_run_that_was_stopped_goes_on_and_ends_at_the_same_bytes(
         assert (Path(whole["folders"][0]) / file).read_bytes() == (Path(cut["folders"][0]) / file).read_bytes()
 
 
+def test_fit_says_what_its_labels_tell(command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path) -> None:
+    made = command("fit", tiny_task_paths["mood"], "--shots", 4, *FAST, "--out", tmp_path / "out")
+    assert made["folds"] == 2
+    assert made["verdict"][0].startswith(f"it has accuracy {made['validation']:.3f} [")
+    kept = command("fit", tiny_task_paths["mood"], "--shots", 4, *FAST, "--folds", 0, "--out", tmp_path / "kept")
+    assert kept["folds"] == 0
+    assert "on the 6 labels that judge" in kept["verdict"][0]
+
+
 def test_graph_and_neighbours(command: Command, pool: Path, tiny_task_paths: dict[str, Path]) -> None:
     graph = command("graph", "--pool", pool)
     assert graph["names"] == ["colour", "place", "taste"]

@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import binomtest
 
 from pitune.interpolation import Candidate
-from pitune.interpolation.verdict import verdict, wilson
+from pitune.interpolation.verdict import verdict
 from pitune.tasks import Draw, Task, few_shot
+from pitune.training import wilson
 
 
 @pytest.fixture

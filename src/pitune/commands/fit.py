@@ -62,6 +62,7 @@ class FittedTask(Fitted):
     """What `pitune fit` tells."""
 
     task: str
+    verdict: list[str]
 
 
 def fit(
@@ -81,7 +82,7 @@ def fit(
     quieten()
     from pitune import api
     from pitune.experts import digest
-    from pitune.training import folds_of
+    from pitune.training import folds_of, worth
 
     config = read_settings(method, rank, own.own_settings)
     known = on.open_task(task)
@@ -120,8 +121,13 @@ def fit(
             start=start,
             **config,
         )
-        run.finish(expert, FittedTask.of(expert, task=known.name))
+        value = expert.card.validation
+        judged = sum(len(part.validation) for part in (draw.folds(folds) if folds and draw.validation else (draw,)))
+        verdict = [] if value is None else list(worth(draw, "it", value, judged))
+        run.finish(expert, FittedTask.of(expert, task=known.name, verdict=verdict))
     made = run.deliver(FittedTask)
     given_labels = "fisher_labels" in made.expert.card.hyperparameters
     how = ["embedded by the given answers: this backbone cannot draw any"] if given_labels else []
-    report(on.as_json, made.described(), [made.result.line(made.expert.name), *how, *made.saved()])
+    report(
+        on.as_json, made.described(), [made.result.line(made.expert.name), *made.result.verdict, *how, *made.saved()]
+    )

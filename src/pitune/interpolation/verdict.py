@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import sqrt
 
 from pitune.interpolation.choice import Candidate
 from pitune.tasks import Draw
+from pitune.training import worth
 
 _CLEAR = 3.0  # nats over all labels that judge, which few labels do not differ by for nothing
-_95 = 1.96  # standard errors of a 95 % interval
 
 
 def verdict(draw: Draw, candidates: Sequence[Candidate], choice: str) -> tuple[str, ...]:
@@ -24,38 +22,12 @@ def verdict(draw: Draw, candidates: Sequence[Candidate], choice: str) -> tuple[s
     return (*_worth(draw, of, choice), _why(of, choice), *_neighbours(of))
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share that was found in n examples (Wilson, 1927)."""
-    centre = (share + _95**2 / (2 * n)) / (1 + _95**2 / n)
-    half = _95 * sqrt(share * (1 - share) / n + _95**2 / (4 * n**2)) / (1 + _95**2 / n)
-    return centre - half, centre + half
-
-
-def _worth(draw: Draw, of: dict[str, Candidate], choice: str) -> Iterator[str]:
-    task, chosen = draw.task, of[choice]
-    n = len(chosen.losses)
-    beside = [f"{what} {of[name].validation:.3f}" for name, what in _BESIDE if name in of and name != choice]
-    if task.metric != "accuracy":
-        yield f"{choice} has {task.metric} {chosen.validation:.3f} on {_those(n)}{_listed(beside)}."
-        return
-    low, high = wilson(chosen.validation, n)
-    most = max(Counter(one.target for one in draw.labels).values()) / len(draw.labels)
-    chance = max(most, 1 / len(task.answers) if task.answers else 0.0)
-    beside.append(f"always the commonest answer {chance:.3f}")
-    yield f"{choice} has accuracy {chosen.validation:.3f} [{low:.2f}, {high:.2f}] on {_those(n)}{_listed(beside)}."
-    if low <= chance:
-        yield "That is not told from guessing: more labels, or experts of more alike tasks, are needed first."
+def _worth(draw: Draw, of: dict[str, Candidate], choice: str) -> tuple[str, ...]:
+    beside = {what: of[name].validation for name, what in _BESIDE if name in of and name != choice}
+    return worth(draw, choice, of[choice].validation, len(of[choice].losses), beside)
 
 
 _BESIDE = (("backbone", "the backbone alone"), ("alone", "the own expert alone"))
-
-
-def _those(n: int) -> str:
-    return f"the {n} labels that judge"
-
-
-def _listed(beside: Sequence[str]) -> str:
-    return f" ({', '.join(beside)})" if beside else ""
 
 
 def _why(of: dict[str, Candidate], choice: str) -> str:

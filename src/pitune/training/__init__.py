@@ -41,3 +41,5 @@ from pitune.training.settings import PULL as PULL
 from pitune.training.settings import TrainingSettings as TrainingSettings
 from pitune.training.settings import folds_of as folds_of
 from pitune.training.settings import target_training as target_training
+from pitune.training.worth import wilson as wilson
+from pitune.training.worth import worth as worth

@@ -1,0 +1,41 @@
+"""What a few labels tell of how good an expert is, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from math import sqrt
+
+from pitune.tasks import Draw
+
+_95 = 1.96  # standard errors of a 95 % interval
+
+
+def worth(draw: Draw, what: str, value: float, n: int, beside: Mapping[str, float] | None = None) -> tuple[str, ...]:
+    """Return what a value of the task's metric says that `n` labels gave, `beside` others of the same labels.
+
+    Accuracy comes with its 95 % interval and with what the commonest answer alone would have; that it is not told from
+    guessing is a sentence of its own.
+    """
+    task, beside = draw.task, dict(beside or {})
+    if task.metric != "accuracy":
+        return (f"{what} has {task.metric} {value:.3f} on the {n} labels that judge{_listed(beside)}.",)
+    low, high = wilson(value, n)
+    most = max(Counter(one.target for one in draw.labels).values()) / len(draw.labels)
+    chance = max(most, 1 / len(task.answers) if task.answers else 0.0)
+    beside["always the commonest answer"] = chance
+    said = f"{what} has accuracy {value:.3f} [{low:.2f}, {high:.2f}] on the {n} labels that judge{_listed(beside)}."
+    if low > chance:
+        return (said,)
+    return (said, "That is not told from guessing: more labels, or experts of more alike tasks, are needed first.")
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share that was found in n examples (Wilson, 1927)."""
+    centre = (share + _95**2 / (2 * n)) / (1 + _95**2 / n)
+    half = _95 * sqrt(share * (1 - share) / n + _95**2 / (4 * n**2)) / (1 + _95**2 / n)
+    return centre - half, centre + half
+
+
+def _listed(beside: Mapping[str, float]) -> str:
+    return f" ({', '.join(f'{what} {value:.3f}' for what, value in beside.items())})" if beside else ""
