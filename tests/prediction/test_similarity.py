@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pitune.errors import InputError
-from pitune.prediction import build_graph, fisher_similarity
+from pitune.prediction import build_graph, fisher_similarities, fisher_similarity
 
 values = st.lists(st.floats(1e-6, 1e3), min_size=4, max_size=4)
 
@@ -69,3 +69,33 @@ def test_graph_and_neighbours_agree() -> None:
     assert graph.networkx().number_of_edges() == 3
     with pytest.raises(InputError, match="at least 2"):
         build_graph({"a": embeddings["a"]})
+
+
+def test_all_pairs_at_once_are_the_pairs_one_by_one() -> None:
+    """Over twelve decades, with zeros in one, in both, and in a whole tensor of some."""
+    generator = torch.Generator().manual_seed(0)
+    embeddings = []
+    for i in range(70):  # more than one block
+        values = 10 ** (torch.rand(40, generator=generator) * 12 - 14 + i % 3)
+        values[torch.rand(40, generator=generator) < 0.1] = 0.0
+        other = torch.zeros(5) if i % 4 == 0 else torch.rand(5, generator=generator)
+        embeddings.append({"w": values.reshape(8, 5), "v": other})
+    found = fisher_similarities(embeddings)
+    assert (found == found.T).all()
+    assert (found.diagonal() == 1).all()
+    for i in range(70):
+        for j in range(i):
+            assert found[i, j] == pytest.approx(fisher_similarity(embeddings[i], embeddings[j]), abs=1e-5)
+
+
+def test_all_pairs_are_refused_as_each_is() -> None:
+    good = {"w": torch.ones(3)}
+    for bad, message in (
+        ({"v": torch.ones(3)}, "differ in kind"),
+        ({"w": torch.ones(4)}, "differ in shape"),
+        ({"w": torch.tensor([1.0, -1.0, 0.0])}, "negative or not finite"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fisher_similarities([good, bad])
+    with pytest.raises(InputError, match="zero everywhere"):
+        fisher_similarities([{"w": torch.zeros(3)}, {"w": torch.zeros(3)}])

@@ -8,6 +8,7 @@ from pitune.prediction.embedding import embedding as embedding
 from pitune.prediction.fisher import expert_fisher as expert_fisher
 from pitune.prediction.fisher import probe_fisher as probe_fisher
 from pitune.prediction.formulas import feature_similarity as feature_similarity
+from pitune.prediction.formulas import fisher_similarities as fisher_similarities
 from pitune.prediction.formulas import fisher_similarity as fisher_similarity
 from pitune.prediction.formulas import h_score as h_score
 from pitune.prediction.formulas import label_similarity as label_similarity

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pitune.errors import InputError
 from pitune.extras import need
-from pitune.prediction.formulas import fisher_similarity
+from pitune.prediction.formulas import fisher_similarities
 
 if TYPE_CHECKING:
     import networkx
@@ -46,12 +46,7 @@ def build_graph(embeddings: Mapping[str, Mapping[str, Tensor]]) -> TaskGraph:
     names = tuple(embeddings)
     if len(names) < 2:
         raise InputError(f"a task graph needs at least 2 tasks; found {len(names)}")
-    similarity = np.eye(len(names))
-    for i, first in enumerate(names):
-        for j in range(i):
-            value = fisher_similarity(embeddings[first], embeddings[names[j]])
-            similarity[i, j] = similarity[j, i] = value
-    return TaskGraph(names, similarity)
+    return TaskGraph(names, fisher_similarities([embeddings[name] for name in names]))
 
 
 def graph_correlation(first: TaskGraph, second: TaskGraph) -> float:
