@@ -7,6 +7,7 @@ process of its own can load this file by its path and call them there.
 from __future__ import annotations
 
 import io
+import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from pitune import cli
 from pitune.backbones import Backbone
 from pitune.backbones.cache import FeatureCache
 from pitune.files import sha256_bytes
@@ -40,6 +42,7 @@ TEXT_TASKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 IMAGE_TASK = "colour"
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
 PER_CLASS = 24  # divided into 6 test, 3 validation and 15 train examples
+Command = Callable[..., Any]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -93,6 +96,19 @@ def tiny_task_paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
 def tiny_tasks(tiny_task_paths: dict[str, Path]) -> dict[str, Task]:
     """The tiny tasks by name: `taste`, `mood` and `place` of text, `colour` of images."""
     return {name: load_task(path) for name, path in tiny_task_paths.items()}
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Return a function that runs `pitune … --json` and returns what it prints, or with `fails` the line of error."""
+
+    def run(*arguments: object, fails: bool = False) -> Any:
+        status = cli.main([str(argument) for argument in (*arguments, "--json")])
+        printed = capsys.readouterr()
+        assert status == (2 if fails else 0), printed.err
+        return printed.err.splitlines()[-1] if fails else json.loads(printed.out)
+
+    return run
 
 
 @pytest.fixture

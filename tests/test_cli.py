@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.conftest import Command
 
 import pitune
 from pitune import cli
 from pitune.backbones import Backbone
+from pitune.pocket.backbone import Pocket
 from pitune.studies import ComparePlan
 from pitune.tasks import Task
 from pitune.training import TrainingSettings, evaluate_expert
 
 FAST = ("--shots", "4", "--steps", "12", "--learning-rate", "0.01")
-Command = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def command(pocket_is_tiny: object, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Return a function that runs `pitune … --json`, which must succeed, and returns the JSON object."""
-
-    def run(*arguments: object) -> dict[str, Any]:
-        status = cli.main([str(argument) for argument in (*arguments, "--json")])
-        printed = capsys.readouterr()
-        assert status == 0, printed.err
-        found: dict[str, Any] = json.loads(printed.out)
-        return found
-
-    return run
+def command(pocket_is_tiny: Pocket, command: Command) -> Command:
+    """Run on the tiny backbone."""
+    return command
 
 
 @pytest.fixture

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.conftest import Command
 
 import pitune
-from pitune import cli
 from pitune.pocket.backbone import Pocket
 
 FAST = ("--shots", "4", "--steps", "8", "--learning-rate", "0.02")
-Command = Callable[..., Any]
 
 
 @pytest.fixture
-def command(pocket_is_tiny: Pocket, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Return a function that runs `pitune … --json` and returns the JSON object, or with `fails` the error."""
-
-    def run(*arguments: object, fails: bool = False) -> Any:
-        status = cli.main([str(argument) for argument in (*arguments, "--json")])
-        printed = capsys.readouterr()
-        assert status == (2 if fails else 0), printed.err
-        return printed.err.splitlines()[-1] if fails else json.loads(printed.out)
-
-    return run
+def command(pocket_is_tiny: Pocket, command: Command) -> Command:
+    """Run on the tiny backbone."""
+    return command
 
 
 def test_a_source_is_kept_and_a_target_starts_from_it(

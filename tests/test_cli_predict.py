@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +17,13 @@ from zipfile import ZipFile
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.conftest import Command
 
 import pitune
 from pitune import cli
 from pitune.backbones import Backbone
+from pitune.pocket.backbone import Pocket
 from pitune.tasks import Task, asked_task
-
-Command = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +38,9 @@ def experts(
 
 
 @pytest.fixture
-def command(pocket_is_tiny: object, capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*arguments: object) -> dict[str, Any]:
-        status = cli.main([str(argument) for argument in ("predict", *arguments, "--json")])
-        printed = capsys.readouterr()
-        assert status == 0, printed.err
-        found: dict[str, Any] = json.loads(printed.out)
-        return found
-
-    return run
+def command(pocket_is_tiny: Pocket, command: Command) -> Command:
+    """Run `pitune predict` on the tiny backbone."""
+    return partial(command, "predict")
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.conftest import Command
 
 from pitune import cli
 
@@ -21,19 +20,6 @@ TASKS = {
     "florence": ("questions", "shade"),
     "smolvlm": ("questions", "shade"),
 }
-Command = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*arguments: object) -> dict[str, Any]:
-        status = cli.main([str(argument) for argument in (*arguments, "--json")])
-        printed = capsys.readouterr()
-        assert status == 0, printed.err
-        found: dict[str, Any] = json.loads(printed.out)
-        return found
-
-    return run
 
 
 @pytest.mark.parametrize("kind", TASKS)

@@ -4,51 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from pitune_example.kind import Gate
 from tests.conftest import draw_of
 
 import pitune
-from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts import KINDS, Attachment, Kind, KindSettings, load_expert
+from pitune.experts import KINDS, load_expert
 from pitune.pocket.backbone import Pocket
 from pitune.tasks import Task
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
-
-
-class GateSettings(KindSettings):
-    target_modules: tuple[str, ...]
-
-
-class Gate(Kind):
-    """A factor 1 + g on the output of each target, written with nothing but PyTorch."""
-
-    name = "gate"
-    settings = GateSettings
-    roles = ("outputs",)
-    linear = True
-
-    def attach(self, backbone: Backbone, config: GateSettings) -> Attachment:
-        layers = [backbone.module.get_submodule(target) for target in config.target_modules]
-        for layer in layers:
-            layer.register_parameter("gate", torch.nn.Parameter(torch.zeros(())))
-        hooks = [layer.register_forward_hook(lambda layer, _, output: output * (1 + layer.gate)) for layer in layers]
-
-        def detach() -> None:
-            for layer, hook in zip(layers, hooks, strict=True):
-                hook.remove()
-                del layer.gate
-
-        return Attachment({f"{target}.gate": f"{target}.gate" for target in config.target_modules}, detach)
-
-    def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, config: Any) -> torch.Tensor:
-        return torch.zeros(shape)
-
-    def site(self, tensor: str) -> str:
-        return tensor.removesuffix(".gate")
 
 
 @pytest.fixture
