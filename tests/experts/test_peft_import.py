@@ -21,7 +21,7 @@ from tests.contracts.strangers import CONFIG, WEIGHTS, alter, rename, scores_of,
 
 from pitune.errors import InputError
 from pitune.experts import Expert, import_peft, load_expert
-from pitune.experts.kinds.lora import LoraSettings, delta
+from pitune.experts.kinds.lora_update import LoraSettings, delta
 
 pytestmark = [
     # PEFT asks transformers by a name that is going out of use

@@ -15,7 +15,8 @@ from tests.conftest import draw_of
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import KINDS, Expert, attached, initial_tensors, load_expert, make_settings
-from pitune.experts.kinds.lora import LORA, LoraSettings, delta
+from pitune.experts.kinds.lora import LORA
+from pitune.experts.kinds.lora_update import LoraSettings, delta
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
 from pitune.interpolation.weights import Granularity, Weighting
 from pitune.pocket.backbone import Pocket

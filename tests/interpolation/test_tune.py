@@ -14,7 +14,7 @@ from tests.conftest import draw_of
 from pitune import api
 from pitune.errors import InputError
 from pitune.experts import KINDS, Expert, ExpertPool, digest, load_expert
-from pitune.experts.kinds.lora import LoraSettings, delta
+from pitune.experts.kinds.lora_update import LoraSettings, delta
 from pitune.interpolation import Candidate, MixingWeights, TuneSettings, mix, tune_expert
 from pitune.interpolation import tune as tune_module
 from pitune.interpolation.choice import best_scale, choose, select

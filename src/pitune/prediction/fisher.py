@@ -24,7 +24,8 @@ from torch.nn.utils.rnn import pad_sequence
 from pitune.backbones import LONGEST_ANSWER, Backbone, Batch, Writing, has_open_answers, listed_answers
 from pitune.errors import InputError
 from pitune.experts import Attached, Expert, Tensors, attached, initial_tensors, make_settings
-from pitune.experts.kinds.lora import LORA, UP
+from pitune.experts.kinds.lora import LORA
+from pitune.experts.kinds.lora_update import UP
 from pitune.tasks import Example, Task
 from pitune.training import INITIAL_SEED, by_length, check_backbone
 

@@ -4,48 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts.kind import (
-    MOST,
     Attachment,
     Changes,
     Kind,
     KindSettings,
-    Names,
-    Size,
     Tell,
     Tensors,
     kaiming,
     read_settings,
 )
-from pitune.experts.patterns import full_names, pattern_key
+from pitune.experts.kinds.lora_import import check_supported, translate
+from pitune.experts.kinds.lora_update import BIAS, DOWN, UP, LoraSettings, bias_change, delta, rank_in, rank_of, scaling
+from pitune.experts.patterns import full_names
 from pitune.experts.peft_layers import inject, peft_json, restore
-
-DOWN, UP, BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"
-
-
-class LoraSettings(KindSettings):
-    """PEFT's own field names, so that a configuration reads the same there."""
-
-    r: Size = Field(default=8, description="rank")
-    lora_alpha: float = Field(default=16, gt=0, description="ΔW is scaled by lora_alpha / r")
-    target_modules: Annotated[str, Field(min_length=1)] | Names = Field(
-        description="names, or endings of names, of linear layers; or one regular expression for all"
-    )
-    use_rslora: bool = Field(default=False, description="scale by lora_alpha / √r instead")
-    rank_pattern: dict[str, Size] = Field(default_factory=dict, max_length=MOST)
-    alpha_pattern: dict[str, float] = Field(default_factory=dict, max_length=MOST)
-    lora_bias: bool = Field(default=False, description="train a bias with each update, scaled as it is")
 
 
 class Lora(Kind):
@@ -73,7 +55,7 @@ class Lora(Kind):
         """Raise `InputError` unless every site's tensors have the rank that the settings give it."""
         super().check(settings, tensors, where)
         for site in self._sites([tensors]):
-            found, expected = _rank(tensors, site), rank_of(settings, site)
+            found, expected = rank_in(tensors, site), rank_of(settings, site)
             if found != expected:
                 raise InputError(
                     f"{where}: the settings give {site!r:.200} the rank {expected}, its tensors {found}; fetch it again"
@@ -85,7 +67,7 @@ class Lora(Kind):
 
     def combined(self, settings: Sequence[LoraSettings], tensors: Sequence[Tensors]) -> LoraSettings:
         """Return settings of rank Σ r_j at each site and scale 1: any LoRAs mix, as the factors carry their scales."""
-        ranks = {site: sum(_rank(one, site) for one in tensors) for site in self._sites(tensors)}
+        ranks = {site: sum(rank_in(one, site) for one in tensors) for site in self._sites(tensors)}
         common = max(ranks.values(), key=list(ranks.values()).count)
         other = {site: rank for site, rank in ranks.items() if rank != common}
         return LoraSettings(
@@ -105,7 +87,7 @@ class Lora(Kind):
         biased = any(one.lora_bias for one in settings)
         for site in self._sites(tensors):
             have = [j for j, one in enumerate(tensors) if f"{site}{DOWN}" in one]
-            factors = {j: weights[site][j] * scaling(settings[j], site, _rank(tensors[j], site)) for j in have}
+            factors = {j: weights[site][j] * scaling(settings[j], site, rank_in(tensors[j], site)) for j in have}
             mixed[f"{site}{DOWN}"] = torch.cat([tensors[j][f"{site}{DOWN}"] for j in have], 0)
             mixed[f"{site}{UP}"] = torch.cat([factor * tensors[j][f"{site}{UP}"] for j, factor in factors.items()], 1)
             if biased:
@@ -119,7 +101,7 @@ class Lora(Kind):
         """Return `Σ ‖ΔW − ΔW'‖²` (Frobenius) over sites, and of biases, from Gram matrices: no ΔW is laid out."""
         total = []
         for site in self._sites([tensors]):
-            scale = scaling(settings, site, _rank(tensors, site))
+            scale = scaling(settings, site, rank_in(tensors, site))
             down = torch.cat([tensors[f"{site}{DOWN}"], other[f"{site}{DOWN}"]], 0)
             up = torch.cat([tensors[f"{site}{UP}"], -other[f"{site}{UP}"]], 1)
             total.append(scale**2 * ((up.T @ up) * (down @ down.T)).sum())
@@ -181,8 +163,6 @@ class Lora(Kind):
         self, config: Mapping[str, Any], stored: Tensors, backbone: Backbone, where: str, tell: Tell
     ) -> tuple[LoraSettings, dict[str, Tensor]]:
         """Return settings and tensors of a LoRA that PEFT saved; `InputError` names the field that is not supported."""
-        from pitune.experts.kinds.lora_import import check_supported, translate
-
         check_supported(config, where, tell)
         return translate(config, stored, backbone, where, tell)
 
@@ -196,23 +176,6 @@ def peft_config(settings: LoraSettings) -> LoraConfig:
     return LoraConfig(**{**settings.model_dump(), "target_modules": targets}, init_lora_weights=False)
 
 
-def rank_of(settings: LoraSettings, site: str) -> int:
-    """Return the rank that the settings give a site."""
-    return settings.rank_pattern.get(pattern_key(tuple(settings.rank_pattern), site), settings.r)
-
-
-def scaling(settings: LoraSettings, site: str, rank: int) -> float:
-    """Return the factor s of ΔW = s·B·A at one site."""
-    alpha = settings.alpha_pattern.get(pattern_key(tuple(settings.alpha_pattern), site), settings.lora_alpha)
-    return alpha / math.sqrt(rank) if settings.use_rslora else alpha / rank
-
-
-def delta(settings: LoraSettings, tensors: Tensors, site: str) -> Tensor:
-    """Return ΔW (out, in) at one site."""
-    down, up = tensors[f"{site}{DOWN}"], tensors[f"{site}{UP}"]
-    return scaling(settings, site, down.shape[0]) * up @ down
-
-
 def _decomposed(settings: LoraSettings, tensors: Tensors, site: str) -> tuple[Tensor, Tensor, Tensor]:
     """Return the singular values of ΔW at one site with their vectors, (out, r), (r,), (r, in), in double precision.
 
@@ -224,19 +187,9 @@ def _decomposed(settings: LoraSettings, tensors: Tensors, site: str) -> tuple[Te
     return left.Q @ u, values, v @ right.Q.T
 
 
-def bias_change(settings: LoraSettings, tensors: Tensors, site: str) -> Tensor:
-    """Return Δb (out,) at one site of a LoRA that has biases."""
-    return scaling(settings, site, _rank(tensors, site)) * tensors[f"{site}{BIAS}"]
-
-
 def _paths(layers: Mapping[str, LoraLayer], settings: LoraSettings) -> dict[str, str]:
     parts = [("lora_A", "weight"), ("lora_B", "weight"), *([("lora_B", "bias")] if settings.lora_bias else [])]
     return {f"{name}.{part}.{kind}": f"{name}.{part}.default.{kind}" for name in layers for part, kind in parts}
-
-
-def _rank(tensors: Tensors, site: str) -> int:
-    factor = tensors.get(f"{site}{DOWN}")
-    return 0 if factor is None else factor.shape[0]
 
 
 LORA = Lora()

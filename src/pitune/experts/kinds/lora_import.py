@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError, first_problem
-from pitune.experts.kind import MOST, Size, Tell, read_settings
-from pitune.experts.kinds.lora import BIAS, DOWN, LORA, UP, LoraSettings, scaling
+from pitune.experts.kind import MOST, Size, Tell
+from pitune.experts.kinds.lora_update import BIAS, DOWN, UP, LoraSettings, scaling
 from pitune.experts.patterns import endings, full_names, pattern_key
 
 _OWN_BIAS = re.compile(r"(\.base_layer)?\.bias$")
@@ -132,8 +132,10 @@ def translate(
         "alpha_pattern": full_names({site: alpha for site, alpha in alphas.items() if alpha != read.lora_alpha}, ranks),
         "lora_bias": bool(read.lora_bias) or bool(own),
     }
-    made = read_settings(LORA, settings, where)
-    assert isinstance(made, LoraSettings)
+    try:
+        made = LoraSettings.model_validate(settings)
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_problem(error)}") from error
     for site, name in own.items():
         ours = _site_in(backbone.module, site, where)
         base = getattr(backbone.module.get_submodule(ours), "bias", None)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.experts import Expert
-from pitune.experts.kinds.lora import DOWN, UP, LoraSettings, peft_config
+from pitune.experts.kinds.lora import peft_config
+from pitune.experts.kinds.lora_update import DOWN, UP, LoraSettings
 from pitune.interpolation import best_scale, equal_shares, mix
 from pitune.studies.baselines.baseline import Baseline
 from pitune.studies.trial import Trial
