@@ -237,3 +237,44 @@ def test_an_image_folder_with_metadata_is_read_from_its_top(tmp_path: Path, png:
         task = load_task(tmp_path / name)
         assert task.answers == ("a", "b")
         assert {part: len(found) for part, found in task.splits.items()} == {"train": 4, "validation": 2, "test": 6}
+
+
+def test_a_number_of_a_class_has_one_name(tmp_path: Path, png: Png) -> None:
+    pictures(tmp_path, png, 0, 12)
+    split = tmp_path / "split_zhou_Pets.json"
+    split.write_text(json.dumps({"train": [[f"{i}.png", i % 2, ("cat", "dog", "cow")[i % 3]] for i in range(12)]}))
+    with pytest.raises(InputError, match="the class 0 is named 'cat' and 'cow'"):
+        load_task(split)
+    split.unlink()
+    for part, names in (("train", ("cat", "dog")), ("val", ("dog", "cat"))):
+        held = {
+            "images": [{"id": i, "file_name": f"{i}.png"} for i in range(*((6, 12) if part == "val" else (0, 6)))],
+            "annotations": [
+                {"image_id": i, "category_id": i % 2} for i in range(*((6, 12) if part == "val" else (0, 6)))
+            ],
+            "categories": [{"id": i, "name": name} for i, name in enumerate(names)],
+        }
+        (tmp_path / f"{part}.json").write_text(json.dumps(held))
+    with pytest.raises(InputError, match="the class 0 is named 'cat' and 'dog'"):
+        load_task(tmp_path)
+
+
+def test_two_coco_images_of_one_id_are_refused(tmp_path: Path, png: Png) -> None:
+    pictures(tmp_path, png, 0, 12)
+    images = [{"id": i // 2 * 2, "file_name": f"{i}.png"} for i in range(12)]
+    labels = [{"image_id": i, "category_id": i % 4} for i in range(0, 12, 2)]
+    held = {"images": images, "annotations": labels, "categories": [{"id": i, "name": f"n{i}"} for i in (0, 2)]}
+    (tmp_path / "t.json").write_text(json.dumps(held))
+    with pytest.raises(InputError, match="image 0: two images have this id"):
+        load_task(tmp_path / "t.json")
+
+
+def test_parts_of_a_saved_set_number_their_classes_alike(tmp_path: Path) -> None:
+    parts = {}
+    for part, names in (("train", ["no", "yes"]), ("test", ["yes", "no"])):
+        kind = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
+        rows = {"text": [f"{part} {i}" for i in range(8)], "label": [i % 2 for i in range(8)]}
+        parts[part] = datasets.Dataset.from_dict(rows, features=kind)
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "d")
+    with pytest.raises(InputError, match="the part 'test' has another column 'label'"):
+        load_task(tmp_path / "d")

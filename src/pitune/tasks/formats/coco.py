@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from pitune.tasks.formats.reading import (
     Found,
     Options,
     Reading,
+    by_id,
     by_rarest,
     distinct_classes,
     inside,
+    is_file,
     shared_names,
     split_named,
 )
@@ -68,7 +70,7 @@ def read(path: Path, options: Options) -> Reading:
     parts = _parts(path) if path.is_dir() else [(path, None)]
     files = [(file, split, _load(file)) for file, split in parts]
     captions = any(annotation.caption is not None for _, _, one in files for annotation in one.annotations)
-    categories = {category.id: category.name for _, _, one in files for category in one.categories}
+    categories = by_id(path, ((category.id, category.name) for _, _, one in files for category in one.categories))
     classes = distinct_classes(categories)
     names = tuple(classes.values())
     several = any(found > 1 for _, _, one in files for found in _labels_per_image(one).values())
@@ -117,6 +119,7 @@ def _items(
     """
     right: dict[int | str, list[str]] = defaultdict(list)
     known = {image.id for image in found.images}
+    twice = {image for image, number in Counter(image.id for image in found.images).items() if number > 1}
     for number, annotation in enumerate(found.annotations, 1):
         where = f"{file}, annotation {number}"
         answer = (
@@ -133,6 +136,9 @@ def _items(
     for image in found.images:
         answers = sorted(right.get(image.id, ()))
         where = f"{file}, image {image.id}"
+        if image.id in twice:
+            yield Found(where, split=split, problem=f"{where}: two images have this id; expected one for each")
+            continue
         if not answers and several:
             yield Found(where, split=split)
             continue
@@ -156,7 +162,7 @@ def _image(folder: Path, image: _Image) -> Path:
         return inside(unpacked(inside(folder, image.zip_file)), image.file_name)
     place = inside(folder, image.file_name)
     near = (inside(folder, f"{one}/{image.file_name}") for one in _FOLDERS)
-    return next((one for one in near if one.is_file()), place)
+    return next((one for one in near if is_file(one)), place)
 
 
 FORMAT = Format("coco", "COCO JSON", recognises, read)

@@ -13,8 +13,10 @@ from pitune.tasks.formats.reading import (
     Found,
     Options,
     Reading,
+    by_id,
     distinct_classes,
     inside,
+    is_file,
     shared_names,
     split_named,
 )
@@ -43,7 +45,7 @@ def read(path: Path, options: Options) -> Reading:
         ) from error
     folder = _image_folder(file.parent, [entry[0] for found in entries.values() for entry in found])
     name = file.stem.removeprefix("split_zhou_")
-    labels = {label: text for found in entries.values() for _, label, text in found}
+    labels = by_id(file, ((label, text) for found in entries.values() for _, label, text in found))
     classes = distinct_classes(dict(sorted(labels.items())))
     items = _items(file, folder, entries, classes)
     return Reading(file, name, items, tuple(classes.values()), remarks=shared_names(file, labels))
@@ -59,7 +61,7 @@ def _entry(entry: Any) -> tuple[str, int, str]:
 def _image_folder(folder: Path, names: Sequence[str]) -> Path:
     """Return the folder that the first image's path starts from."""
     near = [folder, *sorted(folder.glob("*/")), *sorted(folder.glob("*/*/"))]
-    return next((one for one in near if names and (one / names[0]).is_file()), folder)
+    return next((one for one in near if names and is_file(one / names[0])), folder)
 
 
 def _items(

@@ -87,7 +87,7 @@ def read_declaration(path: Path) -> Declaration:
 
 def declared_reading(declared: Declaration, folder: Path, options: Options) -> Reading:
     """Read a declared task's data; relative paths start from `folder`."""
-    if declared.source is None:
+    if not declared.source:
         raise InputError(f"task {declared.name!r}: declares no source; add `source: PATH` to it")
     names, listed = _class_names(declared, folder)
     options = replace(

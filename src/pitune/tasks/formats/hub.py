@@ -74,6 +74,11 @@ def _reading(path: Path, name: str, found: Any, options: Options) -> Reading:
     columns = find_columns(path, first.column_names, options)
     row = {columns.target: first[columns.target][0]} if len(first) else {}
     columns = look_for_lists(path, columns, row, options)
+    for part, data in parts.items():
+        if split_named(part) is not None and data.features.get(columns.target) != first.features[columns.target]:
+            raise InputError(
+                f"{path}: the part {part!r} has another column {columns.target!r}; expected the same in all"
+            )
     feature = first.features[columns.target]
     feature = getattr(feature, "feature", feature)  # what a list holds
     classes = dict(enumerate(feature.names)) if isinstance(feature, ClassLabel) else {}

@@ -129,6 +129,14 @@ def inside(folder: Path, name: str) -> Path:
     return found
 
 
+def is_file(path: Path) -> bool:
+    """Return whether there is a file at a path; of a path that can be none, that there is not."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def readable_class(name: str) -> str:
     """Return a class's name with spaces for underscores, as it reads in a prompt."""
     return unicodedata.normalize("NFC", name.replace("_", " ").strip())
@@ -144,6 +152,17 @@ def distinct_classes(names: Mapping[K, str]) -> dict[K, str]:
     readable = {key: readable_class(name) for key, name in names.items()}
     number = Counter(readable.values())
     return {key: name if number[name] == 1 else f"{name} ({key})" for key, name in readable.items()}
+
+
+def by_id(path: Path, names: Iterable[tuple[K, str]]) -> dict[K, str]:
+    """Return the names of classes by id; raise `InputError` if an id has two."""
+    found: dict[K, str] = {}
+    for key, name in names:
+        if found.setdefault(key, name) != name:
+            raise InputError(
+                f"{path}: the class {key!r} is named {found[key]!r} and {name!r}; expected one name for each"
+            )
+    return found
 
 
 def shared_names(path: Path, names: Mapping[K, str]) -> tuple[str, ...]:
