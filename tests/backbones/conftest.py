@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from itertools import permutations
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from transformers import (
     CLIPModel,
     Florence2Config,
     Florence2ForConditionalGeneration,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     Siglip2Config,
     Siglip2ImageProcessorPil,
@@ -223,6 +226,21 @@ def write_smolvlm(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+def write_llama(folder: Path) -> None:
+    words = tokenizer()
+    config = LlamaConfig(
+        **cast(dict[str, Any], tower()),
+        num_key_value_heads=1,
+        vocab_size=len(words),
+        max_position_embeddings=128,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+
+
 WRITERS: Mapping[str, Callable[[Path], None]] = {
     "clip": write_clip,
     "siglip": write_siglip,
@@ -230,10 +248,12 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "t5": write_t5,
     "florence": write_florence,
     "smolvlm": write_smolvlm,
+    "llama": write_llama,
 }
+TEXTS_ALONE = ("t5", "llama")
 
 FAMILIES = tuple(WRITERS)
-READS_IMAGES = tuple(kind for kind in FAMILIES if kind != "t5")
+READS_IMAGES = tuple(kind for kind in FAMILIES if kind not in TEXTS_ALONE)
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
 TASTES = {"good": ("sweet", "fresh", "warm", "smile"), "bad": ("sour", "stale", "cold", "tear")}
 
@@ -283,7 +303,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def task_for(kind: str, data: dict[str, Path]) -> Task:
     """A task that a kind of backbone can read."""
-    return load_task(data["taste" if kind == "t5" else "colour"])
+    return load_task(data["taste" if kind in TEXTS_ALONE else "colour"])
 
 
 def write_checkpoint(kind: str, folder: Path, seed: int = 0) -> Path:

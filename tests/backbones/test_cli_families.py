@@ -19,6 +19,7 @@ TASKS = {
     "t5": ("taste", "mood"),
     "florence": ("questions", "shade"),
     "smolvlm": ("questions", "shade"),
+    "llama": ("taste", "mood"),
 }
 
 
@@ -34,7 +35,7 @@ def test_fit_tune_evaluate_and_predict(
     assert [one["name"] for one in tuned["neighbours"]] == ["second"]
     assert command("eval", out, first, *model)["n"] > 0
     assert command("eval", "--zero-shot", first, *model)["expert"] is None
-    given = sorted(data["colour"].glob("*/0.png")) if kind != "t5" else ["sweet fresh", "sour"]
+    given = sorted(data["colour"].glob("*/0.png")) if kind not in ("t5", "llama") else ["sweet fresh", "sour"]
     asked = ("--question", "what colour is it ?") if TASKS[kind][0] == "questions" else ()
     said = command("predict", out, *given, "--task", first, *asked, *model)["predictions"]
     assert len(said) == len(given)
@@ -49,7 +50,7 @@ def test_captions_from_raw_files(
     command("fit", data["captions"], *FAST, *model, "--out", tmp_path / "out", "--rank", 2)
     image = next(data["colour"].glob("*/0.png"))
     said = command("predict", tmp_path / "out", image, "--task", data["captions"], *model)["predictions"]
-    assert said[0].keys() == {"input", "answer"}
+    assert said[0].keys() == {"id", "input", "answer"}
 
 
 def test_an_untouched_folder_a_table_and_questions_on_pocket(

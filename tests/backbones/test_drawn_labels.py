@@ -30,12 +30,12 @@ class Mute:
         return getattr(self._backbone, name)
 
 
-WRITE = ("t5", "florence", "smolvlm")
+WRITE = ("t5", "florence", "smolvlm", "llama")
 
 
 def captions(kind: str, data: dict[str, Path]) -> Task:
     task = load_task(data["captions"])
-    if kind != "t5":
+    if kind not in ("t5", "llama"):
         return task
     words = ("sea", "sand wave", "salt rock path", "road")
     told = {

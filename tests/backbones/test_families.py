@@ -20,13 +20,14 @@ from pitune.experts import KINDS, attached, initial_tensors, make_settings
 from pitune.prediction.fisher import expert_fisher, probe_fisher
 from pitune.tasks import Task, load_task
 
-FAMILIES = ("clip", "siglip", "siglip2", "t5", "florence", "smolvlm")
-WRITE = ("t5", "florence", "smolvlm")
+FAMILIES = ("clip", "siglip", "siglip2", "t5", "florence", "smolvlm", "llama")
+WRITE = ("t5", "florence", "smolvlm", "llama")
+TEXTS_ALONE = ("t5", "llama")
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def task_for(kind: str, data: dict[str, Path]) -> Task:
-    task = load_task(data["taste" if kind == "t5" else "colour"])
+    task = load_task(data["taste" if kind in TEXTS_ALONE else "colour"])
     return replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip", "siglip2") else "{}")
 
 
@@ -94,7 +95,7 @@ def test_fit_evaluate_and_fisher(kind: str, backbones: dict[str, Backbone], data
 @pytest.mark.parametrize("kind", WRITE)
 def test_open_answers(kind: str, backbones: dict[str, Backbone], data: dict[str, Path]) -> None:
     task = load_task(data["captions"])
-    if kind == "t5":
+    if kind in TEXTS_ALONE:
         splits = {part: [replace(one, image=None, text="tell") for one in found] for part, found in task.splits.items()}
         task = replace(task, splits=splits)
     backbone = backbones[kind]
@@ -135,6 +136,7 @@ def test_what_a_family_cannot_read(backbones: dict[str, Backbone], data: dict[st
         ("clip", texts, "has text; .* matches an image alone"),
         ("clip", both, "has text besides its image"),
         ("t5", images, "has images, and .* reads text alone"),
+        ("llama", images, "has images, and .* reads text alone"),
     ):
         with pytest.raises(InputError, match=said):
             backbones[kind].prepare(task.examples("train")[:2], task)
@@ -190,7 +192,7 @@ def test_models_of_no_family_are_refused_by_their_type_before_weights_are_read(k
     with pytest.raises(InputError, match=f"no backbone family reads models of type '{kind}'; expected") as caught:
         load_backbone(str(tmp_path), "cpu")
     assert "\n" not in str(caught.value)
-    for readable in ("clip", "florence2", "idefics3", "siglip2", "smolvlm", "t5"):
+    for readable in ("clip", "florence2", "idefics3", "siglip2", "smolvlm", "t5", "llama", "qwen3", "gemma3_text"):
         assert readable in str(caught.value).split("expected one of: ")[1].split(", ")
 
 

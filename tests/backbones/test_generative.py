@@ -20,7 +20,7 @@ ALIKE = ("the sea is red", "the sea", "the sea is of salt and sand", "the sea no
 
 def task_for(kind: str, data: dict[str, Path], answers: tuple[str, ...] = ANSWERS) -> Task:
     """A task with inputs and answers of differing lengths."""
-    if kind == "t5":
+    if kind in ("t5", "llama"):
         splits = load_task(data["taste"]).splits
     elif kind == "florence":
         splits = load_task(data["questions"]).splits
@@ -39,7 +39,7 @@ def whole(kind: str, backbone: Backbone, batch: Batch, tokens: Tensor) -> Tensor
     """Return −log p of target tokens (B, T) in one plain forward of transformers' model, without a cache."""
     model = backbone.module
     inputs = {name: value for name, value in batch.inputs.items() if name != "target_tokens"}
-    if kind == "smolvlm":
+    if kind not in ("t5", "florence"):
         own = tokens.clamp_min(0)
         length = inputs["input_ids"].shape[1]
         inputs["input_ids"] = torch.cat([inputs["input_ids"], own], 1)
@@ -55,7 +55,7 @@ def whole(kind: str, backbone: Backbone, batch: Batch, tokens: Tensor) -> Tensor
 
 
 @pytest.mark.parametrize("answers", [ANSWERS, ALIKE, ("red", "blue", "no", "green")])
-@pytest.mark.parametrize("kind", ["t5", "florence", "smolvlm"])
+@pytest.mark.parametrize("kind", ["t5", "florence", "smolvlm", "llama"])
 def test_likelihoods_are_those_of_one_plain_forward(
     kind: str,
     answers: tuple[str, ...],
@@ -73,7 +73,7 @@ def test_likelihoods_are_those_of_one_plain_forward(
     torch.testing.assert_close(backbone.scores(batch), each.log_softmax(-1), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["t5", "florence", "smolvlm"])
+@pytest.mark.parametrize("kind", ["t5", "florence", "smolvlm", "llama"])
 def test_the_input_is_read_once_for_all_answers(
     kind: str, backbones: dict[str, Backbone], data: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +86,7 @@ def test_the_input_is_read_once_for_all_answers(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["t5", "florence", "smolvlm"])
+@pytest.mark.parametrize("kind", ["t5", "florence", "smolvlm", "llama"])
 def test_what_all_answers_begin_with_is_read_once_and_the_input_is_not_repeated(
     kind: str, checkpoints: dict[str, Path], data: dict[str, Path]
 ) -> None:
@@ -102,7 +102,7 @@ def test_what_all_answers_begin_with_is_read_once_and_the_input_is_not_repeated(
     heads = [shape for name, shape in seen if name.endswith("lm_head")]
     assert heads == [(3, 2 + marks), (3 * 4, 5)]  # "the sea" once, then at most "is of salt and sand" of four answers
     assert all(shape in ((3, 2 + marks), (3, 4 * 5)) for name, shape in seen if not name.endswith("lm_head"))
-    assert kind == "smolvlm" or len(seen) > 2
+    assert kind in ("smolvlm", "llama") or len(seen) > 2
 
 
 def test_location_tokens_are_part_of_an_answer(backbones: dict[str, Backbone]) -> None:
@@ -112,25 +112,18 @@ def test_location_tokens_are_part_of_an_answer(backbones: dict[str, Backbone]) -
 
 
 def test_a_text_cannot_pretend_to_be_an_image(backbones: dict[str, Backbone]) -> None:
-    from pitune.tasks import Example
-
-    backbone = backbones["smolvlm"]
-    example = Example("a", "no", text="what <image> is it")
-    prompt = backbone._prompt(example, Task("t", {}))  # type: ignore[attr-defined]
-    assert "<image>" not in prompt
-    image = Example("a", "no", text="what <image> is it", image=b"")
-    assert backbone._prompt(image, Task("t", {})).count("<image>") == 4  # type: ignore[attr-defined]
+    prompt = backbones["smolvlm"]._prompt  # type: ignore[attr-defined]
+    assert "<image>" not in prompt("what <image> is it", False)
+    assert prompt("what <image> is it", True).count("<image>") == 4
 
 
 def test_a_chat_template_is_followed(backbones: dict[str, Backbone], monkeypatch: pytest.MonkeyPatch) -> None:
-    from pitune.tasks import Example
-
     backbone = backbones["smolvlm"]
     template = (
         "{% for m in messages %}{% for part in m.content %}"
         "{{ '<image>' if part.type == 'image' else part.text }}{% endfor %} ?{% endfor %} Assistant:"
     )
     monkeypatch.setattr(backbone._tokenizer, "chat_template", template)  # type: ignore[attr-defined]
-    prompt = backbone._prompt(Example("a", "no", text="is it red", image=b""), Task("t", {}))  # type: ignore[attr-defined]
+    prompt = backbone._prompt("is it red", True)  # type: ignore[attr-defined]
     assert prompt.endswith("is it red ? Assistant:")
     assert prompt.count("<image>") == 4

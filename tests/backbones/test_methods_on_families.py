@@ -33,6 +33,7 @@ CARRIES: Mapping[str, tuple[str, ...]] = {
     "t5": tuple(method for method in ENCODERS if method != "bitfit"),  # it has no biases
     "florence": ENCODERS,
     "smolvlm": ("lora", "adapter", "ia3", "layernorm", "prefix"),  # a decoder with a key cache, and no biases
+    "llama": ("lora", "adapter", "ia3", "layernorm", "prefix"),
 }
 CASES = [(kind, method) for kind, methods in CARRIES.items() for method in methods]
 SETTINGS = TrainingSettings(steps=2, batch_size=4, learning_rate=3e-2, evaluations=1)
@@ -45,7 +46,7 @@ def small(method: str) -> dict[str, Any]:
 
 
 def task_for(kind: str, data: dict[str, Path]) -> Task:
-    task = load_task(data["taste" if kind == "t5" else "colour"])
+    task = load_task(data["taste" if kind in ("t5", "llama") else "colour"])
     return replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip", "siglip2") else "{}")
 
 
@@ -133,7 +134,9 @@ def test_only_the_tower_with_the_expert_is_run_again(
     assert (calls["image"], calls["text"]) == again
 
 
-WRITING = [case for case in CASES if case[0] in ("t5", "florence", "smolvlm") and case[1] not in ("lora", "adapter")]
+WRITING = [
+    case for case in CASES if case[0] in ("t5", "florence", "smolvlm", "llama") and case[1] not in ("lora", "adapter")
+]
 
 
 @torch.no_grad()

@@ -38,6 +38,7 @@ FAMILIES: Registry[Family] = Registry(
     known={
         "dual encoder": "pitune.backbones.dual_encoder:FAMILY",
         "sequence to sequence": "pitune.backbones.seq2seq:FAMILY",
+        "causal language model": "pitune.backbones.causal_lm:FAMILY",
         "vision-language": "pitune.backbones.vision_language:FAMILY",
     },
 )

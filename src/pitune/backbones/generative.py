@@ -24,7 +24,7 @@ from pitune.backbones.sites import find_sites
 from pitune.tasks import Example, Task
 
 _BEAMS = 3
-_TARGET = "target_tokens"
+TARGET = "target_tokens"
 
 
 class Generative(ABC):
@@ -58,7 +58,7 @@ class Generative(ABC):
         check_inputs(examples, task)
         answers = self._answers(examples, task)
         inputs = dict(self._inputs(examples, task))
-        inputs[_TARGET] = self._written([example.target for example in examples])
+        inputs[TARGET] = self._written([example.target for example in examples])
         tokens = self._written(answers.texts) if answers.texts else torch.empty(0, 1, dtype=torch.long)
         ids = tuple(example.id for example in examples)
         return Batch(ids, inputs, tokens, answers.target, answers.allowed, answers.relevant)
@@ -74,13 +74,13 @@ class Generative(ABC):
 
     def losses(self, batch: Batch) -> Tensor:
         """Return −log p(target | input), the sum over the target's tokens and the end."""
-        tokens = batch.inputs[_TARGET][:, None]
+        tokens = batch.inputs[TARGET][:, None]
         return -log_likelihood(self._read(batch.inputs), tokens, self._proceed).squeeze(1)
 
     @torch.no_grad()
     def generate(self, batch: Batch) -> list[str]:
         """Return the best answer that beam search finds for each example."""
-        inputs = {name: value for name, value in batch.inputs.items() if name != _TARGET}
+        inputs = {name: value for name, value in batch.inputs.items() if name != TARGET}
         written = self._model.generate(
             **inputs, num_beams=_BEAMS, do_sample=False, max_new_tokens=LONGEST_ANSWER, early_stopping=True
         )
@@ -101,7 +101,7 @@ class Generative(ABC):
             ended |= token == self._tokenizer.eos_token_id
             if bool(ended.all()):
                 break
-        return replace(batch, inputs={**batch.inputs, _TARGET: torch.stack(written, 1)})
+        return replace(batch, inputs={**batch.inputs, TARGET: torch.stack(written, 1)})
 
     def _text(self, tokens: Sequence[int]) -> str:
         """Return tokens as text; location tokens are part of an answer, the marks around it are not."""

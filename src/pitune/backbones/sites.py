@@ -12,9 +12,9 @@ Sites = Mapping[str, tuple[str, ...]]
 _ATTENTION = r"(self_attn|encoder_attn|SelfAttention|EncDecAttention)"
 _BELOW = r"((mlp|DenseReluDense)\.)?(fc2|down_proj|wo)"
 _LINEAR = {
-    "attention": rf"{_ATTENTION}\.(q|k|v|o|q_proj|k_proj|v_proj|o_proj|out_proj)",
+    "attention": rf"{_ATTENTION}\.(q|k|v|o|q_proj|k_proj|v_proj|qkv_proj|o_proj|out_proj|dense)",
     "keys_values": rf"{_ATTENTION}\.(k|v|k_proj|v_proj)",
-    "outputs": rf"{_ATTENTION}\.(o|o_proj|out_proj)|{_BELOW}",
+    "outputs": rf"{_ATTENTION}\.(o|o_proj|out_proj|dense)|{_BELOW}",
     "feedforward_output": _BELOW,
     "linear": r".*",
 }

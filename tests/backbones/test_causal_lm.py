@@ -1,0 +1,124 @@
+"""Language models of every make are asked, padded and scored alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.backbones.conftest import WIDTH, tokenizer, tower
+from torch.nn import functional as F
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+from pitune.backbones import Backbone, load_backbone
+from pitune.errors import InputError
+from pitune.experts import KINDS, attached, initial_tensors, make_settings
+from pitune.tasks import Task, load_task
+
+KIN: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": 8},
+    "qwen2": {},
+    "qwen3": {"head_dim": 8},
+    "gemma": {"head_dim": 8},
+    "gemma2": {"head_dim": 8, "sliding_window": 8},
+    "gemma3_text": {"head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]},
+    "phi": {},
+    "phi3": {"original_max_position_embeddings": 128},
+    "smollm3": {},
+    "olmo2": {},
+    "granite": {},
+    "stablelm": {},
+}
+
+
+def write(model_type: str, folder: Path) -> Path:
+    words = tokenizer()
+    common = {"vocab_size": len(words), "max_position_embeddings": 128, "num_key_value_heads": 2}
+    marks = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = CONFIG_MAPPING[model_type](**{**tower(), **common, **marks, **KIN[model_type]})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+def texts_of(data: dict[str, Path]) -> Task:
+    """Texts and answers of differing lengths, longer than a window of eight tokens."""
+    task = load_task(data["taste"])
+    train = [
+        replace(one, target=("red", "the green sea")[i % 2], text=f"{one.text} {'what ' * (5 * (i % 3))}")
+        for i, one in enumerate(task.examples("train")[:6])
+    ]
+    return Task("mixed", {"train": tuple(train)}, answers=("red", "the green sea"))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("model_type", list(KIN))
+def test_answers_are_scored_as_one_plain_forward_of_each_unpadded_text_does(
+    model_type: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    backbone: Any = load_backbone(str(write(model_type, tmp_path / model_type)), "cpu")
+    task = texts_of(data)
+    examples = task.examples("train")
+    batch = backbone.prepare(examples, task)
+    expected = torch.zeros(len(examples), 2)
+    for b, example in enumerate(examples):
+        prompt = [1, *backbone._tokenizer(f"{example.text}\nAnswer:", add_special_tokens=False)["input_ids"]]
+        for c, answer in enumerate(task.answers or ()):
+            own = [*backbone._tokenizer(f" {answer}", add_special_tokens=False)["input_ids"], 2]
+            logits = backbone.module(torch.tensor([[*prompt, *own]])).logits[0, len(prompt) - 1 : -1]
+            expected[b, c] = -F.cross_entropy(logits.float(), torch.tensor(own), reduction="sum")
+    torch.testing.assert_close(backbone.scores(batch), expected.log_softmax(-1), rtol=1e-3, atol=1e-3)
+    assert backbone.features(batch).shape == (len(examples), WIDTH)
+
+
+@pytest.mark.parametrize("model_type", list(KIN))
+def test_a_lora_finds_its_place(model_type: str, data: dict[str, Path], tmp_path: Path) -> None:
+    backbone = load_backbone(str(write(model_type, tmp_path / model_type)), "cpu")
+    kind = KINDS.get("lora")
+    task = texts_of(data)
+    with attached(backbone, kind, make_settings(kind, backbone)) as place:
+        assert len(place.shapes) >= 2 * 2 * 2  # two layers of two places at least
+        start = {name: value.requires_grad_() for name, value in initial_tensors(kind, place.shapes, 0).items()}
+        place.losses(start, backbone.prepare(task.examples("train"), task)).sum().backward()
+        assert all(value.grad is not None for value in start.values())
+
+
+def test_a_text_that_is_too_long_loses_its_end_and_not_the_question(
+    backbones: dict[str, Backbone], data: dict[str, Path]
+) -> None:
+    backbone: Any = backbones["llama"]
+    task = texts_of(data)
+    long = replace(task.examples("train")[0], text="sweet " * 500)
+    ids = backbone.prepare([long], task).inputs["input_ids"][0].tolist()
+    assert len(ids) == 128 - 64
+    end = backbone._tokenizer("\nAnswer:", add_special_tokens=False)["input_ids"]
+    assert ids[-len(end) :] == end
+    assert ids[0] == 1
+
+
+def test_a_chat_template_is_followed_and_nothing_added_to_it(
+    checkpoints: dict[str, Path], data: dict[str, Path]
+) -> None:
+    backbone: Any = load_backbone(str(checkpoints["llama"]), "cpu")
+    template = (
+        "{% for m in messages %}<s>User : {{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %} Assistant :{% endif %}"
+    )
+    backbone._tokenizer.chat_template = template
+    task = texts_of(data)
+    batch = backbone.prepare(task.examples("train")[:1], task)
+    said = f"<s>User : {task.examples('train')[0].text} Assistant :"
+    assert batch.inputs["input_ids"][0].tolist() == backbone._tokenizer(said, add_special_tokens=False)["input_ids"]
+
+
+def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
+    folder = write("qwen2", tmp_path / "model")
+    words = tokenizer()
+    words.eos_token = None
+    words.save_pretrained(folder)
+    with pytest.raises(InputError, match="names no eos_token"):
+        load_backbone(str(folder), "cpu")
