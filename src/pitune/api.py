@@ -13,7 +13,7 @@ from pitune.experts import Expert, ExpertPool
 from pitune.interpolation import TuneResult, TuneSettings, tune_nearest
 from pitune.prediction import Embedding, TaskGraph, build_graph, embed, embed_tasks, embedding
 from pitune.tasks import Input, Split, Task, as_example, asked_task, few_shot
-from pitune.training import Answer, Scope, TrainingSettings, evaluate_expert, fit_by_folds
+from pitune.training import Answer, Scope, TrainingSettings, evaluate_expert, fit_by_folds, templates_of
 
 
 def fit(
@@ -144,12 +144,14 @@ def tune(
     return tune_nearest(near, settings=settings, run=run, progress=progress)
 
 
-def evaluate(
-    backbone: Backbone, task: Task, expert: Expert | None = None, split: Split = "test"
-) -> dict[str, str | float | int]:
-    """Return `{"metric", "value", "n"}` of an expert, or of the backbone alone, on one part of a task."""
+def evaluate(backbone: Backbone, task: Task, expert: Expert | None = None, split: Split = "test") -> dict[str, Any]:
+    """Return `{"metric", "value", "n", "templates"}` of an expert, or of the backbone alone, on one part of a task.
+
+    `templates` are what answers were matched as, none where the backbone matches none.
+    """
     seen = evaluate_expert(backbone, task, expert, task.examples(split))
-    return {"metric": seen.metric, "value": seen.value, "n": len(seen.ids)}
+    templates = list(templates_of(backbone, task, expert))
+    return {"metric": seen.metric, "value": seen.value, "n": len(seen.ids), "templates": templates}
 
 
 def predict(

@@ -50,6 +50,14 @@ class Data:
             "--weight", metavar="CLASS=NUMBER", help="How much a class counts in the loss, or balanced; repeatable."
         ),
     ] = None
+    templates: Annotated[
+        list[str] | None,
+        Option(
+            "--template",
+            metavar="TEXT",
+            help="What answers are matched as, as 'a photo of a {}.'; of several the mean.",
+        ),
+    ] = None
     conflicts: Annotated[
         Literal["refuse", "drop", "keep"], Option(help="What becomes of one input with two labels or in two parts.")
     ] = "refuse"
@@ -80,13 +88,15 @@ class Data:
         from pitune.tasks import load_task
 
         columns = read_columns(self.columns)
-        return load_task(name, columns, note, conflicts=self.conflicts, limit=self.limit, **self.own)
+        words = self.templates or ()
+        return load_task(name, columns, note, conflicts=self.conflicts, limit=self.limit, templates=words, **self.own)
 
     def inspect(self, name: str) -> Inspection:
         """Read all of a task's data; raise `InputError` only if there is nothing to read."""
         from pitune.tasks import inspect, read_task
 
-        return inspect(read_task(name, read_columns(self.columns), **self.own), self.conflicts)
+        found = read_task(name, read_columns(self.columns), templates=self.templates or (), **self.own)
+        return inspect(found, self.conflicts)
 
 
 def _weight(given: str) -> tuple[str, float]:

@@ -12,7 +12,7 @@ from typer import Argument, Option
 from pitune.commands import options
 from pitune.commands.evaluations import judgement_lines, side_by_side
 from pitune.commands.output import note, report
-from pitune.commands.set_up import check_file, find_expert, quieten
+from pitune.commands.set_up import check_file, find_expert, quieten, tell_templates
 from pitune.errors import InputError
 from pitune.files import json_bytes, write_atomic
 
@@ -44,7 +44,8 @@ def evaluate(
     """Measure experts on a task, several side by side; with --zero-shot, the backbone alone."""
     names, task = _named(expert, task, zero_shot)
     quieten()
-    from pitune.training import check_backbone, differences, evaluate_expert, judge
+    from pitune.tasks import told_templates
+    from pitune.training import check_backbone, differences, evaluate_expert, judge, templates_of
 
     if out is not None:
         check_file(out)
@@ -54,6 +55,7 @@ def evaluate(
     model = on.open_backbone()
     for one in experts:
         check_backbone(one, model)
+        tell_templates(one, known)
     note(f"answering {len(examples)} {split} examples of {known.name}")
     given: dict[str, Expert | None] = {_ALONE: None} if zero_shot else {}
     given |= dict(zip(_told_apart(names, experts), experts, strict=True))
@@ -61,8 +63,10 @@ def evaluate(
     judged = {name: judge(known, examples, one) for name, one in seen.items()}
     rows = [
         {"expert": given[name] and name, "task": known.name, "split": split, **one.model_dump(mode="json")}
+        | {"templates": list(templates_of(model, known, given[name]))}
         for name, one in judged.items()
     ]
+    words = [f"{row['expert'] or _ALONE}: {told_templates(row['templates'])}" for row in rows if row["templates"]]
     told: dict[str, Any] = rows[0]
     if len(judged) == 1:
         lines = judgement_lines(*judged.popitem(), known.name, split)
@@ -74,7 +78,7 @@ def evaluate(
         lines = side_by_side(judged, apart)
     if out is not None:
         write_atomic(out, json_bytes(told))
-    report(on.as_json, told, lines)
+    report(on.as_json, told, [*lines, *words])
 
 
 def _named(given: Sequence[str], task: str | None, zero_shot: bool) -> tuple[list[str], str]:

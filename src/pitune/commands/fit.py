@@ -62,6 +62,7 @@ class FittedTask(Fitted):
     """What `pitune fit` tells."""
 
     task: str
+    templates: list[str]
     verdict: list[str]
 
 
@@ -82,7 +83,8 @@ def fit(
     quieten()
     from pitune import api
     from pitune.experts import digest
-    from pitune.training import folds_of, worth
+    from pitune.tasks import told_templates
+    from pitune.training import folds_of, templates_of, worth
 
     config = read_settings(method, rank, own.own_settings)
     known = on.open_task(task)
@@ -124,10 +126,12 @@ def fit(
         value = expert.card.validation
         judged = sum(len(part.validation) for part in (draw.folds(folds) if folds and draw.validation else (draw,)))
         verdict = [] if value is None else list(worth(draw, "it", value, judged))
-        run.finish(expert, FittedTask.of(expert, task=known.name, verdict=verdict))
+        templates = list(templates_of(model, known, expert))
+        run.finish(expert, FittedTask.of(expert, task=known.name, templates=templates, verdict=verdict))
     made = run.deliver(FittedTask)
     given_labels = "fisher_labels" in made.expert.card.hyperparameters
     how = ["embedded by the given answers: this backbone cannot draw any"] if given_labels else []
+    how += [told_templates(made.result.templates)] if made.result.templates else []
     report(
         on.as_json, made.described(), [made.result.line(made.expert.name), *made.result.verdict, *how, *made.saved()]
     )

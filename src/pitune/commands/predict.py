@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from pitune.commands import options
 from pitune.commands.output import note, report, table, watched
-from pitune.commands.set_up import find_expert, quieten, read_columns
+from pitune.commands.set_up import find_expert, quieten, read_columns, tell_templates
 from pitune.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _task(
 
     Its answers are None where any text may be one.
     """
-    from pitune.tasks import Task, asked_task, task_names
+    from pitune.tasks import Task, asked_task, read_templates, task_names
 
     own, reads = asked_task(expert.card.task, expert.card.hyperparameters.get("asked")) or (None, None)
     if (
@@ -95,6 +95,11 @@ def _task(
         flag = next(iter(said)).replace("_", "-")
         raise InputError(f"--{flag} says how a task's data is read; give that task with --task")
     known = data.open_task(name) if name is not None else own or Task("answers", {})
+    if name is None and data.templates:
+        first, *more = read_templates(data.templates)
+        known = replace(known, answer_template=first, more_templates=tuple(more))
+    elif name is not None and not data.templates:
+        tell_templates(expert, known)
     if answers:
         if name is None and reads is not None and "image" not in reads:
             reads = None  # own answers may be asked of pictures too, by an expert of texts

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pitune.commands.output import note
 from pitune.errors import InputError, first_problem
 
 if TYPE_CHECKING:
     from pitune.experts import Expert, ExpertPool
+    from pitune.tasks import Task
     from pitune.training import TrainingSettings
 
 
@@ -35,6 +37,15 @@ def usable_cores() -> int:
         return max(1, min(cores, round(int(quota) / int(period))))
     except (OSError, ValueError):  # no such file, or no limit ("max")
         return cores
+
+
+def tell_templates(expert: Expert, task: Task) -> None:
+    """Tell on stderr if an expert of one's own data learned answers in other words than they are matched as now."""
+    from pitune.tasks import asked_task, told_templates
+
+    own, _ = asked_task(expert.card.task, expert.card.hyperparameters.get("asked")) or (None, None)
+    if own is not None and own.name == task.name and own.answer_templates != task.answer_templates:
+        note(f"{expert.name} learned in other words: its {told_templates(own.answer_templates)} (--template says so)")
 
 
 def read_columns(given: Sequence[str] | None) -> dict[str, str]:

@@ -43,7 +43,8 @@ def show(task: options.TaskName, *, data: options.Data, common: options.Common) 
         report(common.as_json, {"name": task, "tasks": cards}, [table(tuple(cards[0]), rows)])
         return
     known = _load(task, data)
-    facts = _fields(known, "name", "metric", "template", "answer_template", "licence", "provenance", "data_hash")
+    asked = ("template", "answer_template", "more_templates")
+    facts = _fields(known, "name", "metric", *asked, "licence", "provenance", "data_hash")
     facts |= {"answers": known.answers, "parts": {part: len(examples) for part, examples in known.splits.items()}}
     shown = {key: value for key, value in facts.items() if key not in ("answers", "parts")}
     shown |= {part: f"{number} examples" for part, number in facts["parts"].items()}

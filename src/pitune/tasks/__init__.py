@@ -11,6 +11,8 @@ from pitune.tasks.draw import few_shot as few_shot
 from pitune.tasks.draw import spread as spread
 from pitune.tasks.formats.reading import Options as Options
 from pitune.tasks.formats.reading import Reading as Reading
+from pitune.tasks.formats.reading import read_templates as read_templates
+from pitune.tasks.formats.reading import told_templates as told_templates
 from pitune.tasks.hashing import data_hash as data_hash
 from pitune.tasks.images import image_bytes as image_bytes
 from pitune.tasks.images import image_hash as image_hash

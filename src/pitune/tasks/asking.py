@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pitune.errors import InputError
-from pitune.tasks.formats.reading import IMAGE_SUFFIXES
+from pitune.tasks.formats.reading import IMAGE_SUFFIXES, read_templates
 from pitune.tasks.images import open_image
 from pitune.tasks.loading import library_of
 from pitune.tasks.task import SPLITS, Example, Task
@@ -32,21 +33,28 @@ def asked_of(task: Task) -> dict[str, Any]:
     if library_of(task.name) is not None:
         return {}
     asked = {"answers": task.answers and list(task.answers), "reads": sorted(reads_of(task) or ())}
-    return {"asked": {**asked, "template": task.template, "answer_template": task.answer_template}}
+    more = {"more_templates": list(task.more_templates)} if task.more_templates else {}
+    return {"asked": {**asked, "template": task.template, "answer_template": task.answer_template, **more}}
 
 
 def asked_task(name: str, kept: object) -> tuple[Task, Reads | None] | None:
     """Return the task that a card keeps, without examples, and what it reads; None where it keeps no sound one."""
     if not isinstance(kept, Mapping):
         return None
-    answers, templates = kept.get("answers"), [kept.get(key) for key in ("template", "answer_template")]
+    answers, more = kept.get("answers"), kept.get("more_templates", [])
+    templates = [kept.get(key) for key in ("template", "answer_template")]
+    if not _is_texts(more):
+        return None
     whole = answers is None or (_is_texts(answers) and len(set(answers)) == len(answers) > 0)
-    if not whole or any(one.count("{}") != 1 or set("{}") & set(one.replace("{}", "")) for one in map(str, templates)):
+    try:
+        template, answer_template, *more = read_templates(list(map(str, [*templates, *more])))
+    except InputError:
+        return None
+    if not whole:
         return None
     reads = frozenset(kept["reads"]) if _is_texts(kept.get("reads")) else None
-    template, answer_template = map(str, templates)
     task = Task(name, {}, answers and tuple(answers), template=template, answer_template=answer_template)
-    return task, reads or None
+    return replace(task, more_templates=tuple(more)), reads or None
 
 
 def _is_texts(value: object) -> bool:

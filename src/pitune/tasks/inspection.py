@@ -16,7 +16,7 @@ from PIL import Image
 from pitune.errors import InputError
 from pitune.files import sha256_bytes
 from pitune.tasks.formats.labelled import check_text, content_key, joined_labels
-from pitune.tasks.formats.reading import Conflicts, Found, Reading
+from pitune.tasks.formats.reading import Conflicts, Found, Reading, templates_for
 from pitune.tasks.formats.unpack import as_members
 from pitune.tasks.images import FORMATS, image_bytes, is_deep, open_image
 from pitune.tasks.task import Example
@@ -41,6 +41,7 @@ class Inspection:
     sizes: tuple[str, ...]
     preview: tuple[Mapping[str, Any], ...]
     content: str
+    templates: tuple[str, ...] = ()
 
 
 @dataclass
@@ -102,6 +103,7 @@ def inspect(reading: Reading, conflicts: Conflicts = "refuse") -> Inspection:
         tuple(f"{width}×{height}" for width, height in (min(seen.sizes), max(seen.sizes))) if seen.sizes else (),
         tuple(seen.preview),
         sha256_bytes("\n".join(sorted(seen.exact)).encode()),
+        templates_for(reading, [found.example for same in seen.exact.values() for _, found in same if found.example]),
     )
 
 

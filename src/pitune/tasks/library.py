@@ -62,6 +62,7 @@ class Library(ABC):
             balanced=task.balanced,
             metric=task.metric,
             provenance=task.provenance,
+            templates=task.answer_templates,
         )
 
     def archives(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pitune.registry import unknown
 from pitune.tasks.formats import declaration, hub
 from pitune.tasks.formats.labelled import build_task
 from pitune.tasks.formats.parsing import regular_file
-from pitune.tasks.formats.reading import CONFLICTS, Conflicts, Options, Reading, Tell
+from pitune.tasks.formats.reading import CONFLICTS, Conflicts, Options, Reading, Tell, read_templates
 from pitune.tasks.formats.registry import read_path
 from pitune.tasks.formats.unpack import as_members, naming_members
 from pitune.tasks.learning import Weights, capped, limited, weighted
@@ -85,37 +85,35 @@ def load_task(
     *,
     conflicts: Conflicts = "refuse",
     limit: int | None = None,
+    templates: str | Sequence[str] = (),
     **own: Unpack[OwnData],
 ) -> Task:
     """Return a named task, `hf:OWNER/NAME`, or one declared in or read from a file or folder in any known format.
 
     `columns` names a table's columns by role, such as `{"label": "stars"}`; `tell` hears what was guessed, doubtful
     or left out. `conflicts` says what becomes of one input with two labels or in two parts; `limit` is how many
-    examples of a part to take at most, evenly from its classes. `own` says the rest of one's own data (`OwnData`).
+    examples of a part to take at most, evenly from its classes. `templates` are what answers are matched as, such as
+    "a photo of a {}.", in place of the task's own; several make an ensemble. `own` says the rest of one's own data
+    (`OwnData`).
     Raises `InputError` if there is no such task or what is there cannot be used.
     """
-    with naming_members():
-        return _load(str(name_or_path), columns, tell, conflicts, limit, own)
-
-
-def _load(
-    name: str,
-    columns: Mapping[str, str] | None,
-    tell: Tell | None,
-    conflicts: Conflicts,
-    limit: int | None,
-    own: OwnData,
-) -> Task:
     if conflicts not in CONFLICTS:
         raise InputError(f"conflicts is {conflicts!r}; expected one of: {', '.join(CONFLICTS)}")
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected 1 or more")
-    options = replace(_options(columns, tell), conflicts=conflicts, limit=limit)
+    options = replace(_options(columns, tell), conflicts=conflicts, limit=limit, templates=read_templates(templates))
+    with naming_members():
+        return _load(str(name_or_path), options, own)
+
+
+def _load(name: str, options: Options, own: OwnData) -> Task:
     library = library_of(name)
     if library is not None:
         _check_named(name, own)
         task = library.load(name, options)
-        task = limited(task, limit) if limit else task
+        first, *more = options.templates or task.answer_templates
+        task = replace(task, answer_template=first, more_templates=tuple(more))
+        task = limited(task, options.limit) if options.limit else task
         task = capped(task, own["cap"]) if "cap" in own else task
         return weighted(task, own["weights"]) if "weights" in own else task
     if (declared := _declared(name, own)) is not None:
@@ -127,17 +125,24 @@ def read_task(
     name_or_path: str | Path,
     columns: Mapping[str, str] | None = None,
     tell: Tell | None = None,
+    *,
+    templates: str | Sequence[str] = (),
     **own: Unpack[OwnData],
 ) -> Reading:
     """Return what is at a path, or of a named task, entry by entry, before any of it is checked."""
-    name, options, library = str(name_or_path), _options(columns, tell), library_of(name_or_path)
     with naming_members():
-        if library is not None:
-            _check_named(name, own)
-            return library.read(name, options)
-        if (declared := _declared(name, own)) is not None:
-            return declaration.declared_reading(*declared, options)
-        return _read(name, options)
+        reading = _reading(str(name_or_path), _options(columns, tell), own)
+    return replace(reading, templates=read_templates(templates) or reading.templates)
+
+
+def _reading(name: str, options: Options, own: OwnData) -> Reading:
+    library = library_of(name)
+    if library is not None:
+        _check_named(name, own)
+        return library.read(name, options)
+    if (declared := _declared(name, own)) is not None:
+        return declaration.declared_reading(*declared, options)
+    return _read(name, options)
 
 
 def _check_named(name: str, own: OwnData) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pitune.tasks.draw import Draw, few_shot
+from pitune.tasks.formats.reading import told_templates
 from pitune.tasks.task import SPLITS, Task
 
 _NAMED = 5
@@ -18,7 +19,7 @@ class Outlook:
 
     `rarest` and `commonest` name a class with its number of training examples. `train` and `validation` are how many
     examples are learned from and stopped by; `short` are the classes with fewer than `shots` to learn from. `longest`
-    is the number of words of the longest text.
+    is the number of words of the longest text, `templates` what answers are matched as.
     """
 
     parts: Mapping[str, int]
@@ -30,6 +31,7 @@ class Outlook:
     train: int
     validation: int
     short: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ("{}",)
 
     @property
     def line(self) -> str:
@@ -47,6 +49,8 @@ class Outlook:
             del said[2]
         if self.longest:
             said.append(f"the longest text of {self.longest} words")
+        if self.templates != ("{}",):
+            said.append(told_templates(self.templates))
         return "; ".join(said)
 
     @property
@@ -76,4 +80,5 @@ def outlook(task: Task, shots: int | None = None, seed: int = 0) -> Outlook:
         train=len(draw.train),
         validation=len(draw.validation),
         short=draw.short if shots is not None else (),
+        templates=task.answer_templates,
     )

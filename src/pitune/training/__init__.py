@@ -10,6 +10,7 @@ from pitune.training.evaluate import check_backbone as check_backbone
 from pitune.training.evaluate import evaluate_expert as evaluate_expert
 from pitune.training.evaluate import evaluate_parts as evaluate_parts
 from pitune.training.evaluate import evaluate_tensors as evaluate_tensors
+from pitune.training.evaluate import templates_of as templates_of
 from pitune.training.expected import Expected as Expected
 from pitune.training.expected import expected_time as expected_time
 from pitune.training.features import Features as Features

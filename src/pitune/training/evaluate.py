@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pitune.backbones import Backbone, Batch, has_open_answers, listed_answers, target_losses
+from pitune.backbones import Backbone, Batch, Matched, has_open_answers, listed_answers, target_losses
 from pitune.errors import InputError
 from pitune.experts import Attached, Expert, Tensors, attached, check_tensors, merged
 from pitune.tasks import Example, Task
@@ -157,6 +157,16 @@ def _written(task: Task, examples: Sequence[Example], batch: Batch, scores: Tens
 def evaluate_tensors(attached_: Attached, tensors: Tensors, task: Task, examples: Sequence[Example]) -> Evaluation:
     """Score examples with the given tensors in the attached modules."""
     return evaluate_examples(task, examples, _calls_at(attached_, tensors))
+
+
+def templates_of(backbone: Backbone, task: Task, expert: Expert | None) -> tuple[str, ...]:
+    """Return what answers are matched as, with an expert's vectors in brackets; none where a backbone matches none."""
+    if not isinstance(backbone, Matched):
+        return ()
+    if expert is None:
+        return backbone.templates(task)
+    with attached(backbone, expert.kind, expert.settings):
+        return backbone.templates(task)
 
 
 def evaluate_expert(backbone: Backbone, task: Task, expert: Expert | None, examples: Sequence[Example]) -> Evaluation:

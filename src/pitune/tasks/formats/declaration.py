@@ -7,12 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pitune.errors import InputError, first_problem
 from pitune.tasks.formats.labelled import build_task
 from pitune.tasks.formats.parsing import json_value, regular_file, yaml_value
-from pitune.tasks.formats.reading import SEVERAL_METRIC, Found, Options, Reading
+from pitune.tasks.formats.reading import SEVERAL_METRIC, Found, Options, Reading, with_one_gap
 from pitune.tasks.formats.registry import read_source
 from pitune.tasks.learning import capped, weighted
 from pitune.tasks.metrics import METRICS
@@ -21,13 +30,7 @@ from pitune.tasks.task import Split, Task
 SUFFIXES = (".yaml", ".yml")
 
 
-def _with_one_gap(template: str) -> str:
-    if template.count("{}") != 1 or set("{}") & set(template.replace("{}", "")):
-        raise ValueError("expected exactly one {} and no other braces")
-    return template
-
-
-Template = Annotated[str, AfterValidator(_with_one_gap)]
+Template = Annotated[str, AfterValidator(with_one_gap)]
 Label = Annotated[str, Field(coerce_numbers_to_str=True)]
 _NAMES: TypeAdapter[tuple[str, ...] | dict[str, str]] = TypeAdapter(tuple[Label, ...] | dict[Label, Label])
 
@@ -44,8 +47,11 @@ class Declaration(BaseModel):
     kind: Literal["classification", "multi-label", "answer", "caption", "grounding", "retrieval"] = "classification"
     source: str | dict[Split, str] | None = Field(default=None, description="path of the data, or one for each part")
     columns: dict[str, str] = Field(default_factory=dict, description="a table's columns by role")
-    template: Template = Field(default="{}", description="from an example's text to the input text")
+    template: Template = Field(
+        default="{}", description="from an example's text to the input text; where images have none, of their answers"
+    )
     answer_template: Template = Field(default="{}", description="from an answer to the text it is matched as")
+    templates: tuple[Template, ...] = Field(default=(), description="several of these, an ensemble")
     classes: tuple[Label, ...] | dict[Label, Label] | str | None = Field(
         default=None, description="the answers in order, or the name of each label of the data, or a file with either"
     )
@@ -60,6 +66,17 @@ class Declaration(BaseModel):
     expected_examples: dict[Split, int] = Field(default_factory=dict)
     licence: str = "unknown"
     provenance: str = ""
+
+    @property
+    def answer_templates(self) -> tuple[str, ...]:
+        """The templates of answers, none where it says nothing of them."""
+        return self.templates or ((self.answer_template,) if "answer_template" in self.model_fields_set else ())
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Declaration:
+        if {"templates", "answer_template"} <= self.model_fields_set:
+            raise ValueError("answer_template and templates say the same; leave one out")
+        return self
 
     @field_validator("metric")
     @classmethod
@@ -117,6 +134,8 @@ def declared_reading(declared: Declaration, folder: Path, options: Options) -> R
         several=reading.several or declared.kind == "multi-label",
         metric=metric,
         provenance=declared.provenance or str(reading.path),
+        template=declared.template,
+        templates=declared.answer_templates or reading.templates,
     )
 
 
@@ -218,11 +237,9 @@ def declared_task(declared: Declaration, folder: Path, options: Options) -> Task
     """Return a declared task; raise `InputError` if its data does not hold what the declaration expects."""
     task = build_task(declared_reading(declared, folder, options), options)
     check_counts(declared, task)
-    told = "answer_template" in declared.model_fields_set
-    answer_template = declared.answer_template if told else task.answer_template
     task = capped(task, declared.cap) if declared.cap else task
     task = weighted(task, declared.weights) if declared.weights else task
-    return replace(task, template=declared.template, answer_template=answer_template, licence=declared.licence)
+    return replace(task, licence=declared.licence)
 
 
 def check_counts(declared: Declaration, task: Task) -> None:

@@ -21,8 +21,6 @@ from pitune.tasks.formats.reading import (
 )
 from pitune.tasks.task import Example, Split
 
-ANSWER_TEMPLATE = "a photo of a {}."
-
 
 def recognises(path: Path) -> bool:
     """Return whether it is a folder of any kind, so that this format is asked last of those that are."""
@@ -52,7 +50,7 @@ def read(path: Path, options: Options) -> Reading:
     remarks += _left(root, tops)
     items = (one for top in tops for one in _classes(top, root, distinct_classes(classes[top])))
     name = path.resolve().name
-    return Reading(path, name, items, answer_template=ANSWER_TEMPLATE, remarks=tuple(remarks))
+    return Reading(path, name, items, remarks=tuple(remarks))
 
 
 def _top(path: Path) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pitune.errors import InputError
 from pitune.files import sha256_bytes
-from pitune.tasks.formats.reading import Found, Options, Reading
+from pitune.tasks.formats.reading import Found, Options, Reading, templates_for, told_templates
 from pitune.tasks.hashing import data_hash
 from pitune.tasks.images import image_hash, open_image
 from pitune.tasks.metrics import METRICS
@@ -32,8 +32,6 @@ def build_task(reading: Reading, options: Options | None = None) -> Task:
     options = options or Options()
     for remark in reading.remarks:
         options.tell(remark)
-    if reading.answer_template != "{}":
-        options.tell(f"{reading.path}: its answers are matched as {reading.answer_template!r}")
     if reading.several and not METRICS.get(reading.metric).several:
         known = ", ".join(one.name for one in METRICS.all() if one.several)
         raise InputError(
@@ -48,11 +46,17 @@ def build_task(reading: Reading, options: Options | None = None) -> Task:
     if answers is not None and len(answers) < 2:
         raise InputError(f"{reading.path}: found {len(answers)} class(es), expected two or more to choose from")
     splits = _divided(reading, parts) if None in parts else _given(parts)
+    examples = [example for found in parts.values() for example in found.values()]
+    templates = options.templates or templates_for(reading, examples)
+    if templates != ("{}",):
+        options.tell(f"{reading.path}: {told_templates(templates)}")
     return Task(
         name=reading.name,
         splits={split: tuple(found) for split, found in splits.items()},
         answers=answers,
-        answer_template=reading.answer_template,
+        template=reading.template if any(example.text is not None for example in examples) else "{}",
+        answer_template=templates[0],
+        more_templates=templates[1:],
         metric="exact-match" if answers is None and reading.metric == "accuracy" else reading.metric,
         provenance=reading.provenance or str(reading.path),
         balanced=reading.balanced,

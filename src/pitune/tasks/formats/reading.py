@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -17,6 +17,7 @@ Conflicts = Literal["refuse", "drop", "keep"]
 CONFLICTS: tuple[Conflicts, ...] = ("refuse", "drop", "keep")
 K = TypeVar("K")
 SEVERAL_METRIC = "11-point-map"  # where entries have several labels and nothing else is asked for
+IMAGE_TEMPLATE = "a photo of a {}."  # of classes of images, CLIP's own
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _SYSTEM = ("thumbs.db", "desktop.ini", "system volume information", "lost+found")
 _SPLIT_NAMES: Mapping[str, Split] = {
@@ -50,7 +51,8 @@ class Reading:
 
     `answers` is None where the examples tell them; they make no list to choose from where they are not `listed`,
     as captions. Where an entry may have `several` labels, its `references` hold all of them. `remarks` say what was
-    doubtful in finding the entries. An answer is matched in `answer_template`.
+    doubtful in finding the entries. `templates` say what an answer is matched as, where the data does not go by what
+    it is of; `template` is that of an example's text, or where there are none to read, of its answers.
     """
 
     path: Path
@@ -62,7 +64,8 @@ class Reading:
     several: bool = False
     metric: str = "accuracy"
     provenance: str = ""
-    answer_template: str = "{}"
+    template: str = "{}"
+    templates: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -73,7 +76,7 @@ class Options:
     `conflicts` says what becomes of one input with two labels or in two parts: `refuse` raises, `drop` leaves it out,
     `keep` takes the commonest label and the part it is judged in. `named` are labels that are known to be meant, though
     they look as if there were none. `label_separator` stands between several labels in a cell. `limit` is how many
-    entries of a part to take at most, evenly from its classes.
+    entries of a part to take at most, evenly from its classes. `templates` of answers go before those of the data.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +85,7 @@ class Options:
     named: frozenset[str] = frozenset()
     label_separator: str | None = None
     limit: int | None = None
+    templates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,42 @@ class Format:
     recognises: Callable[[Path], bool]
     read: Callable[[Path, Options], Reading]
     any_folder: bool = False
+
+
+def with_one_gap(template: str) -> str:
+    """Return a template as it is; raise `ValueError` unless it has one `{}`."""
+    if template.count("{}") != 1 or set("{}") & set(template.replace("{}", "")):
+        raise ValueError("expected exactly one {} and no other braces")
+    return template
+
+
+def read_templates(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the templates of answers; raise `InputError` unless each has one `{}`."""
+    try:
+        return tuple(map(with_one_gap, (given,) if isinstance(given, str) else given))
+    except ValueError as error:
+        raise InputError(f"the template {given!r}: {error}, as in {IMAGE_TEMPLATE!r}") from error
+
+
+def templates_for(reading: Reading, examples: Sequence[Example]) -> tuple[str, ...]:
+    """Return what answers are matched as: as the data says, or by default the names of classes of images as CLIP's."""
+    if reading.templates:
+        return reading.templates
+    if any(example.text is not None for example in examples):
+        return ("{}",)
+    if reading.template != "{}":  # there is no text that it could be for
+        return (reading.template,)
+    classes = reading.listed and (reading.balanced or reading.several)
+    chosen = any(example.candidates for example in examples)
+    return (IMAGE_TEMPLATE,) if classes and not chosen else ("{}",)
+
+
+def told_templates(templates: Sequence[str]) -> str:
+    """Return what is said of templates in use."""
+    if tuple(templates) == ("{}",):
+        return "answers are matched as they are"
+    many = f", the mean of {len(templates)} templates' vectors" if len(templates) > 1 else ""
+    return f"answers are matched as {', '.join(map(repr, templates))}{many}"
 
 
 def by_rarest(items: Iterable[Found]) -> Iterator[Found]:
