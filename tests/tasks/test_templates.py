@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pitune.errors import InputError
-from pitune.tasks import Task, inspect, load_task, read_task
+from pitune.tasks import Task, asked_of, asked_task, inspect, load_task, outlook, read_task
 
 PHOTO = "a photo of a {}."
 CLASSES = ("cat", "dog")
@@ -108,7 +108,7 @@ def test_classes_of_images_are_matched_as_photos(shape: Callable[[Path], Path], 
     assert task.answer_templates == (PHOTO,)
     assert any(f"answers are matched as '{PHOTO}'" in one for one in said)
     assert inspect(read_task(path)).templates == (PHOTO,)
-    assert inspect(read_task(path)).outlook.endswith(f"answers are matched as '{PHOTO}'")
+    assert outlook(task).line.endswith(f"answers are matched as '{PHOTO}'")
 
 
 def texts(path: Path) -> Path:
@@ -194,3 +194,12 @@ def test_a_task_made_by_hand_keeps_its_own() -> None:
     task = Task("own", {}, CLASSES, more_templates=("the {}",))
     assert task.answer_templates == ("{}", "the {}")
     assert task.wording("cat").texts == ("cat", "the cat")
+
+
+def test_a_card_keeps_all_templates(tmp_path: Path) -> None:
+    task = load_task(csv(tmp_path), templates=("a {}.", "the {}."))
+    kept, _ = asked_task(task.name, asked_of(task)["asked"]) or (None, None)
+    assert kept is not None
+    assert kept.answer_templates == ("a {}.", "the {}.")
+    broken = {**asked_of(task)["asked"], "more_templates": ["{} {}"]}
+    assert asked_task(task.name, broken) is None
