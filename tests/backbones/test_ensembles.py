@@ -73,7 +73,7 @@ def test_a_text_prompt_stands_in_for_them(checkpoints: dict[str, Path], task: Ta
         ("name", "front", "{} [v1 … v4]."),
         ("text", "end", "[v1 … v4] a photo of the {}"),
     ):
-        config = {"length": 4, "around": around, "name_at": name_at}
+        config: dict[str, Any] = {"length": 4, "around": around, "name_at": name_at}
         expert, _ = fit_expert(backbone, draw, method="text_prompt", settings=settings, **config)
         assert templates_of(backbone, task, expert) == (shown,)
         first = replace(task, more_templates=())
