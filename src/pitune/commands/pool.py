@@ -146,24 +146,34 @@ def export_expert(
     merged: Annotated[
         bool, Option("--merged", help="Write the whole model with the expert in its weights instead.")
     ] = False,
-    backbone: options.BackboneName = options.BACKBONE,
+    backbone: Annotated[
+        str | None, Option(help="Where its backbone is, if not under its own name.", show_default=False)
+    ] = None,
     common: options.Common,
 ) -> None:
-    """Write an expert as a folder that plain PEFT loads, or as a whole model."""
+    """Write an expert as a folder that plain PEFT loads, read back with PEFT, or as a whole model."""
     quieten()
     from pitune.backbones import load_backbone
-    from pitune.experts import export_peft, merge_into, save_merged
+    from pitune.experts import check_exports, export_peft, merge_into, save_merged
 
     check_writable(out)
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: exists; choose a folder that is free")
     expert = open_pool(pool).get(name)
+    if not merged:
+        check_exports(expert)
+    base = load_backbone(backbone or expert.card.base_model, common.device)
+    checked = None
     if merged:
-        save_merged(merge_into(load_backbone(backbone, common.device), expert), out)
+        save_merged(merge_into(base, expert), out)
     else:
-        export_peft(expert, out, load_backbone(backbone, common.device) if expert.method == "layernorm" else None)
+        checked = export_peft(expert, out, base)
+    lines = [f"wrote {name} to {out}"]
+    if checked is not None:
+        error = "" if checked.error is None else f"; changes of weights are off by at most {checked.error:.1e} of them"
+        lines.append(f"read back with PEFT: {checked.tensors} tensors, all of them{error}")
     result = {"expert": name, "method": expert.method, "merged": merged, "folder": str(out)}
-    report(common.as_json, result, [f"wrote {name} to {out}"])
+    report(common.as_json, result | {"checked": checked and asdict(checked)}, lines)
 
 
 def _look(folder: Path) -> list[Entry]:

@@ -21,6 +21,7 @@ from pitune.experts.kind import squared_distance as squared_distance
 from pitune.experts.merging import merge_into as merge_into
 from pitune.experts.merging import merged as merged
 from pitune.experts.merging import save_merged as save_merged
+from pitune.experts.peft_format import check_exports as check_exports
 from pitune.experts.peft_format import export_peft as export_peft
 from pitune.experts.peft_format import import_peft as import_peft
 from pitune.experts.pool import ExpertPool as ExpertPool

@@ -68,6 +68,8 @@ class Kind(ABC):
     """Whether a change of the backbone's own weights can express it."""
     ranked: ClassVar[bool] = False
     """Whether an expert has a rank, so that `truncate` can make it smaller."""
+    exports: ClassVar[bool] = False
+    """Whether PEFT has a kind like it, that `to_peft` makes one of."""
     sizes: ClassVar[tuple[str, ...]] = ()
     """Settings that are the size of a tensor, such as a rank."""
     peft_type: ClassVar[str] = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -30,16 +31,22 @@ def merge_into(backbone: Backbone, expert: Expert) -> nn.Module:
     if not expert.kind.merges:
         merging = ", ".join(kind.name for kind in KINDS.all() if kind.merges)
         raise InputError(f"experts of kind {expert.method!r} cannot merge; expected one of: {merging}")
-    changed = _changed(backbone.module, expert)
-    module = copy.deepcopy(backbone.module)
-    shared = _shared(module)
-    for path, value in changed.items():
-        parameter = module.get_parameter(path)
-        if path in shared:
-            _untie(module, path, parameter)
-        with torch.no_grad():
+    changed = changed_parameters(backbone.module, expert)
+    module = untied_copy(backbone.module, changed)
+    with torch.no_grad():
+        for path, value in changed.items():
             module.get_parameter(path).copy_(value)
     return module
+
+
+def untied_copy(module: nn.Module, paths: Iterable[str]) -> nn.Module:
+    """Return a copy of a module in which these parameters are shared with no other layer."""
+    own = copy.deepcopy(module)
+    shared = _shared(own)
+    for path in paths:
+        if path in shared:
+            _untie(own, path, own.get_parameter(path))
+    return own
 
 
 def merged(backbone: Backbone, expert: Expert) -> tuple[Attached, dict[str, Tensor]] | None:
@@ -52,7 +59,7 @@ def merged(backbone: Backbone, expert: Expert) -> tuple[Attached, dict[str, Tens
     if not expert.kind.merges:
         return None
     try:
-        changed = _changed(backbone.module, expert)
+        changed = changed_parameters(backbone.module, expert)
     except InputError:  # a layer that has no place for the change
         return None
     if any(value.dtype != torch.float32 for value in changed.values()):
@@ -69,7 +76,7 @@ def save_merged(module: nn.Module, folder: Path) -> None:
 
 
 @torch.no_grad()
-def _changed(module: nn.Module, expert: Expert) -> dict[str, Tensor]:
+def changed_parameters(module: nn.Module, expert: Expert) -> dict[str, Tensor]:
     """Return the parameters that an expert changes, by path, with the change in them."""
     changed = {}
     for site in expert.sites:

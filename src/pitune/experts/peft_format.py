@@ -12,7 +12,12 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
 
 from pitune.backbones import Backbone
 from pitune.backbones.checkpoint import open_checkpoint
@@ -23,6 +28,7 @@ from pitune.experts.attached import attached
 from pitune.experts.card import Card, base_of, hub_id, readme
 from pitune.experts.expert import CONFIG, PREFIX, README, WEIGHTS, Expert, check_tensors, weights_bytes
 from pitune.experts.kind import Kind
+from pitune.experts.peft_check import Checked, check_written
 from pitune.experts.registry import KINDS
 from pitune.experts.storage import check_name, decode, read_file
 from pitune.files import atomic_folder, check_free, json_bytes
@@ -69,21 +75,63 @@ def import_peft(
     return Expert(kind, settings, tensors, card)
 
 
-def export_peft(expert: Expert, folder: str | Path, backbone: Backbone | None = None) -> None:
-    """Write an expert as a folder that plain `PeftModel.from_pretrained` loads; `folder` must be free.
+def export_peft(expert: Expert, folder: str | Path, backbone: Backbone | None = None) -> Checked | None:
+    """Write an expert as a folder that plain PEFT loads; `folder` must be free.
 
-    `lora` and `ia3` need the expert alone; `layernorm` needs the backbone too, since PEFT keeps whole norms.
-    Raise `InputError` for kinds that PEFT has no like of.
+    With its backbone, the folder also says of which class the base model is, so that `AutoPeftModel…` loads both, and
+    is read back with PEFT before it takes its place: every tensor, and every change of the backbone's weights. That
+    is what is returned. `lora` and `ia3` can be written without; `layernorm` cannot, since PEFT keeps whole norms.
+    Raise `InputError` for kinds that PEFT has no like of, and where PEFT would read anything else.
     """
     folder = Path(folder)
     check_free(folder)
+    check_exports(expert)
+    if backbone is not None and expert.card.backbone != backbone.fingerprint:
+        raise InputError(f"expert {expert.name!r} belongs to another backbone ({expert.card.base_model})")
     config, tensors = expert.kind.to_peft(expert, backbone)
-    config = {**config, **base_of(expert.card), "inference_mode": True}
+    base = base_of(expert.card)
+    if os.path.isdir(base["base_model_name_or_path"]):
+        base["base_model_name_or_path"] = os.path.abspath(base["base_model_name_or_path"])
+    classes = _classes(backbone.module) if backbone is not None and _can_be_found(base) else {}
+    config = {**config, **base, **classes, "inference_mode": True}
     card = readme(expert.card, method=expert.method, parameters=expert.parameters, library="peft")
     files = {CONFIG: json_bytes(config), WEIGHTS: weights_bytes(tensors), README: card}
     with atomic_folder(folder) as beside:
         for name, content in files.items():
             (beside / name).write_bytes(content)
+        if backbone is None:
+            return None
+        return check_written(beside, {f"{PREFIX}{name}": value for name, value in tensors.items()}, expert, backbone)
+
+
+def check_exports(expert: Expert) -> None:
+    """Raise `InputError` naming what to do instead where PEFT has no experts of a kind."""
+    if not expert.kind.exports:
+        known = ", ".join(kind.name for kind in KINDS.all() if kind.exports)
+        other = "write a whole model (--merged, or merge_into)" if expert.kind.merges else "load it with load_expert"
+        raise InputError(f"PEFT has no experts of kind {expert.method!r}; expected one of: {known}; {other} instead")
+
+
+def _can_be_found(base: Mapping[str, str]) -> bool:
+    """Return whether transformers finds a base model: on the hub, or in its folder."""
+    return "revision" in base or os.path.isdir(base["base_model_name_or_path"])
+
+
+def _classes(module: nn.Module) -> dict[str, Any]:
+    """Return what PEFT writes for `AutoPeftModel…` to find a model's class: its task, or else the class itself."""
+    found = type(module)
+    for task, classes in (
+        ("SEQ_2_SEQ_LM", MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
+        ("CAUSAL_LM", MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
+    ):
+        if classes.get(getattr(getattr(module, "config", None), "model_type", "")) == found.__name__:
+            return {"task_type": task, "auto_mapping": None}
+    if not isinstance(module, PreTrainedModel):
+        return {}
+    return {
+        "task_type": None,
+        "auto_mapping": {"base_model_class": found.__name__, "parent_library": found.__module__},
+    }
 
 
 def _find(source: str | Path) -> tuple[Path, Path]:

@@ -32,6 +32,7 @@ class Ia3(Kind):
     linear = True
     neutral = 1.0
     merges = True
+    exports = True
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
         """Return keys, values and the last feed-forward layers, which alone are scaled at their input."""

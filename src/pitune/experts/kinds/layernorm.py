@@ -48,6 +48,7 @@ class Layernorm(Kind):
     roles = ("norms",)
     linear = True
     merges = True
+    exports = True
 
     def attach(self, backbone: Backbone, settings: LayernormSettings) -> Attachment:
         """Wrap each target, whose parameters are `weight` and perhaps `bias`; `InputError` if it has others."""

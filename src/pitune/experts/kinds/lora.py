@@ -38,6 +38,7 @@ class Lora(Kind):
     roles = ("attention",)
     linear = True
     merges = True
+    exports = True
     ranked = True
     peft_type = "LORA"
 
