@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,6 +139,16 @@ def stopped_after(steps: int) -> Iterator[None]:
 def draw_of(task: Task, train: int | None = None, *, validate: bool = True) -> Draw:
     """Draw a task's first examples in their own order, so many or all; validate on all there are, or on none."""
     return Draw(task, tuple(task.examples("train")[:train]), tuple(task.examples("validation")) if validate else ())
+
+
+def tarred(path: Path, files: Mapping[str, bytes]) -> Path:
+    """Write files as a tar."""
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
 
 
 def stand_in(backbone: Pocket, monkeypatch: pytest.MonkeyPatch) -> Pocket:

@@ -10,11 +10,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from tests.studies.conftest import small_plan
 
 from pitune.cli import main
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, digest
-from pitune.interpolation import TuneSettings
 from pitune.pocket import POCKET_20
 from pitune.pocket.backbone import Pocket
 from pitune.reports import points, write_comparison
@@ -32,17 +32,7 @@ Register = Callable[[Baseline], None]
 
 @pytest.fixture
 def plan(tiny_task_paths: dict[str, Path]) -> ComparePlan:
-    steps = TrainingSettings(steps=6, batch_size=16, learning_rate=2e-2, evaluations=2)
-    tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place", "colour"))
-    return ComparePlan(
-        tasks=tasks,
-        shots=(2,),
-        seeds=1,
-        test=6,
-        validation=6,
-        source_training=steps,
-        tuning=TuneSettings(training=steps),
-    )
+    return small_plan(tiny_task_paths, steps=6)
 
 
 def test_measures_every_method_on_every_task(pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path) -> None:

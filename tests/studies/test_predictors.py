@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from tests.studies.conftest import small_plan
 
 from pitune.backbones import Backbone
 from pitune.cli import main
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
-from pitune.interpolation import TuneSettings
 from pitune.pocket.backbone import Pocket
 from pitune.prediction import SCORES, Target, embed, leep, whole
 from pitune.studies import ComparePlan, PredictorsResults, run_predictors
@@ -89,10 +89,7 @@ def test_the_ceiling_is_what_truth_reaches_against_a_noisy_measurement() -> None
 
 @pytest.fixture
 def plan(tiny_task_paths: dict[str, Path]) -> ComparePlan:
-    steps = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
-    tasks = tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place", "colour"))
-    tuning = TuneSettings(training=steps)
-    return ComparePlan(tasks=tasks, shots=(2,), seeds=1, test=6, validation=6, source_training=steps, tuning=tuning)
+    return small_plan(tiny_task_paths)
 
 
 def test_measures_and_scores_every_source_of_every_target(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.studies.conftest import small_plan
 
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
@@ -21,16 +22,7 @@ from pitune.training import TrainingSettings, evaluate_expert
 def test_every_candidate_and_variant_gets_a_row(
     pocket_is_tiny: Pocket, tiny_task_paths: dict[str, Path], tmp_path: Path
 ) -> None:
-    steps = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
-    plan = ComparePlan(
-        tasks=tuple(str(tiny_task_paths[name]) for name in ("mood", "taste", "place")),
-        shots=(2,),
-        seeds=1,
-        test=6,
-        validation=6,
-        source_training=steps,
-        tuning=TuneSettings(training=steps),
-    )
+    plan = small_plan(tiny_task_paths, ("mood", "taste", "place"))
     unlike, unrelated = (f"joint, neighbours {rest}" for rest in ("unlike each other", "of unrelated starts"))
     tried = "neighbours by trial"
     names = ("default", "joint, neighbours frozen", "joint, k = 1", unlike, unrelated, tried)

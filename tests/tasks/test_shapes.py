@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import stat
 import tarfile
@@ -15,6 +14,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.conftest import tarred
 
 from pitune.errors import InputError
 from pitune.tasks import Task, few_shot, load_task
@@ -256,30 +256,21 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("some/Set", "abc"), ("no/such", None)]
 
 
-def write_tar(path: Path, files: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
-
-
 def test_webdataset(tmp_path: Path, png: Png) -> None:
     for shard, start in (("train-000", 0), ("train-001", 6), ("val-000", 12)):
         files = {}
         for i in range(start, start + 6):
             files[f"{i:04}.png"] = png(i)
             files[f"{i:04}.cls"] = str(i % 2).encode()
-        write_tar(tmp_path / f"{shard}.tar", files)
+        tarred(tmp_path / f"{shard}.tar", files)
     task = load_task(tmp_path)
     assert (sizes(task), task.answers) == ({"train": 12, "validation": 6}, ("0", "1"))
     files = {f"{i}.{suffix}": data for i in range(6) for suffix, data in (("png", png(i)), ("txt", b"a thing %d" % i))}
-    task = load_task(write_tar(tmp_path / "captions.tar", files))
+    task = load_task(tarred(tmp_path / "captions.tar", files))
     assert not task.balanced
     files |= {"7.json": b"{", "7.png": png(7)}
-    refuse(write_tar(tmp_path / "captions.tar", files), "sample '7': 7.json is not JSON")
-    refuse(write_tar(tmp_path / "captions.tar", {}), "captions.tar: holds no files")
+    refuse(tarred(tmp_path / "captions.tar", files), "sample '7': 7.json is not JSON")
+    refuse(tarred(tmp_path / "captions.tar", {}), "captions.tar: holds no files")
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> Path:
@@ -299,7 +290,7 @@ def test_a_zip_of_a_folder(tmp_path: Path, png: Png) -> None:
 def test_an_archive_that_climbs_out(tmp_path: Path, pitune_home: Path, name: str) -> None:
     for path in (
         write_zip(tmp_path / "z.zip", {"ok/1.png": b"1", name: b"2"}),
-        write_tar(tmp_path / "t.tar", {name: b"2"}),
+        tarred(tmp_path / "t.tar", {name: b"2"}),
     ):
         refuse(path, "leads out of the archive; nothing was unpacked")
     assert not [file for file in pitune_home.rglob("*") if file.is_file() and file.suffix != ".lock"]
