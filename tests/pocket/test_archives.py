@@ -37,7 +37,7 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(Path(pitune.__file__).parents[1]))
-    monkeypatch.setattr("pitune.pocket.archives.wait_exponential", lambda **_: wait_none())
+    monkeypatch.setattr("pitune.archives.wait_exponential", lambda **_: wait_none())
     return folder
 
 

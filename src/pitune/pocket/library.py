@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
-from pitune.pocket.archives import fetch
+from pitune.archives import fetch
 from pitune.pocket.collections import COLLECTIONS
 from pitune.pocket.pinned import ARCHIVES
 from pitune.pocket.source import Source, load

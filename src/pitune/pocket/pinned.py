@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pitune.pocket.archives import Archive
+from pitune.archives import Archive
 
 # pip reads an sdist's metadata; the setuptools at hand spare it a build environment.
 _SDIST = ("--no-binary", ":all:", "--no-build-isolation")

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from pitune.archives import Archive
 from pitune.errors import InputError
 from pitune.files import home, sha256_bytes, write_atomic
-from pitune.pocket.archives import Archive
 
 
 def prepared(name: str, archives: Sequence[Archive], version: int, build: Callable[[], pa.Table]) -> pa.Table:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from pitune.pocket.archives import fetch
+from pitune.archives import fetch
 from pitune.pocket.parts import Item, Limits, divide
 from pitune.pocket.pinned import ARCHIVES
 from pitune.pocket.prepared import prepared

@@ -15,9 +15,9 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from pitune.archives import fetch
 from pitune.errors import InputError
 from pitune.files import home, sha256_bytes, write_atomic
-from pitune.pocket.archives import fetch
 from pitune.pocket.members import read_member
 from pitune.pocket.model import PocketModel, Projection
 from pitune.pocket.pinned import ARCHIVES as ARCHIVES

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pitune.pocket.archives import fetch
+from pitune.archives import fetch
 from pitune.pocket.members import read_member
 from pitune.pocket.parts import Item
 from pitune.pocket.pinned import ARCHIVES

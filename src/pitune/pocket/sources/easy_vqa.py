@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from pitune.archives import fetch
 from pitune.files import sha256_bytes
-from pitune.pocket.archives import fetch
 from pitune.pocket.members import read_members
 from pitune.pocket.parts import Item, position
 from pitune.pocket.pinned import ARCHIVES

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pitune.archives import fetch
 from pitune.files import sha256_bytes
-from pitune.pocket.archives import fetch
 from pitune.pocket.members import read_members
 from pitune.pocket.parts import Item, groups, stem
 from pitune.pocket.pinned import ARCHIVES

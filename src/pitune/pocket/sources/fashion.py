@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pitune.archives import fetch
 from pitune.files import sha256_bytes
-from pitune.pocket.archives import fetch
 from pitune.pocket.members import read_members
 from pitune.pocket.parts import Item
 from pitune.pocket.pinned import ARCHIVES

@@ -17,8 +17,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pitune.archives import fetch
 from pitune.files import sha256_bytes
-from pitune.pocket.archives import fetch
 from pitune.pocket.members import read_members
 from pitune.pocket.parts import groups, position, stem
 from pitune.pocket.pinned import ARCHIVES

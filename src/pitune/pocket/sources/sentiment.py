@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from pitune.pocket.archives import fetch
+from pitune.archives import fetch
 from pitune.pocket.members import read_member, tar_members
 from pitune.pocket.parts import Item, Limits, stem
 from pitune.pocket.pinned import ARCHIVES

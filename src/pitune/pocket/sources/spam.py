@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from email import message_from_string
 from email.message import Message
 
-from pitune.pocket.archives import fetch
+from pitune.archives import fetch
 from pitune.pocket.members import read_members
 from pitune.pocket.parts import Item, Limits, stem
 from pitune.pocket.pinned import ARCHIVES

@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 
 import pyarrow as pa
 
+from pitune.archives import fetch
 from pitune.files import sha256_bytes
-from pitune.pocket.archives import fetch
 from pitune.pocket.members import read_members
 from pitune.pocket.parts import groups, stem
 from pitune.pocket.pinned import ARCHIVES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pitune.pocket.archives import fetch
+from pitune.archives import fetch
 from pitune.pocket.members import read_member
 from pitune.pocket.parts import Item, position, stem
 from pitune.pocket.pinned import ARCHIVES

