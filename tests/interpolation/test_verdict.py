@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from scipy.stats import binomtest
@@ -10,7 +11,7 @@ from scipy.stats import binomtest
 from pitune.interpolation import Candidate
 from pitune.interpolation.verdict import verdict
 from pitune.tasks import Draw, Task, few_shot
-from pitune.training import wilson
+from pitune.training import wilson, worth
 
 
 @pytest.fixture
@@ -54,3 +55,10 @@ def test_chance_is_called_chance_and_missing_relatives_are_named(draw: Draw) -> 
 def test_without_labels_to_judge_by_nothing_is_claimed(draw: Draw) -> None:
     (line,) = verdict(draw, [Candidate("joint", 0.0, (), 10, 10)], "joint")
     assert "its worth is not known" in line
+
+
+def test_where_each_example_lists_its_answers_chance_is_that_of_guessing_among_them(draw: Draw) -> None:
+    listed = [replace(one, candidates=(one.target, "b", "c", "d")) for one in draw.train]
+    told = worth(replace(draw, train=tuple(listed), validation=()), "it", 0.5, 8)
+    assert "(guessing 0.250)" in told[0]
+    assert told[1].startswith("That is not told from guessing")

@@ -21,13 +21,19 @@ def worth(draw: Draw, what: str, value: float, n: int, beside: Mapping[str, floa
     if task.metric != "accuracy":
         return (f"{what} has {task.metric} {value:.3f} on the {n} labels that judge{_listed(beside)}.",)
     low, high = wilson(value, n)
-    most = max(Counter(one.target for one in draw.labels).values()) / len(draw.labels)
-    chance = max(most, 1 / len(task.answers) if task.answers else 0.0)
-    beside["always the commonest answer"] = chance
+    name, chance = _chance(draw)
+    beside[name] = chance
     said = f"{what} has accuracy {value:.3f} [{low:.2f}, {high:.2f}] on the {n} labels that judge{_listed(beside)}."
     if low > chance:
         return (said,)
     return (said, "That is not told from guessing: more labels, or experts of more alike tasks, are needed first.")
+
+
+def _chance(draw: Draw) -> tuple[str, float]:
+    """Return what a share right without looking is called, and what it is."""
+    if all(one.candidates for one in draw.labels):
+        return "guessing", sum(1 / len(one.candidates) for one in draw.labels) / len(draw.labels)
+    return "always the commonest answer", max(Counter(one.target for one in draw.labels).values()) / len(draw.labels)
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
