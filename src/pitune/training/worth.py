@@ -31,8 +31,9 @@ def worth(draw: Draw, what: str, value: float, n: int, beside: Mapping[str, floa
 
 def _chance(draw: Draw) -> tuple[str, float]:
     """Return what a share right without looking is called, and what it is."""
-    if all(one.candidates for one in draw.labels):
-        return "guessing", sum(1 / len(one.candidates) for one in draw.labels) / len(draw.labels)
+    listed = [len(one.candidates) for one in draw.labels if one.candidates]
+    if len(listed) == len(draw.labels):
+        return "guessing", sum(1 / many for many in listed) / len(listed)
     return "always the commonest answer", max(Counter(one.target for one in draw.labels).values()) / len(draw.labels)
 
 
