@@ -11,7 +11,7 @@ from typer import Argument, Option
 from pitune.commands import options
 from pitune.commands.output import report, table
 from pitune.commands.set_up import check_writable, open_pool, quieten
-from pitune.errors import InputError
+from pitune.errors import InputError, printable
 
 if TYPE_CHECKING:
     from pitune.experts import ExpertPool
@@ -188,6 +188,9 @@ def _entry(pool: ExpertPool, name: str) -> Entry:
         expert = pool.get(name)
     except InputError as error:
         return Entry(name, problem=str(error))
+    except Exception as error:  # whatever one bad expert does, the others are listed
+        reason = printable((str(error).strip() or "no reason given").splitlines()[0])
+        return Entry(name, problem=f"{pool.path(name)}: cannot be read ({type(error).__name__}: {reason:.200})")
     card = expert.card.model_dump(include={"task", "shots", "seed", "metric", "validation"})
     return Entry(name, method=expert.method, parameters=expert.parameters, **card)
 

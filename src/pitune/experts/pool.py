@@ -53,10 +53,19 @@ class ExpertPool:
         return self.folder / check_name(name)
 
     def get(self, name: str) -> Expert:
-        """Load an expert; raise `InputError` if there is none of this name or its files were altered."""
-        if not (self.path(name) / RECORD).is_file():
-            raise InputError(f"{self.folder}: has no expert {name!r}; it has: {', '.join(self.names()) or 'none'}")
-        return load_expert(self.path(name))
+        """Load an expert; raise `InputError` if there is none of this name, its files were altered or it is another's.
+
+        A linked folder and a copied one, whose card says another name, would each stand for one expert twice.
+        """
+        path = self.path(name)
+        self._check_there(name)
+        if path.is_symlink():
+            raise InputError(f"{path}: is a link; copy the expert with `pitune pool add` instead")
+        expert = load_expert(path)
+        if expert.name != name:
+            again = f"`pitune pool add {path} --name {name}` into another pool names it so"
+            raise InputError(f"{path}: holds the expert {expert.name!r}, not {name!r}; remove the copy, or {again}")
+        return expert
 
     def add(self, expert: Expert, replace: bool = False) -> Path:
         """Save an expert under its name; to add it again is no error, and of several processes at once one wins.
@@ -77,8 +86,14 @@ class ExpertPool:
     def remove(self, name: str) -> None:
         """Delete an expert, an altered one too; raise `InputError` if there is none of this name."""
         path = self.path(name)
-        if not (path / RECORD).is_file():
-            raise InputError(f"{self.folder}: has no expert {name!r}; it has: {', '.join(self.names()) or 'none'}")
+        self._check_there(name)
+        if path.is_symlink():
+            path.unlink()
+            return
         aside = path.with_name(f".{name}.removed-{os.getpid()}")
         os.replace(path, aside)
         shutil.rmtree(aside)
+
+    def _check_there(self, name: str) -> None:
+        if not os.path.lexists(self.path(name) / RECORD):
+            raise InputError(f"{self.folder}: has no expert {name!r}; it has: {', '.join(self.names()) or 'none'}")
