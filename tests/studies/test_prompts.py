@@ -16,6 +16,7 @@ from pitune.studies import PromptPlan, PromptsResults, run_prompts
 from pitune.studies import prompts as prompts_module
 from pitune.studies import sources as sources_module
 from pitune.studies.prompts import arms, drawn
+from pitune.studies.sources import joins_names, vectors_of
 from pitune.tasks import Task, declaration
 from pitune.training import TrainingSettings, fit_expert, fit_multitask
 
@@ -126,3 +127,13 @@ def test_from_the_command_line(
     assert {mean["method"] for mean in found["means"]} == {"zero-shot", "lora alone", "lora from multitask"}
     name = "mood-taste-lora-all-0" if study == "cross-task" else "mood-lora-all-0"
     assert load_expert(tmp_path / "sources" / name).method == "lora"
+
+
+def test_prompts_join_names_but_on_the_default_backbone(plan: PromptPlan) -> None:
+    """There they were measured with the template, and rows that are kept go on."""
+    clip = plan.but(backbone="owner/clip", length=3)
+    assert vectors_of(clip, "text_prompt") == {"length": 3, "around": "name"}
+    assert vectors_of(plan.but(length=3), "text_prompt") == {"length": 3, "around": "text"}
+    assert vectors_of(clip, "lora") == {}
+    assert joins_names(clip, ("lora", "unified_prompt")) == {"around": "name"}
+    assert joins_names(plan, ("text_prompt",)) == joins_names(clip, ("visual_prompt",)) == {}

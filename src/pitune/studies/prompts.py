@@ -16,7 +16,7 @@ from pitune.experts import Expert
 from pitune.studies.plans import PromptPlan
 from pitune.studies.results import PromptsResults
 from pitune.studies.rows import Measured, Measures
-from pitune.studies.sources import check_kind, source_expert, vectors_of
+from pitune.studies.sources import check_kind, joins_names, source_expert, vectors_of
 from pitune.studies.statistics import method_means, summed_gains
 from pitune.studies.study import Study, at_most, distinct, measured, open_backbone, open_task
 from pitune.tasks import Draw, Task, few_shot
@@ -48,7 +48,7 @@ class Cell:
     def source(self) -> Expert:
         """Return the expert of all sources but the target, trained if need be."""
         plan = self.plan
-        own = {"mixing": plan.mixing, **vectors_of(self.method, plan.length)}
+        own = {"mixing": plan.mixing, **vectors_of(plan, self.method)}
         tasks = sources_of(plan, self.task)
         return source_expert(plan, tasks, self.out, method=self.method, shots=plan.source_shots, **own)
 
@@ -56,7 +56,7 @@ class Cell:
         plan, draw = self.plan, drawn(self.plan, open_task(self.task), self.shots, self.seed)
         few = "all" if self.shots is None else self.shots
         run = self.out / "runs" / f"{draw.task.stem}-{few}-{self.seed}-{arm.replace(' ', '-')}"
-        own = vectors_of(self.method, plan.length)
+        own = vectors_of(plan, self.method)
         return fit_expert(
             open_backbone(plan), draw, method=self.method, settings=plan.training, start=start, run=run, **own
         )[0]
@@ -76,7 +76,8 @@ def run_prompts(plan: PromptPlan, out: Path, *, workers: int = 1, progress: bool
     _check(plan)
     study = Study(out, workers, progress)
     common = ("protocol", "source_shots", "mixing", "test", "length", "source_training", "training")
-    study.keep(plan, common, sources=[open_task(source).name for source in plan.sources])
+    names = joins_names(plan, plan.methods)
+    study.keep(plan, common, sources=[open_task(source).name for source in plan.sources], **names)
     cells = [
         Cell(plan, out, task, method, shots, seed)
         for seed in plan.all_seeds

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pitune import defaults
 from pitune.backbones import Backbone
 from pitune.experts import KINDS, Card, Expert, ExpertPool, attached, make_settings
 from pitune.files import sha256_bytes
@@ -82,9 +83,23 @@ def source_expert(
     return pool.get(name)
 
 
-def vectors_of(method: str, length: int | None) -> dict[str, Any]:
-    """Return the setting for prompts of so many vectors, for the kinds that have it."""
-    return {"length": length} if length is not None and "length" in KINDS.get(method).settings.model_fields else {}
+def vectors_of(plan: PromptPlan | TransferPlan, method: str) -> dict[str, Any]:
+    """Return the settings of a plan's prompts, for the kinds that have them: how many vectors, and what they join.
+
+    That is the bare name, as CoOp's do, but for the default backbone: its studies were measured with the template.
+    """
+    fields = KINDS.get(method).settings.model_fields
+    around = "text" if plan.backbone == defaults.BACKBONE else "name"
+    wanted = {"length": plan.length, "around": around}
+    return {name: value for name, value in wanted.items() if name in fields and value is not None}
+
+
+def joins_names(plan: PromptPlan | TransferPlan, methods: Sequence[str]) -> dict[str, str]:
+    """Return what rows have in common beside the plan's fields where prompts join bare names, which once they did not.
+
+    A study of before is then refused rather than gone on with in another way.
+    """
+    return {"around": "name"} if any(vectors_of(plan, one).get("around") == "name" for one in methods) else {}
 
 
 def check_kind(backbone: Backbone, method: str) -> None:

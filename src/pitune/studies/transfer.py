@@ -21,7 +21,7 @@ from pitune.studies.plans import STAGES, Stage, TransferPlan
 from pitune.studies.results import Correlation, Half, PairValues, Row, TransferResults
 from pitune.studies.rows import Measured, Measures
 from pitune.studies.similarities import similarities
-from pitune.studies.sources import check_kind, source_expert, vectors_of
+from pitune.studies.sources import check_kind, joins_names, source_expert, vectors_of
 from pitune.studies.study import (
     Study,
     at_most,
@@ -75,7 +75,7 @@ class Pair:
         plan, draw = self.plan, few_shot(open_task(self.target), self.plan.shots, self.seed)
         start = None if self.source == self.target else self._unchanged()
         name = f"{draw.task.stem}-{self.seed}-from-{stem_of(start.name if start else ALONE)}"
-        own = vectors_of(plan.method, plan.length)
+        own = vectors_of(plan, plan.method)
         return fit_expert(
             open_backbone(plan),
             draw,
@@ -105,7 +105,7 @@ def run_transfer(plan: TransferPlan, out: Path, *, workers: int = 1, progress: b
     names = _check(plan)
     study = Study(out, workers, progress)
     common = ("method", "shots", "source_shots", "test", "length", "source_training", "training")
-    study.keep(plan, common, study="transfer")
+    study.keep(plan, common, study="transfer", **joins_names(plan, (plan.method,)))
     study.each(partial(_source, plan, out), plan.tasks, "sources")
     draws = [few_shot(open_task(task), plan.shots, 0) for task in plan.tasks]
     alike = similarities(open_backbone(plan), draws)
@@ -208,5 +208,5 @@ def _check(plan: TransferPlan) -> list[str]:
 
 
 def _source(plan: TransferPlan, out: Path, task: str) -> Expert:
-    own = vectors_of(plan.method, plan.length)
+    own = vectors_of(plan, plan.method)
     return source_expert(plan, [task], out, method=plan.method, shots=plan.source_shots, **own)
