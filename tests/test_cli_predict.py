@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,8 @@ from zipfile import ZipFile
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from tests.conftest import Command
 
@@ -23,7 +26,7 @@ import pitune
 from pitune import cli
 from pitune.backbones import Backbone
 from pitune.pocket.backbone import Pocket
-from pitune.tasks import Task, asked_task
+from pitune.tasks import Reader, Task, asked_task
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +34,9 @@ def experts(
     tiny_backbone: Backbone, tiny_tasks: dict[str, Task], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("experts")
-    settings = pitune.TrainingSettings(steps=3)
+    training = pitune.TrainingSettings(steps=3)
     for name in ("taste", "colour"):
-        pitune.fit(tiny_backbone, tiny_tasks[name], shots=2, settings=settings).save(folder / name)
+        pitune.fit(tiny_backbone, tiny_tasks[name], shots=2, settings=training).save(folder / name)
     return {name: folder / name for name in ("taste", "colour")}
 
 
@@ -121,10 +124,10 @@ def test_a_folder_is_never_a_text(
 def test_a_text_for_a_task_of_pictures_is_refused(
     more: tuple[str, ...], refused: Callable[..., str], experts: dict[str, Path], tiny_task_paths: dict[str, Path]
 ) -> None:
-    for given in ("a red thing", "flags", "flags/red", "flags/red.png"):
+    for word in ("a red thing", "flags", "flags/red", "flags/red.png"):
         for task in ((), ("--task", tiny_task_paths["colour"])):
-            line = refused(experts["colour"], given, *more, *task)
-            assert given in line
+            line = refused(experts["colour"], word, *more, *task)
+            assert word in line
             assert "no such file" in line
             assert "reads images" in line
 
@@ -217,6 +220,27 @@ def test_lines_of_standard_input_and_of_a_text_file(
     assert "standard input: not UTF-8" in refused(experts["taste"], "-")
     standard_input(b"\n \n")
     assert "found no inputs" in refused(experts["taste"], "-")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    word=st.text(max_size=300)
+    | st.text("*?[]/.-~ab\\\x00", max_size=12)
+    | st.sampled_from(["", "/", "-", "..", "\udcff", "a" * 5000]),
+    reads=st.sampled_from([None, frozenset({"text"}), frozenset({"image"}), frozenset({"image", "text"})]),
+)
+def test_any_word_is_inputs_or_one_error(word: str, reads: frozenset[str] | None, tmp_path: Path) -> None:
+    task = Task("any", {}, answers=("good", "bad"))
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        found = Reader(task, reads, standard_input=lambda: b"one\ntwo").read([word])
+    except pitune.InputError:
+        return
+    finally:
+        os.chdir(before)
+    assert [one.text for one in found] == (["one", "two"] if word == "-" else [word])
+    assert reads is None or "image" not in reads
 
 
 def test_a_file_of_answers_is_whole_or_not_there(

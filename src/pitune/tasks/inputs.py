@@ -44,7 +44,10 @@ class Reader:
         a text, where the task reads texts. Raise `InputError` naming the input that is none of these, or is not of
         what the task reads; what names a file or a folder is never answered as a text.
         """
-        found = [example for word in words for example in self._word(word)]
+        try:
+            found = [example for word in words for example in self._word(word)]
+        except OSError as error:
+            raise InputError(f"{error.filename or ', '.join(words)}: cannot be read ({error.strerror})") from error
         if not found:
             raise InputError(f"{', '.join(words)}: found no inputs, expected one or more")
         return found
