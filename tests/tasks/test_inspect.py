@@ -63,7 +63,7 @@ def test_what_fit_will_use_is_said_last(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
     said = (
         "fit will use: 7 train, 2 validation, 3 test; 2 classes; to learn from 1 of the rarest 'b' to 6 of the "
-        "commonest 'a'; with 2 shots 3 to learn from and 2 to stop by; the longest text of 3 words"
+        "commonest 'a'; with 2 shots 3 training and 2 validation labels; the longest text of 3 words"
     )
     found = outlook(load_task(tmp_path / "t.csv"), 2)
     assert found.line == said

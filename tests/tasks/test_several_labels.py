@@ -253,7 +253,7 @@ def test_all_of_it_by_flags(tmp_path: Path, pocket_is_tiny: Pocket, capsys: pyte
     checked = run("tasks", "check", path, "--shots", "9", "--backbone", "pocket")
     assert checked["outlook"]["parts"] == {"train": 14, "validation": 8}
     assert checked["outlook"]["short"] == []
-    assert checked["outlook"]["expected"]["steps"] == 200
+    assert checked["outlook"]["expected"]["steps"] == 60
     shown = run("tasks", "show", path)
     assert (shown["answers"], shown["metric"]) == (["quiet", "loud"], "11-point-map")
     fitted = run("fit", path, "--steps", "2", "--out", tmp_path / "e")

@@ -18,7 +18,7 @@ class Outlook:
     """What a fit will do with a task: how many examples its parts have, and which of them it will see.
 
     `rarest` and `commonest` name a class with its number of training examples. `train` and `validation` are how many
-    examples are learned from and stopped by; `short` are the classes with fewer than `shots` to learn from. `longest`
+    labels of these parts it sees; `short` are the classes with fewer than `shots` to learn from. `longest`
     is the number of words of the longest text, `templates` what answers are matched as.
     """
 
@@ -43,7 +43,7 @@ class Outlook:
             f"{self.classes} classes" if self.classes else "open answers",
             f"to learn from {self.rarest[1]} of the rarest {self.rarest[0]!r} to {self.commonest[1]} of the commonest "
             f"{self.commonest[0]!r}",
-            f"with {drawn} {self.train} to learn from and {self.validation} to stop by",
+            f"with {drawn} {self.train} training and {self.validation} validation labels",
         ]
         if not self.classes:
             del said[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -173,7 +174,7 @@ def _class_names(declared: Declaration, folder: Path) -> tuple[dict[str, str], t
         classes = read_names(folder / classes)
     if isinstance(classes, dict):
         return classes, ()
-    twice = next((one for one in classes or () if (classes or ()).count(one) > 1), None)
+    twice = next((one for one, number in Counter(classes or ()).items() if number > 1), None)
     if twice is not None:
         raise InputError(f"{where}: the class {twice!r} is listed twice; expected one line for each class")
     return {}, tuple(classes or ())
