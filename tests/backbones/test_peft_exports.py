@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import AutoPeftModel, AutoPeftModelForSeq2SeqLM
+from peft import AutoPeftModel, AutoPeftModelForCausalLM, AutoPeftModelForSeq2SeqLM
 from tests.backbones.conftest import FAMILIES, task_for
 
 from pitune.backbones import Backbone
@@ -45,7 +45,7 @@ def random_expert(backbone: Backbone, method: str = "lora", **settings: Any) -> 
 def scores(backbone: Backbone, data: dict[str, Path], expert: Expert | None = None, module: Any = None) -> torch.Tensor:
     """The scores and features of examples, with an expert attached, or of another module in the backbone's place."""
     used: Any = copy.copy(backbone)
-    kind = "t5" if type(backbone.module).__name__.startswith("T5") else ""
+    kind = next((one for one in ("t5", "llama") if type(backbone.module).__name__.lower().startswith(one)), "")
     task = task_for(kind, data)
     examples = task.examples("test")[:4]
     with torch.no_grad():
@@ -80,6 +80,9 @@ def test_an_export_loads_by_itself_with_the_same_scores(
     if kind == "t5":
         assert config["task_type"] == "SEQ_2_SEQ_LM"
         loaded = AutoPeftModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
+    elif kind == "llama":
+        assert config["task_type"] == "CAUSAL_LM"
+        loaded = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     else:
         assert config["auto_mapping"]["base_model_class"] == type(backbone.module).__name__
         loaded = AutoPeftModel.from_pretrained(tmp_path / "out").eval()
@@ -158,7 +161,7 @@ HUB = """
 import json, sys, torch, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
-from peft import AutoPeftModel, AutoPeftModelForSeq2SeqLM
+from peft import AutoPeftModel, AutoPeftModelForCausalLM, AutoPeftModelForSeq2SeqLM
 from pitune.backbones import load_backbone
 from pitune.errors import InputError
 from pitune.experts import export_peft, import_peft
