@@ -128,7 +128,6 @@ def test_refused(line: str, says: str, refused: Refused, tiny_task_paths: dict[s
         ("tune @mood --pool POOL --out POOL", "exists and is not an expert"),
         ("pool show nothing --pool POOL", "has no expert 'nothing'; it has: taste"),
         ("pool show ../pool --pool POOL", "cannot name an expert"),
-        ("pool add POOL/taste --pool POOL", "the pool has an expert of this name"),
         ("pool remove nothing --pool POOL", "has no expert 'nothing'"),
         ("predict taste POOL --pool POOL", "pool: a folder without images"),
         ("predict taste POOL --pool POOL --answer good", "pool: a folder without images"),

@@ -31,7 +31,7 @@ def private(file: Path) -> Iterator[str]:
     """Yield what a module names with a leading underscore that is not its own object's."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
-            if ast.unparse(node.value) not in ("self", "cls"):
+            if ast.unparse(node.value) not in ("self", "cls", "super()"):
                 yield ast.unparse(node)
         elif isinstance(node, ast.ImportFrom) and not str(node.module).startswith("pitune"):
             names = [*str(node.module).split("."), *(one.name for one in node.names)]

@@ -24,8 +24,8 @@ PIPELINE = (
     "studies",
     "reports",
 )
-BELOW_ALL = ("compat", "errors", "extras", "files", "registry", "defaults")
-ABOVE_ALL = ("__init__", "api", "cli", "commands", "pocket")
+BELOW_ALL = ("compat", "errors", "extras", "files", "registry", "defaults", "archives")
+ABOVE_ALL = ("__init__", "api", "cli", "commands", "pocket", "smollm2")
 HEAVY = ("torch", "transformers", "peft", "numpy", "pydantic")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
