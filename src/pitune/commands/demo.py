@@ -26,7 +26,7 @@ _WORKERS = 2  # each computes with its share of the cores, and holds a copy of t
 def demo(
     *,
     out: Annotated[Path, Option(metavar="DIR", help="Leave results, report and expert here.")] = Path("demo"),
-    seeds: Annotated[int, Option(min=1, help="Runs with as many seeds, to show the spread.")] = 3,
+    seeds: Annotated[int, Option(min=1, help="Runs with as many seeds, to show the spread.")] = 2,
     common: options.Common,
 ) -> None:
     """Train a pool, predict neighbours, tune few-shot targets, and leave a report to look at."""

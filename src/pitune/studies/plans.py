@@ -88,7 +88,7 @@ PREDICTORS = ComparePlan(shots=(4,), seeds=3, tuning=TuneSettings(training=Train
 DEMO = ComparePlan(
     tasks=(defaults.DEMO_SOURCES, defaults.DEMO_TARGETS),
     shots=(4,),
-    seeds=3,
+    seeds=2,
     source_training=TrainingSettings(steps=72, evaluations=3),
 )
 
