@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from pitune.archives import fetch
 from pitune.files import json_bytes, write_atomic
-from pitune.pocket import ARCHIVES, fetch
+from pitune.pocket import ARCHIVES
 from pitune.pocket import weights as weights
 from pitune.pocket.backbone import Pocket, stem_cache
 from pitune.pocket.model import TOKENS, PocketModel, Projection, mean_pool

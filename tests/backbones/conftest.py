@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from itertools import permutations
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
     Florence2Config,
     Florence2ForConditionalGeneration,
-    LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     Siglip2Config,
     Siglip2ImageProcessorPil,
@@ -226,18 +226,12 @@ def write_smolvlm(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def write_llama(folder: Path) -> None:
+def write_language_model(folder: Path, model_type: str = "llama", **own: Any) -> None:
     words = tokenizer()
-    config = LlamaConfig(
-        **cast(dict[str, Any], tower()),
-        num_key_value_heads=1,
-        vocab_size=len(words),
-        max_position_embeddings=128,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    usual = {"vocab_size": len(words), "max_position_embeddings": 128, "num_key_value_heads": 1}
+    marks = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = CONFIG_MAPPING[model_type](**{**tower(), **usual, **marks, **own})
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     words.save_pretrained(folder)
 
 
@@ -248,7 +242,7 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "t5": write_t5,
     "florence": write_florence,
     "smolvlm": write_smolvlm,
-    "llama": write_llama,
+    "llama": write_language_model,
 }
 TEXTS_ALONE = ("t5", "llama")
 

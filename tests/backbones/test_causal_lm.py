@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.backbones.conftest import WIDTH, tokenizer, tower
+from tests.backbones.conftest import WIDTH, tokenizer, write_language_model
 from torch.nn import functional as F
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from pitune.backbones import Backbone, load_backbone
 from pitune.errors import InputError
@@ -34,14 +33,9 @@ KIN: dict[str, dict[str, Any]] = {
 
 
 def write(model_type: str, folder: Path) -> Path:
-    words = tokenizer()
-    common = {"vocab_size": len(words), "max_position_embeddings": 128, "num_key_value_heads": 2}
-    marks = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    config = CONFIG_MAPPING[model_type](**{**tower(), **common, **marks, **KIN[model_type]})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    words.save_pretrained(folder)
+        write_language_model(folder, model_type, num_key_value_heads=2, **KIN[model_type])
     return folder
 
 

@@ -12,14 +12,15 @@ import pytest
 from tenacity import wait_none
 
 import pitune
+from pitune.archives import Archive, fetch
 from pitune.errors import InputError
 from pitune.files import sha256_bytes
-from pitune.pocket import ARCHIVES, Archive, fetch
+from pitune.pocket import ARCHIVES
 
 CONTENT = b"an archive\n" * 1000
 ARCHIVE = Archive("toy", "npm", "@scope/toy", "1.0.0", "scope-toy-1.0.0.tgz", sha256_bytes(CONTENT))
 FETCH = (
-    "from pitune.pocket import Archive, fetch; "
+    "from pitune.archives import Archive, fetch; "
     f"fetch(Archive('toy', 'npm', '@scope/toy', '1.0.0', {ARCHIVE.filename!r}, {ARCHIVE.sha256!r}))"
 )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from pitune.archives import Archive
 from pitune.errors import InputError
-from pitune.pocket import Archive
 from pitune.pocket.prepared import prepared
 
 ARCHIVE = Archive("toy", "pip", "toy", "1", "toy-1.whl", "0" * 64)

@@ -12,8 +12,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from pitune.archives import Archive
 from pitune.files import sha256_file
-from pitune.pocket import ARCHIVES, Archive
+from pitune.pocket import ARCHIVES
 from pitune.pocket import source as source_module
 from pitune.pocket.sources import digits, easy_vqa, emoji, image_text, openclipart, sentiment, tuxpaint
 from pitune.tasks import Example

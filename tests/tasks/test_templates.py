@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -36,16 +36,18 @@ def folder(path: Path) -> Path:
     return path / "pets"
 
 
+def written(path: Path, lines: Iterable[str]) -> Path:
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
 def csv(path: Path) -> Path:
-    rows = [f"{name},{label}" for name, label in pictures(path)]
-    (path / "pets.csv").write_text("\n".join(["image,label", *rows]), encoding="utf-8")
-    return path / "pets.csv"
+    return written(path / "pets.csv", ["image,label", *(",".join(row) for row in pictures(path))])
 
 
 def jsonl(path: Path) -> Path:
-    rows = [json.dumps({"image": name, "label": label}) for name, label in pictures(path)]
-    (path / "pets.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    return path / "pets.jsonl"
+    rows = (json.dumps({"image": name, "label": label}) for name, label in pictures(path))
+    return written(path / "pets.jsonl", rows)
 
 
 def several(path: Path) -> Path:
@@ -112,21 +114,18 @@ def test_classes_of_images_are_matched_as_photos(shape: Callable[[Path], Path], 
 
 
 def texts(path: Path) -> Path:
-    rows = [f"some words {n},{CLASSES[n % 2]}" for n in range(12)]
-    (path / "texts.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    return path / "texts.csv"
+    rows = (f"some words {n},{CLASSES[n % 2]}" for n in range(12))
+    return written(path / "texts.csv", ["text,label", *rows])
 
 
 def questions(path: Path) -> Path:
-    rows = [f"{name},what is it?,{label}" for name, label in pictures(path)]
-    (path / "asked.csv").write_text("\n".join(["image,question,answer", *rows]), encoding="utf-8")
-    return path / "asked.csv"
+    rows = (f"{name},what is it?,{label}" for name, label in pictures(path))
+    return written(path / "asked.csv", ["image,question,answer", *rows])
 
 
 def captions(path: Path) -> Path:
-    rows = [f"{name},a {label} number {n}" for n, (name, label) in enumerate(pictures(path))]
-    (path / "said.csv").write_text("\n".join(["image,caption", *rows]), encoding="utf-8")
-    return path / "said.csv"
+    rows = (f"{name},a {label} number {n}" for n, (name, label) in enumerate(pictures(path)))
+    return written(path / "said.csv", ["image,caption", *rows])
 
 
 def choices(path: Path) -> Path:

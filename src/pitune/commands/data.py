@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from typer import Option
 
@@ -66,22 +66,11 @@ class Data:
     @property
     def own(self) -> OwnData:
         """What was said beside the path; raise `InputError` if a weight is none."""
-        said: OwnData = {}
-        if self.validation is not None:
-            said["validation"] = self.validation
-        if self.test is not None:
-            said["test"] = self.test
-        if self.classes is not None:
-            said["classes"] = self.classes
-        if self.unlabelled:
-            said["unlabelled"] = self.unlabelled
-        if self.label_separator is not None:
-            said["label_separator"] = self.label_separator
-        if self.cap is not None:
-            said["cap"] = self.cap
+        names = ("validation", "test", "classes", "unlabelled", "label_separator", "cap")
+        said = {name: value for name in names if (value := getattr(self, name)) not in (None, [])}
         if self.weights:
             said["weights"] = "balanced" if self.weights == ["balanced"] else dict(map(_weight, self.weights))
-        return said
+        return cast("OwnData", said)
 
     def open_task(self, name: str) -> Task:
         """Load a task, telling on stderr what was guessed of a table; raise `InputError` if it cannot be used."""

@@ -41,7 +41,7 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
 
 def _flags(name: str, kind: Any, default: object) -> Iterator[Parameter]:
     """Yield the parameters that stand for one of a command's: itself, or those of a group's fields in their order."""
-    if not dataclasses.is_dataclass(kind):
+    if not _is_group(kind):
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         return
     for field, of in _fields(kind):
@@ -51,11 +51,16 @@ def _flags(name: str, kind: Any, default: object) -> Iterator[Parameter]:
 
 def _value(name: str, kind: Any, given: Mapping[str, Any]) -> Any:
     """Return what was given for one of a command's parameters: a value, or a group of them."""
-    if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
+    if not _is_group(kind):
         return given[name]
     return kind(**{field.name: _value(field.name, of, given) for field, of in _fields(kind)})
 
 
+def _is_group(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind)
+
+
+@functools.cache
 def _fields(group: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
     """Return the fields of a group, each with its type and what `typer` is told of it."""
     kinds = get_type_hints(group, include_extras=True)

@@ -99,7 +99,7 @@ class Run:
         """Save the expert of an ended run wherever it was asked for; raise `InputError` if the run was altered."""
         from pydantic import TypeAdapter, ValidationError
 
-        from pitune.experts import ExpertPool, digest, load_expert
+        from pitune.experts import ExpertPool, load_expert
 
         try:
             result = TypeAdapter(kind).validate_json((self.folder / _RESULT).read_bytes())
@@ -110,10 +110,7 @@ class Run:
         expert = replace(expert, card=expert.card.model_copy(update={"name": name}))
         folders = []
         if self.pool is not None:
-            pool = ExpertPool(self.pool)
-            if name not in pool or digest(pool.get(name)) != digest(expert):
-                pool.add(expert)
-            folders.append(pool.path(name))
+            folders.append(ExpertPool(self.pool).add(expert))
         if self.out is not None:
             expert.save(self.out)
             folders.append(self.out)

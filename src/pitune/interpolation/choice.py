@@ -12,7 +12,8 @@ from pitune.interpolation.mixing import mix
 from pitune.tasks import Draw, spread
 from pitune.training import evaluate_expert
 
-SCALES = (0.5, 1.0, 1.5, 2.0, 3.0)
+BACKBONE, NEIGHBOURS, ALONE, JOINT, SOUP = "backbone", "neighbours", "alone", "joint", "soup"  # candidates
+_SCALES = (0.5, 1.0, 1.5, 2.0, 3.0)
 _SCALED = 1.0  # nats that neighbours at any scale must be better by than the backbone alone
 _JUDGED = 256  # labels at most that neighbours are judged by
 
@@ -67,7 +68,7 @@ def best_scale(backbone: Backbone, draw: Draw, neighbours: Sequence[Expert]) -> 
         losses = evaluate_expert(backbone, draw.task, scaled, labels).calibrated
         return float(losses.sum()) + (_SCALED if scale else 0.0)
 
-    return min((0.0, *SCALES), key=cost)
+    return min((0.0, *_SCALES), key=cost)
 
 
 def choose(candidates: Sequence[Candidate], default: str, nats: float) -> Candidate:

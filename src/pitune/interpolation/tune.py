@@ -14,7 +14,18 @@ from torch import Tensor
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import Card, Expert, attached
-from pitune.interpolation.choice import Candidate, best_scale, choose, equal_shares, select
+from pitune.interpolation.choice import (
+    ALONE,
+    BACKBONE,
+    JOINT,
+    NEIGHBOURS,
+    SOUP,
+    Candidate,
+    best_scale,
+    choose,
+    equal_shares,
+    select,
+)
 from pitune.interpolation.learner import MixtureLearner, Rates
 from pitune.interpolation.mixing import check_mixable, mix, sites_of
 from pitune.interpolation.verdict import verdict
@@ -37,7 +48,6 @@ from pitune.training import (
 )
 
 OWN = "own"
-BACKBONE, NEIGHBOURS, ALONE, JOINT, SOUP = "backbone", "neighbours", "alone", "joint", "soup"
 _BY_FOLDS = (BACKBONE, NEIGHBOURS, ALONE, JOINT, SOUP)
 _BY_VALIDATION = (NEIGHBOURS, ALONE, JOINT, SOUP)
 _KEPT, _ASKED = 0.01, 256  # share of ΔW that a smaller rank may lose, labels that must be answered as before
@@ -117,16 +127,6 @@ class _Start:
 
 
 @dataclass(frozen=True)
-class _Finished:
-    """A candidate: experts as they are after training, and their weights by site."""
-
-    candidate: Candidate
-    experts: Sequence[Expert]
-    weights: Mapping[str, Sequence[float]]
-    judged: Sequence[Expert]
-
-
-@dataclass(frozen=True)
 class _Mixed:
     """What one run came to: the experts in the mix, their weights by site, and how long it took."""
 
@@ -134,6 +134,15 @@ class _Mixed:
     weights: Mapping[str, Sequence[float]]
     steps: int = 0
     best_step: int = 0
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A candidate: what its run came to, and the expert of each part whose labels judge it."""
+
+    candidate: Candidate
+    mixed: _Mixed
+    judged: Sequence[Expert]
 
 
 @dataclass(frozen=True)
@@ -227,7 +236,7 @@ def tune_expert(
     best = choose(candidates, *_in_doubt(list(finished), settings)).name
     if settings.rank == "auto":
         folded[best] = _small(case, folded[best])
-    weights = _shown(finished[best], settings.granularity)
+    weights = _shown(finished[best].mixed, settings.granularity)
     return TuneResult(folded[best], best, candidates, weights, folded, verdict=verdict(draw, candidates, best))
 
 
@@ -304,8 +313,7 @@ def _train(case: _Case, name: str, start: _Start) -> _Finished:
     else:
         held = [replace(part, validation=()) for part in case.parts]
         judged = [case.folded(_run(case, f"{name}, fold {i}", start, part)) for i, part in enumerate(held, 1)]
-    candidate = _candidate(name, case.seen(judged), whole.steps, whole.best_step)
-    return _Finished(candidate, whole.experts, whole.weights, judged)
+    return _Finished(_candidate(name, case.seen(judged), whole), whole, judged)
 
 
 def _run(case: _Case, title: str, start: _Start, draw: Draw) -> _Mixed:
@@ -337,26 +345,26 @@ def _run(case: _Case, title: str, start: _Start, draw: Draw) -> _Mixed:
 
 def _soup(case: _Case, parts: Sequence[_Finished]) -> _Finished:
     """Return the mean of candidates; it has learned from the labels if one of them has."""
-    experts = [expert for part in parts for expert in part.experts]
+    ran = [part.mixed for part in parts]
+    experts = [expert for one in ran for expert in one.experts]
     weights = {
-        site: [value / len(parts) for part in parts for value in part.weights.get(site, [0.0] * len(part.experts))]
+        site: [value / len(ran) for one in ran for value in one.weights.get(site, [0.0] * len(one.experts))]
         for site in sites_of(experts)
     }
     judged = [mix(ones, equal_shares(ones)) for ones in zip(*(part.judged for part in parts), strict=True)]
-    best_step = max(part.candidate.best_step for part in parts)
-    return _Finished(_candidate(SOUP, case.seen(judged), 0, best_step), experts, weights, judged)
+    mixed = _Mixed(experts, weights, best_step=max(one.best_step for one in ran))
+    return _Finished(_candidate(SOUP, case.seen(judged), mixed), mixed, judged)
 
 
-def _candidate(name: str, seen: Evaluation | None, steps: int, best_step: int) -> Candidate:
-    if seen is None:
-        return Candidate(name, 0.0, (), steps, best_step)
-    return Candidate(name, seen.value, tuple(seen.calibrated.tolist()), steps, best_step)
+def _candidate(name: str, seen: Evaluation | None, mixed: _Mixed) -> Candidate:
+    value, losses = (seen.value, tuple(seen.calibrated.tolist())) if seen else (0.0, ())
+    return Candidate(name, value, losses, mixed.steps, mixed.best_step)
 
 
 def _fold(case: _Case, finished: _Finished) -> Expert:
     """Return a candidate as one expert of the ordinary kind."""
     draw, settings = case.draw, case.settings
-    folded = mix(finished.experts, finished.weights, rank=settings.stated_rank)
+    folded = case.folded(finished.mixed)
     card = folded.card.model_copy(
         update={
             "name": f"pi-{draw.expert_name(folded.method)}",
@@ -377,12 +385,12 @@ def _fold(case: _Case, finished: _Finished) -> Expert:
     return replace(folded, card=card)
 
 
-def _shown(finished: _Finished, granularity: Granularity) -> dict[str, dict[str, float]]:
-    """Return a candidate's weights by group of sites and expert's name, those of one name together."""
+def _shown(mixed: _Mixed, granularity: Granularity) -> dict[str, dict[str, float]]:
+    """Return a mix's weights by group of sites and expert's name, those of one name together."""
     shown: dict[str, dict[str, float]] = {}
-    for site, values in finished.weights.items():
-        of = dict.fromkeys((expert.name for expert in finished.experts), 0.0)
-        for expert, value in zip(finished.experts, values, strict=True):
+    for site, values in mixed.weights.items():
+        of = dict.fromkeys((expert.name for expert in mixed.experts), 0.0)
+        for expert, value in zip(mixed.experts, values, strict=True):
             of[expert.name] += value
         shown[group_of(site, granularity)] = of
     return shown

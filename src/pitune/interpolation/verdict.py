@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pitune.interpolation.choice import Candidate
+from pitune.interpolation.choice import ALONE, BACKBONE, JOINT, NEIGHBOURS, Candidate
 from pitune.tasks import Draw
 from pitune.training import worth
 
+_BESIDE = ((BACKBONE, "the backbone alone"), (ALONE, "the own expert alone"))
 _CLEAR = 3.0  # nats over all labels that judge, which few labels do not differ by for nothing
 
 
@@ -27,9 +28,6 @@ def _worth(draw: Draw, of: dict[str, Candidate], choice: str) -> tuple[str, ...]
     return worth(draw, choice, of[choice].validation, len(of[choice].losses), beside)
 
 
-_BESIDE = (("backbone", "the backbone alone"), ("alone", "the own expert alone"))
-
-
 def _why(of: dict[str, Candidate], choice: str) -> str:
     totals = {name: sum(one.losses) for name, one in of.items()}
     lowest = min(totals, key=lambda name: totals[name])
@@ -43,9 +41,9 @@ def _why(of: dict[str, Candidate], choice: str) -> str:
 
 
 def _neighbours(of: dict[str, Candidate]) -> Iterator[str]:
-    if "alone" not in of:
+    if ALONE not in of:
         return
-    with_them = [name for name in ("joint", "neighbours") if name in of]
+    with_them = [name for name in (JOINT, NEIGHBOURS) if name in of]
     if not with_them:
         yield (
             "No neighbour lowers the loss on the labels at any scale, so none is used: experts of more alike tasks, or "
@@ -54,7 +52,7 @@ def _neighbours(of: dict[str, Candidate]) -> Iterator[str]:
         return
     totals = {name: sum(of[name].losses) for name in with_them}
     best = min(totals, key=lambda name: totals[name])
-    gain = sum(of["alone"].losses) - totals[best]
+    gain = sum(of[ALONE].losses) - totals[best]
     if gain > _CLEAR:
         yield f"The neighbours help: {best} has a lower loss than the own expert alone by {gain:.1f} nats."
     elif gain < -_CLEAR:

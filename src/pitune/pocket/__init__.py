@@ -9,8 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pitune.archives import Archive as Archive
-    from pitune.archives import fetch as fetch
     from pitune.pocket.backbone import FAMILY as FAMILY
     from pitune.pocket.backbone import Pocket as Pocket
     from pitune.pocket.collections import POCKET_20 as POCKET_20
@@ -20,13 +18,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ARCHIVES": "pitune.pocket.pinned",
-    "Archive": "pitune.archives",
     "FAMILY": "pitune.pocket.backbone",
     "LIBRARY": "pitune.pocket.library",
     "POCKET_20": "pitune.pocket.collections",
     "Pocket": "pitune.pocket.backbone",
     "Source": "pitune.pocket.source",
-    "fetch": "pitune.archives",
 }
 
 
