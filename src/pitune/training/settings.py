@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 _PASSES = 20  # over the labels, docs/settings.md
 _FEWEST, _MOST, _BATCH = 60, 400, 16
 _FEW = 1000  # labels; of more, some can be spared to stop by
-PULL = 1.0  # strength at which runs without stopping did best on validation data, docs/settings.md
+PULL = 1.0  # strength for runs without stopping, chosen on validation data of six tasks, docs/settings.md
 
 
 class TrainingSettings(BaseModel):
