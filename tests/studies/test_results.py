@@ -32,6 +32,7 @@ WRITTEN_BY: dict[str, type[BaseModel]] = {
     "compare-16.json": CompareResults,
     "compare-180.json": CompareResults,
     "coop.json": PromptsResults,
+    "every-label.json": SettingsResults,
     "predictors.json": PackedRows,
     "settings.json": SettingsResults,
     "transfer.json": TransferResults,
