@@ -1,12 +1,13 @@
 """The diagonal Fisher information of an expert, per example and vectorised: the task embedding of π-Tuning.
 
 The labels y are drawn from p(y | x), the model's own distribution over the answers that an example may have: over the
-listed ones the softmax of its scores, over free text what it would write, token by token. Where an example has several
-right answers, one is drawn. SigLIP and its kin are trained by a sigmoid per answer, and the softmax is right for them
-too: independent answers with log-odds l, given that exactly one is right, have probability
-σ(l_c) Π_{j≠c} σ(−l_j) ∝ exp(l_c), which is softmax(l) whatever the bias. So it is their own distribution over a task's
-answers, and the one that evaluation and `predict` read. Draws of every answer by itself would mostly say that none is
-right, which no example of such a task is.
+listed ones the softmax of its scores, over free text what it would write, token by token. Where an example may have
+several right answers, one is drawn: the loss that experts are trained by is the mean of −log p over those that are
+right, a model of one answer at a time for every family. SigLIP and its kin are trained by a sigmoid per answer, and
+the softmax is right for them too: independent answers with log-odds l, given that exactly one is right, have
+probability σ(l_c) Π_{j≠c} σ(−l_j) ∝ exp(l_c), which is softmax(l) whatever the bias. So it is their own distribution
+over a task's answers, and the one that evaluation and `predict` read. Draws of every answer by itself would mostly
+say that none is right, which no example of such a task is.
 """
 
 from __future__ import annotations
