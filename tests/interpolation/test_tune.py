@@ -315,6 +315,17 @@ def test_the_smallest_rank_is_taken_that_keeps_the_update_and_the_answers(
     assert answers[0].tolist() == answers[1].tolist()
 
 
+@pytest.mark.parametrize("rank", ["exact", 2])
+def test_the_soup_is_judged_as_it_is_shipped(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool, rank: Any
+) -> None:
+    draw, near = few_shot(tiny_tasks["mood"], 4, 0), [named(pool, "taste")]
+    result = tune_expert(tiny_backbone, draw, near, settings=SETTINGS.model_copy(update={"rank": rank}))
+    found = evaluate_expert(tiny_backbone, draw.task, result.folded["soup"], draw.validation).calibrated
+    soup = next(one for one in result.candidates if one.name == "soup")
+    assert soup.losses == pytest.approx(found.tolist(), abs=1e-4)
+
+
 def test_a_pull_keeps_a_run_near_its_start(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
     """`c / N · ½ ‖ΔW‖²`: the stronger, the nearer; and it is ΔW that is held, not its factors."""
     draw = few_shot(tiny_tasks["mood"], 4, 0).whole

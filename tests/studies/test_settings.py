@@ -10,11 +10,11 @@ from tests.studies.conftest import small_plan
 
 from pitune.errors import InputError
 from pitune.experts import Expert, ExpertPool
-from pitune.interpolation import TuneSettings
+from pitune.interpolation import TuneSettings, tune
 from pitune.pocket.backbone import Pocket
 from pitune.studies import VARIANTS, ComparePlan, Study, Trial, held_out, run_settings
 from pitune.studies.compare import prepare_pool
-from pitune.studies.settings import most_relevant
+from pitune.studies.settings import Cell, most_relevant
 from pitune.tasks import Task, few_shot
 from pitune.training import TrainingSettings, evaluate_expert
 
@@ -46,6 +46,18 @@ def test_every_candidate_and_variant_gets_a_row(
     assert abs(_likeness(other)) < 0.2
     with pytest.raises(InputError, match="unknown variant 'odd'; expected one of: default, "):
         run_settings(plan, tmp_path, ("odd",))
+
+
+def test_candidates_follow_from_the_number_of_labels(
+    pocket_is_tiny: Pocket, tiny_task_paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = small_plan(tiny_task_paths, ("mood", "taste"))
+    cell = Cell(Trial(plan, tmp_path, str(tiny_task_paths["mood"]), 4, 0), ("default",))
+    assert {key[1] for key in cell.measures()} >= {"default: backbone", "default: chosen"}
+    monkeypatch.setattr(tune, "folds_of", lambda labels: 0)  # as of a thousand and more
+    assert {key[1] for key in cell.measures()} == {
+        f"default: {one}" for one in ("neighbours", "alone", "joint", "soup", "chosen")
+    }
 
 
 def _likeness(pool: ExpertPool) -> float:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from pitune.experts import Card, Expert, attached
 from pitune.interpolation.choice import (
     ALONE,
     BACKBONE,
+    CLEAR,
     JOINT,
     NEIGHBOURS,
     SOUP,
@@ -51,7 +53,7 @@ OWN = "own"
 _BY_FOLDS = (BACKBONE, NEIGHBOURS, ALONE, JOINT, SOUP)
 _BY_VALIDATION = (NEIGHBOURS, ALONE, JOINT, SOUP)
 _KEPT, _ASKED = 0.01, 256  # share of ΔW that a smaller rank may lose, labels that must be answered as before
-_JOINT_EARNED, _SOUP_EARNED = 3.0, 1.0  # nats by which others must beat what is taken in doubt, docs/settings.md
+_SOUP_EARNED = 1.0  # nats by which others must beat the soup where labels are kept apart, docs/settings.md
 
 
 class TuneSettings(BaseModel):
@@ -93,6 +95,10 @@ class TuneSettings(BaseModel):
     def stated_rank(self) -> int | None:
         """The rank asked for in so many words."""
         return self.rank if isinstance(self.rank, int) else None
+
+    def on(self, draw: Draw) -> TuneSettings:
+        """Return the settings with the folds that so many labels have unless given."""
+        return self if self.folds is not None else self.model_copy(update={"folds": folds_of(len(draw.labels))})
 
     def lasting(self, draw: Draw) -> TrainingSettings:
         """Return how a run on a draw trains: as long as its labels ask for unless the settings say so."""
@@ -138,11 +144,11 @@ class _Mixed:
 
 @dataclass(frozen=True)
 class _Finished:
-    """A candidate: what its run came to, and the expert of each part whose labels judge it."""
+    """A candidate: what its run came to, and what is judged by the labels of each part."""
 
     candidate: Candidate
     mixed: _Mixed
-    judged: Sequence[Expert]
+    judged: Sequence[_Mixed]
 
 
 @dataclass(frozen=True)
@@ -174,11 +180,11 @@ class _Case:
         """Return a mix as one expert, of the rank asked for."""
         return mix(mixed.experts, mixed.weights, rank=self.settings.stated_rank)
 
-    def seen(self, experts: Sequence[Expert]) -> Evaluation | None:
-        """Return how the labels that judge are answered, by an expert for each part; None where there are none."""
+    def seen(self, judged: Sequence[_Mixed]) -> Evaluation | None:
+        """Return how the labels that judge are answered, by a mix for each part; None where there are none."""
         if not self.parts:
             return None
-        held = [(expert, part.validation) for expert, part in zip(experts, self.parts, strict=True)]
+        held = [(self.folded(mixed), part.validation) for mixed, part in zip(judged, self.parts, strict=True)]
         return evaluate_parts(self.backbone, self.draw.task, held)
 
 
@@ -213,9 +219,7 @@ def tune_expert(
     by the calibrated losses of the labels that judge (`choose`): in doubt `joint`, without folds `soup`. Unless the
     settings say so, each run is as long as `target_training` says for so many labels.
     """
-    settings = settings or TuneSettings()
-    if settings.folds is None:
-        settings = settings.model_copy(update={"folds": folds_of(len(draw.labels))})
+    settings = (settings or TuneSettings()).on(draw)
     _check(backbone, neighbours, settings)
     case = _Case(backbone, draw, settings, run, progress)
     own = _fresh(case, neighbours[0])
@@ -251,14 +255,14 @@ def _small(case: _Case, expert: Expert) -> Expert:
     card = expert.card.model_copy(update={"hyperparameters": hyperparameters})
     small = Expert(kind, less, fewer, card)
     labels = spread(case.draw.labels, _ASKED)
-    before, after = (evaluate_expert(case.backbone, case.draw.task, one, labels).scores for one in (expert, small))
-    same = bool((before.argmax(-1) == after.argmax(-1)).all())
+    before, after = (evaluate_expert(case.backbone, case.draw.task, one, labels) for one in (expert, small))
+    same = before.written == after.written and torch.equal(before.scores.argmax(-1), after.scores.argmax(-1))
     return small if same and small.parameters < expert.parameters else expert
 
 
 def _in_doubt(names: Sequence[str], settings: TuneSettings) -> tuple[str, float]:
     """Return the candidate to take in doubt, and by how many nats another must be better."""
-    wanted, nats = ((JOINT, ALONE), _JOINT_EARNED) if settings.folds else ((SOUP,), _SOUP_EARNED)
+    wanted, nats = ((JOINT, ALONE), CLEAR) if settings.folds else ((SOUP,), _SOUP_EARNED)
     return next((name for name in wanted if name in names), names[-1]), nats
 
 
@@ -309,10 +313,10 @@ def _train(case: _Case, name: str, start: _Start) -> _Finished:
     """Return a candidate whose outcome learned from all it may, and what each part's labels made of it to be judged."""
     whole = _run(case, name, start, case.learned)
     if not start.rates.any or not case.settings.folds:
-        judged = [case.folded(whole)] * len(case.parts)
+        judged = [whole] * len(case.parts)
     else:
         held = [replace(part, validation=()) for part in case.parts]
-        judged = [case.folded(_run(case, f"{name}, fold {i}", start, part)) for i, part in enumerate(held, 1)]
+        judged = [_run(case, f"{name}, fold {i}", start, part) for i, part in enumerate(held, 1)]
     return _Finished(_candidate(name, case.seen(judged), whole), whole, judged)
 
 
@@ -345,15 +349,19 @@ def _run(case: _Case, title: str, start: _Start, draw: Draw) -> _Mixed:
 
 def _soup(case: _Case, parts: Sequence[_Finished]) -> _Finished:
     """Return the mean of candidates; it has learned from the labels if one of them has."""
-    ran = [part.mixed for part in parts]
+    mixed = _mean([part.mixed for part in parts])
+    judged = [_mean(ones) for ones in zip(*(part.judged for part in parts), strict=True)]
+    return _Finished(_candidate(SOUP, case.seen(judged), mixed), mixed, judged)
+
+
+def _mean(ran: Sequence[_Mixed]) -> _Mixed:
+    """Return the mean of what several runs came to."""
     experts = [expert for one in ran for expert in one.experts]
     weights = {
         site: [value / len(ran) for one in ran for value in one.weights.get(site, [0.0] * len(one.experts))]
         for site in sites_of(experts)
     }
-    judged = [mix(ones, equal_shares(ones)) for ones in zip(*(part.judged for part in parts), strict=True)]
-    mixed = _Mixed(experts, weights, best_step=max(one.best_step for one in ran))
-    return _Finished(_candidate(SOUP, case.seen(judged), mixed), mixed, judged)
+    return _Mixed(experts, weights, best_step=max(one.best_step for one in ran))
 
 
 def _candidate(name: str, seen: Evaluation | None, mixed: _Mixed) -> Candidate:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pitune.interpolation.choice import ALONE, BACKBONE, JOINT, NEIGHBOURS, Candidate
+from pitune.interpolation.choice import ALONE, BACKBONE, CLEAR, JOINT, NEIGHBOURS, Candidate
 from pitune.tasks import Draw
 from pitune.training import worth
 
 _BESIDE = ((BACKBONE, "the backbone alone"), (ALONE, "the own expert alone"))
-_CLEAR = 3.0  # nats over all labels that judge, which few labels do not differ by for nothing
 
 
 def verdict(draw: Draw, candidates: Sequence[Candidate], choice: str) -> tuple[str, ...]:
@@ -53,9 +52,9 @@ def _neighbours(of: dict[str, Candidate]) -> Iterator[str]:
     totals = {name: sum(of[name].losses) for name in with_them}
     best = min(totals, key=lambda name: totals[name])
     gain = sum(of[ALONE].losses) - totals[best]
-    if gain > _CLEAR:
+    if gain > CLEAR:
         yield f"The neighbours help: {best} has a lower loss than the own expert alone by {gain:.1f} nats."
-    elif gain < -_CLEAR:
+    elif gain < -CLEAR:
         yield f"The neighbours do not help here: the own expert alone has a lower loss by {-gain:.1f} nats."
     else:
         yield f"Whether the neighbours help, so few labels cannot tell ({gain:+.1f} nats)."

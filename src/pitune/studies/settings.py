@@ -70,9 +70,9 @@ class Variant:
         """Return the defaults with the change."""
         return base.model_copy(update=dict(self.changes))
 
-    def ways(self, name: str, base: TuneSettings) -> list[str]:
-        """Return the names of its rows: one for each of several candidates, and one for the choice."""
-        candidates = self.settings(base).tried
+    def ways(self, name: str, trial: Trial) -> list[str]:
+        """Return the names of its rows on a draw: one for each of several candidates, and one for the choice."""
+        candidates = self.settings(trial.plan.tuning).on(trial.draw).tried
         return [name] if len(candidates) == 1 else [f"{name}: {one}" for one in (*candidates, "chosen")]
 
 
@@ -108,17 +108,16 @@ class Cell:
 
     def measures(self) -> Measures:
         """Return every way of every variant; a variant is tuned once for all its ways."""
-        plan = self.trial.plan
         ways: Measures = {}
         for name in (name for name in VARIANTS if name in self.names):
             experts = cache(partial(self._tuned, name))
-            for i, way in enumerate(VARIANTS[name].ways(name, plan.tuning)):
+            for i, way in enumerate(VARIANTS[name].ways(name, self.trial)):
                 ways[self.trial.key(way)] = partial(self._score, experts, i)
         return ways
 
     def _tuned(self, name: str) -> list[Expert]:
         """Return the expert of each candidate, and the chosen one."""
-        tried = VARIANTS[name].settings(self.trial.plan.tuning).tried
+        tried = VARIANTS[name].settings(self.trial.plan.tuning).on(self.trial.draw).tried
         result = self._result(name)
         return [*(result.folded.get(one) or result.folded[_WITHOUT[one]] for one in tried), result.expert]
 
