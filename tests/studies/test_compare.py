@@ -63,6 +63,30 @@ def test_the_mean_of_two_singles_is_of_two_runs_that_differ(
     assert {*first.weights.values(), *second.weights.values()} == {0.5}
 
 
+def test_a_given_pool_answers_for_tasks_of_ones_own(
+    pocket_is_tiny: Pocket, plan: ComparePlan, tiny_task_paths: dict[str, Path], tmp_path: Path, capsys: Any
+) -> None:
+    prepare_pool(plan, Study(tmp_path / "drawer", progress=False))
+    drawer = tmp_path / "drawer" / "pool"
+    kept = {path: path.read_bytes() for path in drawer.rglob("*") if path.is_file()}
+    out, own = tmp_path / "own", str(tiny_task_paths["mood"])
+    flags = ["--shots", "2", "--seeds", "2", "--steps", "4", "--pool", str(drawer), "--out", str(out)]
+    one = ["study", "compare", own, *flags, "--method", "single", "--method", "zero-shot", "--method", "pi"]
+    assert main(one) == 0
+    said = capsys.readouterr().out
+    results = CompareResults.read(out / "results.json")
+    assert {row.task for row in results.rows} == {"mood"}
+    trial = Trial(results.plan, out, own, 2, 0)
+    assert {expert.card.task for expert in trial.near(9)} == {"taste", "place", "colour"}
+    assert not (out / "pool").exists()
+    assert {path: path.read_bytes() for path in drawer.rglob("*") if path.is_file()} == kept
+    single = next(gain for gain in results.gains if gain.baseline == "single")
+    assert f"2 shots: π-Tuning gains {points(single.mean)} points [" in " ".join(said.split())
+    assert main([*one, "--method", "start from a multitask source"]) == 2
+    assert "learns from the data of other tasks, which" in capsys.readouterr().err
+    assert main([*one[:-8], "--pool", str(tmp_path / "none")]) == 2
+
+
 def test_goes_on_where_it_was_and_keeps_to_its_plan(
     pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,19 +95,27 @@ def compare(
     *,
     out: Out = Path("compare"),
     draws: Draws,
+    pool: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="Mix with the experts of this pool; trained on the other tasks unless given."),
+    ] = None,
     methods: Annotated[list[str] | None, Option("--method", help="Measure these alone; repeatable.")] = None,
     k: Annotated[int | None, Option("-k", "--k", min=1, help="How many neighbours; 4 unless given.")] = None,
     effort: Effort,
     quick: Annotated[bool, Option("--quick", help="The same, smaller: five tasks, two seeds, k = 2.")] = False,
     on: Running,
 ) -> None:
-    """Compare π-Tuning with all one would otherwise do, leave-one-out over tasks. Stopped, it goes on where it was."""
+    """Compare π-Tuning with all one would otherwise do, leave-one-out over tasks. Stopped, it goes on where it was.
+
+    With --pool, any tasks of your own: does it help me?
+    """
     check_writable(out)
     quieten()
     from pitune.reports import write_comparison
     from pitune.studies import QUICK, ComparePlan, run_compare
 
-    plan = make_plan(QUICK if quick else ComparePlan(), tasks, draws, effort, on, methods=methods, k=k)
+    given = str(pool) if pool else None
+    plan = make_plan(QUICK if quick else ComparePlan(), tasks, draws, effort, on, methods=methods, k=k, pool=given)
     results = run_compare(plan, out, workers=on.workers)
     write_comparison(results, out, as_typed())
     kept = ", ".join(str(out / name) for name in ("results.json", "results.md", "gains.svg"))
@@ -167,7 +175,9 @@ def in_points(*values: float | None) -> list[str | None]:
 
 
 def comparison(results: CompareResults) -> Iterator[str | Table]:
-    """Yield the tables of a comparison: means over tasks, then gains with their intervals."""
+    """Yield the tables of a comparison, means over tasks and gains with their intervals, and what they say."""
+    from pitune.reports import told
+
     heads = ("π-Tuning over", "points", "from", "to", "tasks: from", "to", "win", "tie", "loss", "seeds")
     for shots in dict.fromkeys(one.shots for one in results.means):
         yield means_table(results.means, shots)
@@ -177,6 +187,7 @@ def comparison(results: CompareResults) -> Iterator[str | Table]:
             if gain.shots == shots
         ]
         yield table(heads, gains)
+        yield told(results, shots)
 
 
 def means_table(means: Iterable[Mean], shots: int | None) -> Table:

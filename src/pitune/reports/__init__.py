@@ -7,6 +7,7 @@ for library in ("jinja2", "markupsafe", "networkx", "scipy"):
 
 from pitune.reports.comparison import interval as interval
 from pitune.reports.comparison import points as points
+from pitune.reports.comparison import told as told
 from pitune.reports.comparison import write_comparison as write_comparison
 from pitune.reports.prompts import write_prompts as write_prompts
 from pitune.reports.prompts import write_transfer as write_transfer

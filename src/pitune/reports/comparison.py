@@ -28,8 +28,36 @@ def write_comparison(results: CompareResults, folder: Path, command: str) -> Non
     parts = [f"`{command}`\n"]
     for shots in dict.fromkeys(row.shots for row in results.rows):
         table = _gains_table(results.means, results.gains, shots)
-        parts += [f"## {named(shots)}\n", table, task_table(results.rows, shots)]
+        parts += [f"## {named(shots)}\n", f"{told(results, shots)}\n", table, task_table(results.rows, shots)]
     write_atomic(folder / "results.md", "\n".join(parts).encode())
+
+
+def told(results: CompareResults, shots: int | None) -> str:
+    """Return what a comparison says in words: whether π-Tuning helps over the single expert and over the best other."""
+    gains = {gain.baseline: gain for gain in results.gains if gain.shots == shots}
+    if not gains:
+        return f"{named(shots)}: π-Tuning was not measured beside another method."
+    means = {mean.method: mean for mean in results.means if mean.shots == shots and mean.method in gains}
+    most = max(mean.tasks for mean in means.values())
+    best = max((mean for mean in means.values() if mean.tasks == most), key=lambda mean: mean.mean).method
+    said = [_judged(gains[SINGLE])] if SINGLE in gains else []
+    if best != SINGLE:
+        said.append(f"{_judged(gains[best])}, the best of {len(means)} others")
+    return f"{named(shots)}: π-Tuning gains {'; '.join(said)}."
+
+
+def _judged(gain: Gain) -> str:
+    """Return a gain in words; told from none where its interval over labels, or else tasks, excludes 0."""
+    low, high = (gain.low, gain.high) if gain.low is not None else gain.over_tasks or (None, None)
+    if low is None or high is None:
+        said = "of one seed, which has no interval"
+    elif low > 0:
+        said = "it helps"
+    elif high < 0:
+        said = "it harms"
+    else:
+        said = "not told from none"
+    return f"{points(gain.mean)} points {interval(low, high)} over {gain.baseline!r} ({said})"
 
 
 def named(shots: int | None) -> str:

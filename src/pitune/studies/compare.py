@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from pitune.errors import InputError
+from pitune.experts import ExpertPool
 from pitune.studies.baselines import BASELINES, PI
 from pitune.studies.plans import ComparePlan
 from pitune.studies.results import CompareResults, Row
@@ -38,7 +39,8 @@ def run_compare(plan: ComparePlan, out: Path, *, workers: int = 1, progress: boo
     What is there already is kept: experts in `pool/`, rows in `rows.jsonl`, checkpoints in `runs/`. Raise
     `InputError` before anything is trained if the plan cannot be carried out.
     """
-    plan = plan.but(methods=plan.methods or tuple(one.name for one in BASELINES.all() if one.default))
+    usual = (one.name for one in BASELINES.all() if one.default and not (plan.pool and one.learns_others))
+    plan = plan.but(methods=plan.methods or tuple(usual))
     study = Study(out, workers, progress)
     tasks = prepare_pool(plan, study)
     rows = measure_methods(plan, study, tasks)
@@ -48,14 +50,20 @@ def run_compare(plan: ComparePlan, out: Path, *, workers: int = 1, progress: boo
 
 
 def prepare_pool(plan: ComparePlan, study: Study) -> list[str]:
-    """Check the plan and train what the pool lacks of its sources; return the tasks."""
+    """Check the plan and train what the pool lacks of its sources, unless it is given; return the tasks."""
     for name in plan.methods:
-        BASELINES.get(name)
+        if BASELINES.get(name).learns_others and plan.pool:
+            raise InputError(f"method {name!r} learns from the data of other tasks, which {plan.pool} does not hold")
     tasks = expand(plan.tasks)
-    if len(tasks) < 2:
-        raise InputError(f"{len(tasks)} task(s) to compare; expected 2 or more, so that each has a neighbour")
+    if not plan.pool and len(tasks) < 2:
+        raise InputError(
+            f"{len(tasks)} task(s) to compare; expected 2 or more, so that each has a neighbour, or a pool of experts"
+        )
+    if plan.pool and not len(ExpertPool(Path(plan.pool))):
+        raise InputError(f"{plan.pool}: holds no expert; expected a pool of experts of other tasks")
     keep_settings(plan, study, tasks)
-    train_pool(study, plan, tasks)
+    if not plan.pool:
+        train_pool(study, plan, tasks)
     return tasks
 
 
@@ -64,7 +72,8 @@ def keep_settings(plan: ComparePlan, study: Study, tasks: Sequence[str]) -> None
     if plan.seeds < 1:
         raise InputError(f"seeds is {plan.seeds}; expected 1 or more")
     distinct(tasks)
-    study.keep(plan, ("k", "test", "validation", "source_training", "tuning"), tasks=list(tasks))
+    given = {"pool": plan.pool} if plan.pool else {}
+    study.keep(plan, ("k", "test", "validation", "source_training", "tuning"), tasks=list(tasks), **given)
 
 
 def trials_of(plan: ComparePlan, tasks: Sequence[str], out: Path) -> list[Trial]:

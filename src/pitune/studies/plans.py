@@ -64,6 +64,9 @@ class ComparePlan(Plan):
     seeds: int = 5
     methods: tuple[str, ...] = Field(default=(), description="what is measured; the default ones where none is named")
     k: int = Field(default=4, ge=1, description="how many neighbours")
+    pool: str | None = Field(
+        default=None, description="a folder of experts to mix with; trained on the other tasks unless given"
+    )
     validation: int = Field(default=128, description="examples at most that a source stops by")
     source_training: TrainingSettings = TrainingSettings(steps=120, evaluations=4)
     tuning: TuneSettings = TuneSettings()

@@ -17,7 +17,7 @@ from pitune.prediction import Neighbours, neighbours
 from pitune.studies.plans import ComparePlan
 from pitune.studies.results import Key
 from pitune.studies.rows import Measured
-from pitune.studies.study import at_most, measured, open_backbone, open_task
+from pitune.studies.study import POOL, at_most, measured, open_backbone, open_task
 from pitune.tasks import Draw, Example, Task, few_shot
 from pitune.training import fit_expert
 
@@ -54,8 +54,8 @@ class Trial:
 
     @property
     def pool(self) -> ExpertPool:
-        """The experts of all tasks, the target's own data-rich one among them."""
-        return ExpertPool(self.out / "pool")
+        """The experts of all tasks, the target's own data-rich one among them, or those that the plan was given."""
+        return ExpertPool(Path(self.plan.pool) if self.plan.pool else self.out / POOL)
 
     @cached_property
     def draw(self) -> Draw:

@@ -30,6 +30,7 @@ class Baseline:
     about: str  # in one line
     applies: Callable[[Task], bool] = _always  # whether a task can be measured so
     once: Callable[[Trial], object] | None = None  # what all draws of a task share: done before any is measured
+    learns_others: bool = False  # whether it learns from the data of the other tasks, which a given pool does not hold
     default: bool = False  # whether `pitune study compare` measures it where no method is named
     demo: bool = False  # whether `pitune demo` measures it
     title: str = ""  # its name as readers see it, where that is another

@@ -79,6 +79,7 @@ FROM_MULTITASK = Baseline(
     from_multitask_source,
     "one expert of all other tasks, trained on the labels",
     once=multitask_source,
+    learns_others=True,
     default=True,
 )
 PI_TUNING = Baseline(PI, pi_tuning, "π-Tuning", default=True, demo=True, title="π-Tuning")
