@@ -315,6 +315,27 @@ def test_the_smallest_rank_is_taken_that_keeps_the_update_and_the_answers(
     assert answers[0].tolist() == answers[1].tolist()
 
 
+def test_the_own_expert_has_settings_of_its_own(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
+) -> None:
+    draw, near = few_shot(tiny_tasks["mood"], 4, 0), [named(pool, "taste")]
+    of_near = near[0].settings
+    assert isinstance(of_near, LoraSettings)
+    place = of_near.target_modules[0]
+    own = {"r": 2, "target_modules": [place]}
+    result = tune_expert(tiny_backbone, draw, near, settings=SETTINGS.model_copy(update={"own": own}))
+    alone, joint = result.folded["alone"], result.folded["joint"]
+    assert {site: value.shape[0] for site, value in alone.tensors.items() if "lora_A" in site} == {
+        f"{place}.lora_A.weight": 2
+    }
+    assert isinstance(joint.settings, LoraSettings)
+    assert set(joint.settings.target_modules) == set(of_near.target_modules)
+    assert joint.tensors[f"{place}.lora_A.weight"].shape[0] == 2 + of_near.r
+    assert result.expert.card.hyperparameters["own"] == own
+    with pytest.raises(InputError, match="rank"):
+        tune_expert(tiny_backbone, draw, near, settings=SETTINGS.model_copy(update={"own": {"rank": 2}}))
+
+
 @pytest.mark.parametrize("rank", ["exact", 2])
 def test_the_soup_is_judged_as_it_is_shipped(
     tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool, rank: Any

@@ -44,7 +44,7 @@ def test_every_candidate_and_variant_gets_a_row(
     assert common.names() == other.names()
     assert _likeness(common) > 0.8  # a few small steps away from common values
     assert abs(_likeness(other)) < 0.2
-    with pytest.raises(InputError, match="unknown variant 'odd'; expected one of: default, "):
+    with pytest.raises(InputError, match="unknown variant 'odd'; expected one of: .*, default, "):
         run_settings(plan, tmp_path, ("odd",))
 
 
@@ -98,9 +98,19 @@ def test_neighbours_by_trial_are_those_that_answer_the_few_labels_best(
     assert [expert.name for expert in variant.neighbours(trial, 1)] == [best.name]
 
 
-def test_every_variant_changes_what_is_there() -> None:
-    for variant in VARIANTS.values():
-        TuneSettings.model_validate(variant.settings(TuneSettings()).model_dump())
+def test_every_variant_changes_what_is_there(
+    pocket_is_tiny: Pocket, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = ComparePlan(tasks=(str(tiny_task_paths["mood"]),))
+    trial = Trial(plan, tmp_path, plan.tasks[0], 4, 0)
+    settings = {name: variant.settings(trial) for name, variant in VARIANTS.items()}
+    for one in settings.values():
+        TuneSettings.model_validate(one.model_dump())
+    usual = settings["default"].lasting(trial.draw.whole)
+    longer = settings["trained 2.5 times as long"].lasting(trial.draw.whole)
+    assert longer == usual.model_copy(update={"steps": round(2.5 * usual.steps)})
+    slower = settings["at a third of the learning rate"].lasting(trial.draw.whole)
+    assert slower == usual.model_copy(update={"learning_rate": usual.learning_rate / 3})
 
 
 def test_a_near_duplicate_of_what_is_taken_waits() -> None:

@@ -32,17 +32,22 @@ class Mix:
         Literal["free", "softmax"], Option(help="Free and signed mixing weights, or the paper's softmax.")
     ] = "free"
     folds: options.Folds = None
+    own: Annotated[
+        list[str] | None,
+        Option("--set", metavar="NAME=VALUE", help="A setting of the target's own expert, in YAML; repeatable."),
+    ] = None
     rank: Annotated[
         str, Option(help="Rank of the folded LoRA: auto (it changes no label's answer and 1 % of ΔW), exact, or N.")
     ] = "auto"
 
-    def settings(self, draw: Draw, training: options.Training) -> TuneSettings:
+    def settings(self, draw: Draw, training: options.Training, method: str) -> TuneSettings:
         """Return settings with what was given, the rest as the draw's labels ask for."""
         from pitune.interpolation import TuneSettings
         from pitune.training import folds_of
 
         folds = folds_of(len(draw.labels)) if self.folds is None else self.folds
-        given = asdict(self) | {"folds": folds, "rank": self.ranked}
+        own = read_settings(method, None, self.own)
+        given = asdict(self) | {"folds": folds, "rank": self.ranked, "own": own}
         return TuneSettings(training=training.of(draw, folds), **given)
 
     @property
@@ -128,7 +133,7 @@ def tune(
     experts = open_pool(pool)
     known = on.open_task(task)
     draw = labels.draw(known, on.seed)
-    settings = mix.settings(draw, training)
+    settings = mix.settings(draw, training, method)
     model = on.open_backbone()
     inputs = {
         "backbone": model.fingerprint,

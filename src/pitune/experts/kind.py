@@ -127,9 +127,10 @@ class Kind(ABC):
         """Return how far apart two experts of the same settings are, squared: a scalar, differentiable in `tensors`."""
         return squared_distance(tensors, other)
 
-    def beside(self, backbone: Backbone, neighbour: KindSettings) -> KindSettings:
-        """Return the settings of a new expert that is to be mixed with one of these: its own, unless any will do."""
-        return neighbour
+    def beside(self, backbone: Backbone, neighbour: KindSettings, changes: Mapping[str, Any]) -> KindSettings:
+        """Return the settings of a new expert that is to be mixed with a neighbour: the neighbour's, with changes."""
+        changes = self.resolved(backbone, changes)
+        return read_settings(self, {**neighbour.model_dump(), **changes}, f"method {self.name!r}")
 
     def changes(self, layer: nn.Module, settings: Any, tensors: Tensors, site: str) -> Changes:
         """Return what the expert adds to the parameters of the layer at a site, where the kind `merges`.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -78,6 +78,7 @@ class TuneSettings(BaseModel):
     select: bool = Field(default=True, description="use those neighbours alone that serve the few labels")
     neighbour_rate: float = Field(default=1.0, ge=0, description="share of the learning rate for neighbours' experts")
     weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
+    own: Mapping[str, Any] = Field(default={}, description="settings of the target's own expert, such as its rank")
     own_weight: float = Field(default=1.0, gt=0, description="where the weight of the target's own expert begins")
     rank: Annotated[int, Field(ge=1)] | Literal["auto", "exact"] = Field(
         default="auto", description="rank of the folded LoRA; auto is the smallest that changes no answer and 1 % of ΔW"
@@ -223,6 +224,9 @@ def tune_expert(
     _check(backbone, neighbours, settings)
     case = _Case(backbone, draw, settings, run, progress)
     own = _fresh(case, neighbours[0])
+    own.kind.combined(
+        [own.settings, neighbours[0].settings], [own.tensors, neighbours[0].tensors]
+    )  # or says what differs
     used = select(backbone, draw, neighbours) if settings.select else list(neighbours)
     scale = best_scale(backbone, draw, used) if settings.folds and settings.select else 1.0
     alone = not scale and settings.candidates is None
@@ -304,7 +308,7 @@ _PLANS = {BACKBONE: _backbone, NEIGHBOURS: _neighbours, ALONE: _alone, JOINT: _j
 def _fresh(case: _Case, like: Expert) -> Expert:
     """Return the target's own expert before training, of settings that mix with its neighbours'."""
     backbone, draw = case.backbone, case.draw
-    own = like.kind.beside(backbone, like.settings)
+    own = like.kind.beside(backbone, like.settings, case.settings.own)
     card = Card(name=OWN, backbone=backbone.fingerprint, base_model=backbone.name, task=draw.task.name, seed=draw.seed)
     return untrained(backbone, like.kind, own, card)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pitune.experts import Expert, ExpertPool
+from pitune.files import sha256_bytes
 from pitune.interpolation import TuneResult, TuneSettings
 from pitune.prediction import EMBEDDED, embedding, fisher_similarity
 from pitune.registry import unknown
@@ -26,7 +27,7 @@ from pitune.studies.statistics import method_means, summed_gains
 from pitune.studies.study import Study, held_out, measured
 from pitune.studies.trial import Trial
 from pitune.tasks import spread
-from pitune.training import evaluate_expert
+from pitune.training import evaluate_expert, target_training
 
 ROWS = "settings.jsonl"
 RESULTS = "settings.json"
@@ -60,22 +61,34 @@ def _tried(trial: Trial, k: int) -> list[Expert]:
 
 @dataclass(frozen=True)
 class Variant:
-    """One change of the defaults: of settings, of how many neighbours there are, or of which they are."""
+    """One change of the defaults: of settings, of how many neighbours there are or which, or of how a run is trained.
+
+    `longer` and `faster` are multiples of the steps and of the learning rate that the draw's labels ask for.
+    """
 
     changes: Mapping[str, Any]
     k: int | None = None
     neighbours: Callable[[Trial, int], list[Expert]] = Trial.near
+    longer: float = 1.0
+    faster: float = 1.0
 
-    def settings(self, base: TuneSettings) -> TuneSettings:
-        """Return the defaults with the change."""
-        return base.model_copy(update=dict(self.changes))
+    def settings(self, trial: Trial) -> TuneSettings:
+        """Return the defaults of a draw with the change."""
+        base = trial.plan.tuning.on(trial.draw)
+        changes = dict(self.changes)
+        if (self.longer, self.faster) != (1.0, 1.0):
+            usual = base.training or target_training(len((trial.draw.whole if base.folds else trial.draw).train))
+            steps, rate = round(self.longer * usual.steps), self.faster * usual.learning_rate
+            changes["training"] = usual.model_copy(update={"steps": steps, "learning_rate": rate})
+        return base.model_copy(update=changes)
 
     def ways(self, name: str, trial: Trial) -> list[str]:
         """Return the names of its rows on a draw: one for each of several candidates, and one for the choice."""
-        candidates = self.settings(trial.plan.tuning).on(trial.draw).tried
+        candidates = self.settings(trial).tried
         return [name] if len(candidates) == 1 else [f"{name}: {one}" for one in (*candidates, "chosen")]
 
 
+_LINEAR = r".*\.(query|key|value|dense)"  # every linear layer of the default backbone's
 _JOINT = {"candidates": ("joint",)}
 _PAPER = {"kind": "softmax", "select": False, "weight_rate": 1.0, "own_weight": 0.25}
 VARIANTS: Mapping[str, Variant] = {
@@ -94,6 +107,14 @@ VARIANTS: Mapping[str, Variant] = {
     "not pulled": Variant({"pull": 0.0}),
     "pulled at 0.3": Variant({"pull": 0.3}),
     "pulled at 3": Variant({"pull": 3.0}),
+    "own expert of rank 2": Variant({"own": {"r": 2}}),
+    "own expert of rank 4": Variant({"own": {"r": 4}}),
+    "own expert on all linear layers": Variant({"own": {"target_modules": _LINEAR}}),
+    "trained half as long": Variant({}, longer=0.5),
+    "trained 2.5 times as long": Variant({}, longer=2.5),
+    "trained 5 times as long": Variant({}, longer=5.0),
+    "at a third of the learning rate": Variant({}, faster=1 / 3),
+    "at 3 times the learning rate": Variant({}, faster=3.0),
     "neighbours by trial": Variant({}, neighbours=_tried),
     "neighbours by trial, k = 8": Variant({}, 8, neighbours=_tried),
 }
@@ -117,7 +138,7 @@ class Cell:
 
     def _tuned(self, name: str) -> list[Expert]:
         """Return the expert of each candidate, and the chosen one."""
-        tried = VARIANTS[name].settings(self.trial.plan.tuning).on(self.trial.draw).tried
+        tried = VARIANTS[name].settings(self.trial).tried
         result = self._result(name)
         return [*(result.folded.get(one) or result.folded[_WITHOUT[one]] for one in tried), result.expert]
 
@@ -126,7 +147,7 @@ class Cell:
         if name == DEFAULT:
             return trial.tuned
         near = variant.neighbours(trial, variant.k or trial.plan.k)
-        settings, run = variant.settings(trial.plan.tuning), f"variant-{list(VARIANTS).index(name)}"
+        settings, run = variant.settings(trial), f"variant-{sha256_bytes(name.encode())[:8]}"
         return trial.tuned_with(near, run, settings)
 
     def _score(self, experts: Callable[[], list[Expert]], i: int) -> Measured:

@@ -110,9 +110,9 @@ class Lora(Kind):
                 total.append((scale * (tensors[f"{site}{BIAS}"] - other[f"{site}{BIAS}"])).square().sum())
         return torch.stack(total).sum()
 
-    def beside(self, backbone: Backbone, neighbour: KindSettings) -> KindSettings:
-        """Return the usual settings: LoRAs mix whatever the ranks and places of the others are."""
-        return read_settings(self, self.default(backbone), f"method {self.name!r}")
+    def beside(self, backbone: Backbone, neighbour: KindSettings, changes: Mapping[str, Any]) -> KindSettings:
+        """Return the usual settings, with changes: LoRAs mix whatever the ranks and places of the others are."""
+        return read_settings(self, {**self.default(backbone), **changes}, f"method {self.name!r}")
 
     def changes(self, layer: nn.Module, settings: LoraSettings, tensors: Tensors, site: str) -> Changes:
         """Return `ΔW = s B A` (out, in) and a bias's change (out,); `InputError` if the layer has no place for one."""
