@@ -44,7 +44,7 @@ def test_every_candidate_and_variant_gets_a_row(
     assert common.names() == other.names()
     assert _likeness(common) > 0.8  # a few small steps away from common values
     assert abs(_likeness(other)) < 0.2
-    with pytest.raises(InputError, match="unknown variant 'odd'; expected one of: .*, default, "):
+    with pytest.raises(InputError, match=r"unknown variant 'odd'; expected one of: .*, default, "):
         run_settings(plan, tmp_path, ("odd",))
 
 
