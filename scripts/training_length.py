@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
+from pitune import reports
 from pitune.interpolation import TuneSettings, mix, tune_expert
 from pitune.studies import ComparePlan, Trial, held_out, interval
 from pitune.tasks import expand
@@ -72,9 +73,9 @@ def chosen(ways: dict[str, list[float]], soup: str = "soup") -> float:
 
 def compare(title: str, gains: list[float]) -> None:
     """Print a mean gain in points with its interval over tasks, and on how many tasks it is beyond half a point."""
-    low, high = interval(gains)
+    spread = reports.interval(*(interval(gains) or (None, None)))
     counts = f"{sum(gain > 0.005 for gain in gains)} better, {sum(gain < -0.005 for gain in gains)} worse"
-    print(f"{title}: {100 * fmean(gains):+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], {counts}")
+    print(f"{title}: {reports.points(fmean(gains))} {spread}, {counts}")
 
 
 if __name__ == "__main__":

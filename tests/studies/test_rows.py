@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pitune.errors import InputError
 from pitune.studies import Row, Rows, interval, method_means, paired_gains, summed_gains
@@ -49,7 +50,7 @@ def test_gains_are_paired_by_seed() -> None:
     gain = paired_gains(rows, "pi", "single")[0]
     assert gain.mean == pytest.approx((0.4 + 0.6) / 2)
     assert gain.seeds == 2
-    assert gain.low <= gain.mean <= gain.high
+    assert (gain.low, gain.high) == pytest.approx(interval([0.4, 0.6]))
 
 
 def test_less_of_a_metric_may_be_better(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,26 +62,24 @@ def test_less_of_a_metric_may_be_better(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_interval_is_that_of_the_mean() -> None:
     values = np.random.default_rng(0).normal(0.3, 0.1, 40)
-    low, high = interval(list(values))
-    error = values.std(ddof=1) / 40**0.5
-    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.4 * error)
-    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.4 * error)
-    assert interval([0.25]) == (0.25, 0.25)
+    expected = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
+    assert interval(list(values)) == pytest.approx(expected)
+    assert interval([0.25]) is None
+    assert interval([0.25, 0.25]) == (0.25, 0.25)
 
 
 def test_gains_over_tasks_weigh_tasks_alike_and_vary_with_seeds_alone() -> None:
-    rows = [row("pi", s, 0.5 + 0.1 * s, "a") for s in range(5)] + [row("pi", 0, 0.9, "b")]
-    rows += [row("single", s, 0.5, "a") for s in range(5)] + [row("single", 0, 1.0, "b")]
+    by = {"a": (0.0, 0.1, 0.2, 0.3, 0.4), "b": (-0.1, -0.3, 0.1)}
+    rows = [row("pi", s, 0.5 + value, task) for task, values in by.items() for s, value in enumerate(values)]
+    rows += [row("single", s, 0.5, task) for task, values in by.items() for s in range(len(values))]
     gain = summed_gains(rows, "pi", "single")[0]
     assert gain.mean == pytest.approx((0.2 - 0.1) / 2)
-    assert (gain.wins, gain.losses, gain.seeds) == (1, 1, 1)
-    spread = (
-        float(np.std([0.0, 0.1, 0.2, 0.3, 0.4])) / 5**0.5 / 2
-    )  # of the mean over two tasks, one of which does not vary
-    assert gain.low == pytest.approx(0.05 - 1.96 * spread, abs=0.2 * spread)
-    assert gain.high == pytest.approx(0.05 + 1.96 * spread, abs=0.2 * spread)
+    assert (gain.wins, gain.losses, gain.seeds) == (1, 1, 3)
+    # half the difference of the means of two samples of unlike variance, the second turned round: Welch's t
+    welch = stats.ttest_ind(by["a"], [-value for value in by["b"]], equal_var=False).confidence_interval()
+    assert (gain.low, gain.high) == pytest.approx((welch.low / 2, welch.high / 2))
     means = {one.method: one.mean for one in method_means(rows, ("single", "pi"))}
-    assert means == pytest.approx({"single": 0.75, "pi": (0.7 + 0.9) / 2})
+    assert means == pytest.approx({"single": 0.5, "pi": (0.7 + 0.4) / 2})
 
 
 def test_one_seed_has_no_interval() -> None:
@@ -97,6 +96,6 @@ def test_tasks_drawn_anew_spread_a_gain_even_of_one_seed() -> None:
     over_tasks = summed_gains(rows, "pi", "single")[0].over_tasks
     assert over_tasks is not None
     low, high = over_tasks
-    error = gained.std() / 20**0.5
-    assert low == pytest.approx(gained.mean() - 1.96 * error, abs=0.3 * error)
-    assert high == pytest.approx(gained.mean() + 1.96 * error, abs=0.3 * error)
+    error = gained.std(ddof=1) / 20**0.5
+    assert low == pytest.approx(gained.mean() - stats.t.ppf(0.975, 19) * error)
+    assert high == pytest.approx(gained.mean() + stats.t.ppf(0.975, 19) * error)

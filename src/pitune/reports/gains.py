@@ -50,18 +50,22 @@ def gain_charts(gains: Sequence[TaskGain], rows: Sequence[Row]) -> list[Chart]:
 
 
 def _unit(gain: TaskGain, rows: Sequence[Row]) -> Unit:
-    return unit_of([row.value for row in rows if row.task == gain.task] or [gain.low, gain.high])
+    return unit_of([row.value for row in rows if row.task == gain.task] or _ends(gain))
+
+
+def _ends(gain: TaskGain) -> list[float]:
+    return [gain.mean] if gain.low is None or gain.high is None else [gain.low, gain.high]
 
 
 def _gain_chart(baseline: str, unit: Unit, gains: Sequence[TaskGain]) -> Chart:
-    axis = Axis.over([0.0, *(value * unit.factor for gain in gains for value in (gain.low, gain.high))])
+    axis = Axis.over([0.0, *(value * unit.factor for gain in gains for value in _ends(gain))])
     lines = []
     for gain in gains:
         shown = unit.show_gain(gain.mean)
-        interval = f"{unit.show_gain(gain.low)} to {unit.show_gain(gain.high)}"
-        title = f"{gain.task}: {shown} over {baseline}, 95% interval {interval}"
-        mean, low, high = (value * unit.factor for value in (gain.mean, gain.low, gain.high))
-        track = draw_interval(axis, mean, low, high, title)
+        ends = _ends(gain)
+        interval = " to ".join(map(unit.show_gain, ends)) if len(ends) > 1 else ""
+        title = f"{gain.task}: {shown} over {baseline}, {f'95% interval {interval}' if interval else 'one seed'}"
+        track = draw_interval(axis, gain.mean * unit.factor, [end * unit.factor for end in ends], title)
         seeds = "1 seed" if gain.seeds == 1 else f"{gain.seeds} seeds"
         lines.append(TrackRow(gain.task, seeds, track, shown, interval))
     labels = [_tick(value, signed=True) for value in axis.ticks]
@@ -74,7 +78,8 @@ def verdict(gains: Sequence[TaskGain]) -> str:
     if not over:
         return "No gain over the single expert was measured."
     better = sum(gain.mean > 0 for gain in over)
-    surely, worse = sum(gain.low > 0 for gain in over), sum(gain.high < 0 for gain in over)
+    surely = sum(gain.low is not None and gain.low > 0 for gain in over)
+    worse = sum(gain.high is not None and gain.high < 0 for gain in over)
     text = f"π-Tuning is ahead on {better} of {_targets(len(over))}"
     return f"{text}; the 95% interval lies above zero on {surely or 'none'} and below zero on {worse or 'none'}."
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
-from pitune.extras import need
+from pitune.studies import interval
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -23,11 +23,8 @@ class Summary:
 
 def summarise(values: Sequence[float]) -> Summary:
     """Return the mean of one or more values and its 95% interval."""
-    count = len(values)
-    if count == 1:
-        return Summary(values[0], None, 1)
-    half_width = float(need("scipy.stats", "report").t.ppf(0.975, count - 1)) * stdev(values) / math.sqrt(count)
-    return Summary(fmean(values), half_width, count)
+    mean, between = fmean(values), interval(values)
+    return Summary(mean, None if between is None else between[1] - mean, len(values))
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,10 @@ def draw_axis(axis: Axis, labels: Sequence[str]) -> Markup:
     return tag("svg", *parts, class_="track axis", height=18, aria_hidden="true")
 
 
-def draw_interval(axis: Axis, mean: float, low: float, high: float, title: str) -> Markup:
-    """Return a point and its interval against a line at zero."""
-    side = "better" if low > 0 else "worse" if high < 0 else "unsure"
+def draw_interval(axis: Axis, mean: float, ends: Sequence[float], title: str) -> Markup:
+    """Return a point and its interval, if it has two ends, against a line at zero."""
+    low, high = min(ends), max(ends)
+    side = "unsure" if len(ends) < 2 else "better" if low > 0 else "worse" if high < 0 else "unsure"
     start, end = percent(axis.at(low)), percent(axis.at(high))
     parts = [
         *_grid(axis, 34),

@@ -90,7 +90,7 @@ def _rank_correlation(first: BySource, second: BySource) -> float | None:
 
 
 def summary(predictor: str, by_seed: Sequence[tuple[ByTarget, ByTarget]]) -> Summary | None:
-    """Return means over targets of each target's mean over seeds, with 95 % bootstrap intervals over targets.
+    """Return means over targets of each target's mean over seeds, with 95 % intervals over targets.
 
     `by_seed` holds, for every seed, what was measured and what was predicted. Targets that a score cannot read
     are not counted; None where it reads none.
@@ -106,7 +106,7 @@ def summary(predictor: str, by_seed: Sequence[tuple[ByTarget, ByTarget]]) -> Sum
 
     def over_targets(part: Callable[[Quality], float]) -> Spread:
         values = [float(np.mean([part(one) for one in each])) for each in qualities.values()]
-        low, high = interval(values)
+        low, high = interval(values) or (None, None)
         return Spread(mean=float(np.mean(values)), low=low, high=high)
 
     return Summary(

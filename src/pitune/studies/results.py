@@ -99,19 +99,20 @@ class Gain(Part):
 
 
 class TaskGain(Part):
-    """A method's gain over a baseline on one task: the mean over seeds and its 95 % interval."""
+    """A method's gain over a baseline on one task: the mean over seeds and its 95 % interval, none of one seed."""
 
     task: Name
     shots: Count | None = None
     baseline: Name
     mean: Number
-    low: Number
-    high: Number
+    low: Number | None
+    high: Number | None
     seeds: Count
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if not self.low - _SLACK <= self.mean <= self.high + _SLACK:
+        low, high = (self.mean if end is None else end for end in (self.low, self.high))
+        if not low - _SLACK <= self.mean <= high + _SLACK:
             raise ValueError(f"expected low ≤ mean ≤ high; found {self.low}, {self.mean}, {self.high}")
         return self
 
@@ -209,11 +210,11 @@ class TransferResults(Results):
 
 
 class Spread(Part):
-    """A mean over targets with its 95 % bootstrap interval over them."""
+    """A mean over targets with its 95 % interval over them, none of one target."""
 
     mean: Number
-    low: Number
-    high: Number
+    low: Number | None
+    high: Number | None
 
 
 class Summary(Part):

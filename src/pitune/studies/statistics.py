@@ -1,4 +1,4 @@
-"""Gains over seeds, with the interval that the field accepts."""
+"""Gains over seeds, with the one kind of interval that every table and page shows: Student's t."""
 
 from __future__ import annotations
 
@@ -10,17 +10,11 @@ from pitune.extras import need
 from pitune.studies.results import Gain, Mean, Row, TaskGain
 
 HALF_A_POINT = 0.005
-_RESAMPLES = 10_000
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval (percentile, 10,000 resamples, seeded) of a mean; one value is its own."""
-    if len(values) < 2 or len(set(values)) == 1:
-        return float(np.mean(values)), float(np.mean(values))
-    drawn = need("scipy.stats", "metrics").bootstrap(
-        (np.asarray(values),), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=np.random.default_rng(0)
-    )
-    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of a mean (Student's t), the one of every gain and mean; None of one value."""
+    return _interval([values])
 
 
 def paired_gains(rows: Iterable[Row], method: str, baseline: str) -> list[TaskGain]:
@@ -36,7 +30,7 @@ def paired_gains(rows: Iterable[Row], method: str, baseline: str) -> list[TaskGa
             if (task, baseline, shots, seed) in by_key
         ]
         if differences:
-            low, high = interval(differences)
+            low, high = interval(differences) or (None, None)
             mean, both = float(np.mean(differences)), len(differences)
             gains.append(TaskGain(task=task, shots=shots, baseline=baseline, mean=mean, low=low, high=high, seeds=both))
     return gains
@@ -59,9 +53,9 @@ def method_means(rows: Iterable[Row], methods: Iterable[str]) -> list[Mean]:
 def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[Gain]:
     """Return, by shots, the gain of a method over a baseline as a mean over tasks, paired by task and seed.
 
-    The 95 % interval is a bootstrap stratified by task: seeds are drawn anew within each (Agarwal et al., NeurIPS
-    2021), 10,000 times; it says how the result varies with the labels drawn, not with the choice of tasks, and there
-    is none of a single seed. `over_tasks` is the interval of other tasks: a bootstrap of the tasks' mean gains.
+    The 95 % interval says how the result varies with the labels drawn, not with the choice of tasks: the variance of the
+    mean is that of each task's seeds, and there is none where a task has one seed. `over_tasks` is the interval of other
+    tasks, of the tasks' mean gains. Both are Student's t.
     A task is a win or a loss where its mean gain is beyond half a point, else a tie.
     """
     by_key = {row.key: row.worth for row in rows}
@@ -72,7 +66,7 @@ def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[Gain]:
             differences.setdefault(shots, {}).setdefault(task, []).append(value - other)
     gains = []
     for shots, by_task in differences.items():
-        low, high = _stratified(list(by_task.values()))
+        low, high = _interval(list(by_task.values())) or (None, None)
         means = {task: float(np.mean(values)) for task, values in by_task.items()}
         gains.append(
             Gain(
@@ -96,13 +90,19 @@ def _mean_of_means(strata: Iterable[Sequence[float]]) -> float:
     return float(np.mean([np.mean(values) for values in strata]))
 
 
-def _stratified(strata: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:
-    """Return the 95 % bootstrap interval of the mean of the strata's means; None where no stratum has two values."""
-    if max(map(len, strata)) < 2:
-        return None, None
-    draw = np.random.default_rng(0)
-    means = np.zeros(_RESAMPLES)
-    for values in strata:
-        means += draw.choice(np.asarray(values), (_RESAMPLES, len(values))).mean(1) / len(strata)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+def _interval(strata: Sequence[Sequence[float]]) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean of the strata's means, None unless every stratum has two values.
+
+    Student's t of the degrees of freedom that Welch and Satterthwaite give the mean of strata of unlike variance; of
+    one stratum they are its number less one.
+    """
+    if min(map(len, strata)) < 2:
+        return None
+    mean = _mean_of_means(strata)
+    variances = np.array([np.var(values, ddof=1) / len(values) for values in strata])
+    whole = float(variances.sum())
+    if whole == 0:
+        return mean, mean
+    freedom = whole**2 / float(sum(variances**2 / np.array([len(values) - 1 for values in strata])))
+    half = float(need("scipy.stats", "metrics").t.ppf(0.975, freedom)) * whole**0.5 / len(strata)
+    return mean - half, mean + half
