@@ -222,6 +222,19 @@ def test_every_prompt_of_a_unified_prompt_sees_all_others() -> None:
             assert float(moved.min()) > 1e-6, f"a prompt of {part} did not see {name}"
 
 
+def test_prompts_that_do_not_attend_see_themselves_alone() -> None:
+    """As in the released code of MVLPT, whose attention runs over an axis of one."""
+    expert = expert_of(build("clip"), "unified_prompt", text_length=2, visual_length=3, width=8, attends=False)
+    before = fold(expert).tensors
+    key = "unified_prompt.seeds.visual"
+    changed = expert.tensors[key].clone()
+    changed[1, 2, 5] += 1.0
+    after = fold(replace(expert, tensors={**expert.tensors, key: changed})).tensors
+    moved = {name: (after[name] - value).abs().amax(-1) for name, value in before.items()}
+    assert float(moved["unified_prompt.seeds.text"].max()) == 0
+    assert (moved[key] > 1e-6).nonzero().tolist() == [[1, 2]]
+
+
 def test_a_folded_unified_prompt_is_plain_prompts_of_the_same_outputs() -> None:
     backbone = build("clip")
     for deep in (True, False):

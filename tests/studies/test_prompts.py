@@ -11,12 +11,13 @@ from tests.conftest import draw_of
 from pitune.cli import main
 from pitune.errors import InputError
 from pitune.experts import ExpertPool, load_expert
+from pitune.experts.kinds.unified_prompt import UnifiedPromptSettings
 from pitune.pocket.backbone import Pocket
 from pitune.studies import PromptPlan, PromptsResults, run_prompts
 from pitune.studies import prompts as prompts_module
 from pitune.studies import sources as sources_module
 from pitune.studies.prompts import arms, drawn
-from pitune.studies.sources import joins_names, vectors_of
+from pitune.studies.sources import WAYS, joins_names, vectors_of
 from pitune.tasks import Task, declaration
 from pitune.training import TrainingSettings, fit_expert, fit_multitask
 
@@ -47,6 +48,19 @@ def test_every_target_is_measured_alone_and_from_a_source_without_it(
     assert gain.low is not None
     assert gain.high is not None
     assert gain.low <= gain.mean <= gain.high
+
+
+def test_separate_prompts_of_both_towers_are_a_way_of_their_own(
+    pocket_is_tiny: Pocket, plan: PromptPlan, tmp_path: Path
+) -> None:
+    methods = ("unified_prompt", *WAYS)
+    few = plan.but(methods=methods, seeds=1, targets=plan.targets[:1])
+    found = run_prompts(few, tmp_path, progress=False)
+    assert {row.method for row in found.rows} == {"zero-shot", *(arm for one in methods for arm in arms(one)[1:])}
+    pool = ExpertPool(tmp_path / "sources")
+    settings = [one for one in (expert.settings for expert in pool) if isinstance(one, UnifiedPromptSettings)]
+    assert sorted((one.folded, one.attends) for one in settings) == [(False, False), (False, True), (True, True)]
+    assert [gain.baseline for gain in found.gains] == [f"{one} alone" for one in methods]
 
 
 def test_a_second_run_trains_nothing_and_other_settings_are_refused(

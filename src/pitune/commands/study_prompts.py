@@ -53,7 +53,10 @@ class Prompts:
 
     methods: Annotated[
         list[str] | None,
-        Option("--method", help="Kind of expert; repeatable. Text, visual and unified prompts unless given."),
+        Option(
+            "--method",
+            help="Kind of expert, or text+visual; repeatable. Text, visual and unified prompts unless given.",
+        ),
     ] = None
     shots: study.Shots = None
     source_shots: SourceShots = "all"

@@ -16,7 +16,7 @@ from pitune.experts import Expert
 from pitune.studies.plans import PromptPlan
 from pitune.studies.results import PromptsResults
 from pitune.studies.rows import Measured, Measures
-from pitune.studies.sources import check_kind, joins_names, source_expert, vectors_of
+from pitune.studies.sources import check_kind, joins_names, kind_of, source_expert, vectors_of
 from pitune.studies.statistics import method_means, summed_gains
 from pitune.studies.study import Study, at_most, distinct, measured, open_backbone, open_task
 from pitune.tasks import Draw, Task, few_shot
@@ -58,7 +58,7 @@ class Cell:
         run = self.out / "runs" / f"{draw.task.stem}-{few}-{self.seed}-{arm.replace(' ', '-')}"
         own = vectors_of(plan, self.method)
         return fit_expert(
-            open_backbone(plan), draw, method=self.method, settings=plan.training, start=start, run=run, **own
+            open_backbone(plan), draw, method=kind_of(self.method), settings=plan.training, start=start, run=run, **own
         )[0]
 
     def _score(self, expert: Callable[[], Expert | None]) -> Measured:

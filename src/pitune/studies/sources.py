@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,14 @@ from pitune.files import sha256_bytes
 from pitune.prediction import embed
 from pitune.studies.plans import ComparePlan, PromptPlan, TransferPlan
 from pitune.studies.study import POOL, Study, open_backbone, open_task
-from pitune.tasks import Draw, Task, few_shot
+from pitune.tasks import Draw, Task, few_shot, stem_of
 from pitune.training import TrainingSettings, fit_expert, fit_multitask, multitask_name, untrained
 
 _VALIDATION = 64  # of a source of several tasks, to stop by
+WAYS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # kinds of expert with settings that studies compare
+    "text+visual": ("unified_prompt", {"folded": True}),
+    "unified_prompt, each by itself": ("unified_prompt", {"attends": False}),
+}
 
 
 def train_pool(
@@ -75,23 +79,29 @@ def source_expert(
 ) -> Expert:
     """Return the expert of some tasks together, from the study's folder or by training it there."""
     draws = [source_draw(open_task(task), shots, _VALIDATION) for task in tasks]
-    pool, name = ExpertPool(out / "sources"), multitask_name(draws, method, 0)
+    pool, name = ExpertPool(out / "sources"), multitask_name(draws, stem_of(method), 0)
     if name not in pool:
-        settings, run = plan.source_training, out / "runs" / name
-        expert, _ = fit_multitask(open_backbone(plan), draws, method=method, settings=settings, run=run, **more)
-        pool.add(expert, replace=True)
+        settings, run, kind = plan.source_training, out / "runs" / name, kind_of(method)
+        expert, _ = fit_multitask(open_backbone(plan), draws, method=kind, settings=settings, run=run, **more)
+        pool.add(replace(expert, card=expert.card.model_copy(update={"name": name})), replace=True)
     return pool.get(name)
 
 
+def kind_of(method: str) -> str:
+    """Return the kind of expert that a study's method trains."""
+    return WAYS[method][0] if method in WAYS else method
+
+
 def vectors_of(plan: PromptPlan | TransferPlan, method: str) -> dict[str, Any]:
-    """Return the settings of a plan's prompts, for the kinds that have them: how many vectors, and what they join.
+    """Return the settings of a plan's prompts: of their way, how many vectors they are, and what they join.
 
     That is the bare name, as CoOp's do, but for the default backbone: its studies were measured with the template.
     """
-    fields = KINDS.get(method).settings.model_fields
+    kind, own = WAYS.get(method, (method, {}))
+    fields = KINDS.get(kind).settings.model_fields
     around = "text" if plan.backbone == defaults.BACKBONE else "name"
     wanted = {"length": plan.length, "around": around}
-    return {name: value for name, value in wanted.items() if name in fields and value is not None}
+    return {**own, **{name: value for name, value in wanted.items() if name in fields and value is not None}}
 
 
 def joins_names(plan: PromptPlan | TransferPlan, methods: Sequence[str]) -> dict[str, str]:
@@ -104,6 +114,6 @@ def joins_names(plan: PromptPlan | TransferPlan, methods: Sequence[str]) -> dict
 
 def check_kind(backbone: Backbone, method: str) -> None:
     """Raise `InputError` before anything is trained if there is no such kind, or the backbone cannot carry it."""
-    kind = KINDS.get(method)
+    kind = KINDS.get(kind_of(method))
     with attached(backbone, kind, make_settings(kind, backbone)):
         pass

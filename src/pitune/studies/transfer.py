@@ -21,7 +21,7 @@ from pitune.studies.plans import STAGES, Stage, TransferPlan
 from pitune.studies.results import Correlation, Half, PairValues, Row, TransferResults
 from pitune.studies.rows import Measured, Measures
 from pitune.studies.similarities import similarities
-from pitune.studies.sources import check_kind, joins_names, source_expert, vectors_of
+from pitune.studies.sources import check_kind, joins_names, kind_of, source_expert, vectors_of
 from pitune.studies.study import (
     Study,
     at_most,
@@ -79,7 +79,7 @@ class Pair:
         return fit_expert(
             open_backbone(plan),
             draw,
-            method=plan.method,
+            method=kind_of(plan.method),
             settings=plan.training,
             start=start,
             run=self.out / "runs" / name,

@@ -33,6 +33,10 @@ class UnifiedPromptSettings(KindSettings):
     visual_length: Size = 4
     deep: bool = Field(default=True, description="visual vectors of their own at every layer")
     width: Size = Field(default=128, description="width of the transformer that makes the prompts")
+    attends: bool = Field(
+        default=True,
+        description="whether prompts see each other in the transformer; in MVLPT's released code none does",
+    )
     folded: bool = Field(default=False, description="the prompts as they are, without the transformer")
     position: int = Field(
         default=1, ge=0, le=MOST, description="tokens before the visual vectors: 1 is the class token"
@@ -56,13 +60,13 @@ class UnifiedPromptSettings(KindSettings):
 class PromptMaker(nn.Module):
     """Prompts of both towers to prompts of both towers: one pre-LayerNorm block of one head, 4× inside.
 
-    text (M, D_t); visual (L, N, D_v). Without `width` they pass as they are.
+    text (M, D_t); visual (L, N, D_v). Without `width` they pass as they are; unless it `attends`, each sees itself.
     """
 
-    def __init__(self, text: tuple[int, ...], visual: tuple[int, ...], width: int | None) -> None:
+    def __init__(self, text: tuple[int, ...], visual: tuple[int, ...], width: int | None, attends: bool = True) -> None:
         super().__init__()
         self.seeds = Values(text=text, visual=visual)
-        self._width = width
+        self._width, self._attends = width, attends
         if width is None:
             return
         self.text_in, self.text_out = nn.Linear(text[-1], width), nn.Linear(width, text[-1])
@@ -78,7 +82,7 @@ class PromptMaker(nn.Module):
             return text, visual
         hidden = torch.cat([self.text_in(text), self.visual_in(visual.flatten(0, 1))])
         query, key, value = self.attention_in(self.attention_norm(hidden)).chunk(3, -1)
-        seen = (query @ key.T * self._width**-0.5).softmax(-1) @ value  # over all prompts of both kinds
+        seen = (query @ key.T * self._width**-0.5).softmax(-1) @ value if self._attends else value  # of both kinds
         hidden = hidden + self.attention_out(seen)
         hidden = hidden + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(hidden))))
         texts, visuals = hidden[: len(text)], hidden[len(text) :]
@@ -108,7 +112,7 @@ class UnifiedPrompt(Kind):
             text = (settings.text_length, words.shape[1])
             visual = (depth, settings.visual_length, width_of(insertion.find(settings.layers[0])))
             with torch.random.fork_rng(devices=[]):
-                maker = PromptMaker(text, visual, None if settings.folded else settings.width)
+                maker = PromptMaker(text, visual, None if settings.folded else settings.width, settings.attends)
             insertion.add("", self.name, maker, words)
             put_words(insertion, backbone, settings.text, lambda: maker()[0])
             made: list[Tensor] = []
@@ -145,7 +149,8 @@ def fold(expert: Expert) -> Expert:
     if settings.folded:
         return expert
     seeds = {name: expert.tensors[f"{_LABEL}.seeds.{name}"] for name in ("text", "visual")}
-    maker = PromptMaker(tuple(seeds["text"].shape), tuple(seeds["visual"].shape), settings.width).to(seeds["text"])
+    shapes = tuple(seeds["text"].shape), tuple(seeds["visual"].shape)
+    maker = PromptMaker(*shapes, settings.width, settings.attends).to(seeds["text"])
     maker.load_state_dict({name.removeprefix(f"{_LABEL}."): value for name, value in expert.tensors.items()})
     text, visual = maker()
     tensors = {f"{_LABEL}.seeds.text": text, f"{_LABEL}.seeds.visual": visual}
