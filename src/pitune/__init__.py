@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pitune.errors import InputError as InputError
     from pitune.experts import Expert as Expert
     from pitune.experts import ExpertPool as ExpertPool
+    from pitune.experts import export_for as export_for
     from pitune.experts import export_peft as export_peft
     from pitune.experts import import_peft as import_peft
     from pitune.experts import load_expert as load_expert
@@ -44,6 +45,7 @@ _HOMES = {
     "TrainingSettings": "pitune.training",
     "TuneSettings": "pitune.interpolation",
     "evaluate": "pitune.api",
+    "export_for": "pitune.experts",
     "export_peft": "pitune.experts",
     "few_shot": "pitune.tasks",
     "fit": "pitune.api",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
@@ -143,6 +143,10 @@ def export_expert(
     *,
     pool: options.PoolFolder,
     out: Annotated[Path, Option(metavar="DIR", help="The folder to write, which must be free.")],
+    server: Annotated[
+        Literal["peft", "vllm", "sglang", "lorax", "gguf"],
+        Option("--for", help="Who reads it; of a server, its command is printed. gguf is for llama.cpp."),
+    ] = "peft",
     merged: Annotated[
         bool, Option("--merged", help="Write the whole model with the expert in its weights instead.")
     ] = False,
@@ -151,29 +155,36 @@ def export_expert(
     ] = None,
     common: options.Common,
 ) -> None:
-    """Write an expert as a folder that plain PEFT loads, read back with PEFT, or as a whole model."""
+    """Write an expert as a folder that PEFT or a server loads, read back before it is there, or as a whole model."""
     quieten()
     from pitune.backbones import load_backbone
-    from pitune.experts import check_exports, export_peft, merge_into, save_merged
+    from pitune.experts import check_exports, export_for, export_peft, merge_into, save_merged
 
+    if merged and server != "peft":
+        raise InputError(f"--for {server} --merged: every server reads a whole model; leave out --for")
     check_writable(out)
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: exists; choose a folder that is free")
     expert = open_pool(pool).get(name)
-    if not merged:
+    if not merged and server == "peft":
         check_exports(expert)
     base = load_backbone(backbone or expert.card.base_model, common.device)
-    checked = None
+    checked = served = None
     if merged:
         save_merged(merge_into(base, expert), out)
-    else:
+    elif server == "peft":
         checked = export_peft(expert, out, base)
+    else:
+        served = export_for(expert, out, base, server)
     lines = [f"wrote {name} to {out}"]
+    if served is not None:
+        lines.append(f"serve it, of rank {served.rank}, with: {served.command}")
     if checked is not None:
         error = "" if checked.error is None else f"; changes of weights are off by at most {checked.error:.1e} of them"
         lines.append(f"read back with PEFT: {checked.tensors} tensors, all of them{error}")
     result = {"expert": name, "method": expert.method, "merged": merged, "folder": str(out)}
-    report(common.as_json, result | {"checked": checked and asdict(checked)}, lines)
+    told = {"checked": checked and asdict(checked), "for": server, "served": served and asdict(served)}
+    report(common.as_json, result | told, lines)
 
 
 def _look(folder: Path) -> list[Entry]:

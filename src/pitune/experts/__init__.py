@@ -27,5 +27,8 @@ from pitune.experts.peft_format import import_peft as import_peft
 from pitune.experts.pool import ExpertPool as ExpertPool
 from pitune.experts.registry import KINDS as KINDS
 from pitune.experts.registry import register_method as register_method
+from pitune.experts.serving import SERVERS as SERVERS
+from pitune.experts.serving import Served as Served
+from pitune.experts.serving import export_for as export_for
 from pitune.experts.storage import check_name as check_name
 from pitune.experts.storage import load_expert as load_expert

@@ -89,10 +89,8 @@ def export_peft(expert: Expert, folder: str | Path, backbone: Backbone | None = 
     if backbone is not None and expert.card.backbone != backbone.fingerprint:
         raise InputError(f"expert {expert.name!r} belongs to another backbone ({expert.card.base_model})")
     config, tensors = expert.kind.to_peft(expert, backbone)
-    base = base_of(expert.card)
-    if os.path.isdir(base["base_model_name_or_path"]):
-        base["base_model_name_or_path"] = os.path.abspath(base["base_model_name_or_path"])
-    classes = _classes(backbone.module) if backbone is not None and _can_be_found(base) else {}
+    base = base_model(expert.card, backbone)
+    classes = classes_of(backbone.module) if backbone is not None and _can_be_found(base) else {}
     config = {**config, **base, **classes, "inference_mode": True}
     card = readme(expert.card, method=expert.method, parameters=expert.parameters, library="peft")
     files = {CONFIG: json_bytes(config), WEIGHTS: weights_bytes(tensors), README: card}
@@ -112,12 +110,21 @@ def check_exports(expert: Expert) -> None:
         raise InputError(f"PEFT has no experts of kind {expert.method!r}; expected one of: {known}; {other} instead")
 
 
+def base_model(card: Card, backbone: Backbone | None) -> dict[str, str]:
+    """Return what PEFT calls a base model: its hub id and revision, or the whole name of its folder if it has one."""
+    base = base_of(card)
+    named = base["base_model_name_or_path"]
+    loaded = checkpoint_of(backbone.module) if backbone is not None else ""  # where a name of its own has it
+    folder = next((one for one in (named, loaded) if os.path.isdir(one)), "")
+    return base if "revision" in base or not folder else {"base_model_name_or_path": os.path.abspath(folder)}
+
+
 def _can_be_found(base: Mapping[str, str]) -> bool:
     """Return whether transformers finds a base model: on the hub, or in its folder."""
     return "revision" in base or os.path.isdir(base["base_model_name_or_path"])
 
 
-def _classes(module: nn.Module) -> dict[str, Any]:
+def classes_of(module: nn.Module) -> dict[str, Any]:
     """Return what PEFT writes for `AutoPeftModel…` to find a model's class: its task, or else the class itself."""
     found = type(module)
     for task, classes in (

