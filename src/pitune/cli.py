@@ -18,6 +18,7 @@ import typer
 from pitune import __version__
 from pitune.commands import (
     demo,
+    doctor,
     evaluate,
     fit,
     graph,
@@ -61,6 +62,7 @@ COMMANDS: dict[typer.Typer, dict[str, Callable[..., None]]] = {
         "multitask": multitask.multitask,
         "eval": evaluate.evaluate,
         "predict": predict.predict,
+        "doctor": doctor.doctor,
     },
     task_app: {"list": tasks.list_tasks, "show": tasks.show, "check": tasks.check},
     data_app: {"pull": tasks.pull},

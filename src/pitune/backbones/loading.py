@@ -19,7 +19,7 @@ def load_backbone(name: str = defaults.BACKBONE, device: str | None = None, dtyp
     `@REVISION` to pin it. Weights are read from safetensors alone, and no code of a checkpoint's own is run. Raise
     `InputError` if the name, the device or the number format is unknown, or no family reads the checkpoint.
     """
-    place, number = _device(device), read_dtype(dtype)
+    place, number = read_device(device), read_dtype(dtype)
     families = FAMILIES.all()
     for family in families:
         if name in family.named:
@@ -41,7 +41,8 @@ def _load_checkpoint(found: Checkpoint, device: torch.device, dtype: torch.dtype
     raise InputError(f"{found.folder}: no backbone family reads models of type {kind!r}; expected one of: {types}")
 
 
-def _device(name: str | None) -> torch.device:
+def read_device(name: str | None) -> torch.device:
+    """Return a device by name, `cuda` where there is one unless told; raise `InputError` if it cannot be used."""
     try:
         place = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=place)

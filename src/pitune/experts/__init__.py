@@ -6,6 +6,8 @@ from pitune.experts.attached import initial_tensors as initial_tensors
 from pitune.experts.attached import make_settings as make_settings
 from pitune.experts.card import Card as Card
 from pitune.experts.card import Parent as Parent
+from pitune.experts.examination import Examined as Examined
+from pitune.experts.examination import examine as examine
 from pitune.experts.expert import Expert as Expert
 from pitune.experts.expert import check_tensors as check_tensors
 from pitune.experts.expert import digest as digest
