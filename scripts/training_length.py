@@ -1,7 +1,7 @@
 """Sixty steps against twenty passes over the labels, π-Tuning's candidates on validation examples that no run drew.
 
-`python scripts/training_length.py docs/data/training-length.json` prints the table of docs/settings.md from kept rows;
-with `compare` after it, it first measures, with the pool in `compare/`, what the rows lack, a task at a time.
+`python scripts/training_length.py docs/data/training-length.json` prints the table of docs/settings.md from kept rows,
+which are of the rules of 0.1.0.
 """
 
 from __future__ import annotations
@@ -12,21 +12,16 @@ from pathlib import Path
 from statistics import fmean
 
 from pitune import reports
-from pitune.interpolation import TuneSettings, mix, tune_expert
-from pitune.studies import ComparePlan, Trial, held_out, interval
-from pitune.tasks import expand
-from pitune.training import evaluate_expert, target_training
+from pitune.studies import interval
 
-SHOTS, SEED, EARNED = 16, 0, 1.0
+EARNED = 1.0
 PARTS = ("neighbours", "alone", "joint")
 Ways = dict[str, dict[str, list[float]]]  # by task and candidate: its metric, its summed validation loss
 
 
-def main(out: Path, study: Path | None = None) -> None:
-    """Measure what the rows lack if there is a pool to do it with, and print what they say."""
-    rows: dict[str, Ways] = json.loads(out.read_text()) if out.exists() else {"sixty": {}, "twenty": {}}
-    if study is not None:
-        lengthen(rows, study, out)
+def main(kept: Path) -> None:
+    """Print what the rows say."""
+    rows: dict[str, Ways] = json.loads(kept.read_text())
     for length, ways in rows.items():
         for way in (*PARTS, "soup", "trained"):
             print(f"{length}: {way} {fmean(one[way][0] for one in ways.values()):.3f}")
@@ -38,31 +33,6 @@ def main(out: Path, study: Path | None = None) -> None:
     sixty, twenty = rows["sixty"], rows["twenty"]
     compare("alone, twenty over sixty", [twenty[name]["alone"][0] - sixty[name]["alone"][0] for name in sixty])
     compare("chosen, twenty over sixty", [chosen(twenty[name]) - chosen(sixty[name]) for name in sixty])
-
-
-def lengthen(rows: dict[str, Ways], study: Path, out: Path) -> None:
-    """Measure what rows lack of the tasks that twenty passes are longer for, and write them as they come."""
-    plan = ComparePlan()
-    for name in expand(plan.tasks):
-        trial = Trial(plan, study, name, SHOTS, SEED)
-        longer = target_training(len(trial.draw.train))
-        for length, training in (("sixty", plan.training), ("twenty", longer)) if longer != plan.training else ():
-            if name not in rows[length]:
-                rows[length][name] = measure(trial, TuneSettings(training=training))
-                out.write_text(json.dumps(rows, indent=1) + "\n")
-
-
-def measure(trial: Trial, settings: TuneSettings) -> dict[str, list[float]]:
-    """Return each candidate's metric on held-out examples and its loss on those that it was chosen by."""
-    draw, backbone = trial.draw, trial.backbone
-    experts = dict(tune_expert(backbone, draw, trial.near(), settings=settings).folded)
-    experts["trained"] = mix([experts["alone"], experts["joint"]], [0.5, 0.5])
-    examples = held_out(draw, trial.plan.test)
-    ways = {}
-    for way, expert in experts.items():
-        loss = float(evaluate_expert(backbone, draw.task, expert, draw.validation).calibrated.sum())
-        ways[way] = [evaluate_expert(backbone, draw.task, expert, examples).value, loss]
-    return ways
 
 
 def chosen(ways: dict[str, list[float]], soup: str = "soup") -> float:
@@ -79,4 +49,4 @@ def compare(title: str, gains: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(Path(sys.argv[1]))

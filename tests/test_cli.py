@@ -16,6 +16,7 @@ from tests.conftest import Command
 import pitune
 from pitune import cli
 from pitune.backbones import Backbone
+from pitune.experts import Kind
 from pitune.pocket.backbone import Pocket
 from pitune.studies import ComparePlan
 from pitune.tasks import Task
@@ -153,7 +154,7 @@ def test_tune_tells_neighbours_candidates_choice_weights_and_the_test_metric(
 def test_tune_trains_as_long_as_the_labels_ask_unless_told(
     command: Command, pool: Path, tiny_task_paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def short(labels: int) -> TrainingSettings:
+    def short(labels: int, kind: Kind) -> TrainingSettings:
         return TrainingSettings(steps=labels, evaluations=2)
 
     for module in ("pitune.training", "pitune.interpolation.tune"):

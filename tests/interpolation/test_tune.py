@@ -13,7 +13,7 @@ from tests.conftest import draw_of
 
 from pitune import api
 from pitune.errors import InputError
-from pitune.experts import KINDS, Expert, ExpertPool, digest, load_expert
+from pitune.experts import KINDS, Expert, ExpertPool, Kind, digest, load_expert
 from pitune.experts.kinds.lora_update import LoraSettings, delta
 from pitune.interpolation import Candidate, MixingWeights, TuneSettings, mix, tune_expert
 from pitune.interpolation import tune as tune_module
@@ -62,9 +62,13 @@ def test_the_fold_is_what_was_chosen(
 def test_without_settings_training_is_as_long_as_the_labels_ask(
     tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [target_training(labels).steps for labels in (0, 48, 160, 161, 9_999)] == [60, 60, 200, 202, 400]
+    lora, prompt = KINDS.get("lora"), KINDS.get("text_prompt")
+    assert [target_training(labels, lora).steps for labels in (0, 48, 160, 161, 9_999)] == [60, 60, 200, 202, 400]
+    assert target_training(48, lora).batch_size == 16
+    whole = [target_training(labels, prompt) for labels in (0, 48, 9_999)]
+    assert [(one.steps, one.batch_size) for one in whole] == [(200, 1), (200, 48), (200, 256)]
 
-    def short(labels: int) -> TrainingSettings:
+    def short(labels: int, kind: Kind) -> TrainingSettings:
         return TrainingSettings(steps=labels, batch_size=16, evaluations=2)
 
     monkeypatch.setattr(tune_module, "target_training", short)

@@ -9,7 +9,7 @@ import torch
 from tests.studies.conftest import small_plan
 
 from pitune.errors import InputError
-from pitune.experts import Expert, ExpertPool
+from pitune.experts import KINDS, Expert, ExpertPool
 from pitune.interpolation import TuneSettings, tune
 from pitune.pocket.backbone import Pocket
 from pitune.studies import VARIANTS, ComparePlan, Study, Trial, held_out, run_settings
@@ -106,10 +106,10 @@ def test_every_variant_changes_what_is_there(
     settings = {name: variant.settings(trial) for name, variant in VARIANTS.items()}
     for one in settings.values():
         TuneSettings.model_validate(one.model_dump())
-    usual = settings["default"].lasting(trial.draw.whole)
-    longer = settings["trained 2.5 times as long"].lasting(trial.draw.whole)
+    usual = settings["default"].lasting(trial.draw.whole, KINDS.get("lora"))
+    longer = settings["trained 2.5 times as long"].lasting(trial.draw.whole, KINDS.get("lora"))
     assert longer == usual.model_copy(update={"steps": round(2.5 * usual.steps)})
-    slower = settings["at a third of the learning rate"].lasting(trial.draw.whole)
+    slower = settings["at a third of the learning rate"].lasting(trial.draw.whole, KINDS.get("lora"))
     assert slower == usual.model_copy(update={"learning_rate": usual.learning_rate / 3})
 
 

@@ -90,7 +90,7 @@ def fit(
     known = on.open_task(task)
     draw = labels.draw(known, on.seed)
     folds = folds_of(len(draw.labels)) if folds is None else folds
-    settings = training.of(draw, folds)
+    settings = training.of(draw, folds, method)
     model = on.open_backbone()
     start = own.find_start(model, method, config, pool)
     inputs = {

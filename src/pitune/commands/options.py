@@ -108,11 +108,14 @@ class Training:
         """Whether anything was said."""
         return any(value is not None for value in asdict(self).values())
 
-    def of(self, draw: Draw, folds: int) -> TrainingSettings | None:
-        """Return settings with what was given, the rest as the draw's labels ask for; None where nothing was said."""
+    def of(self, draw: Draw, folds: int, method: str) -> TrainingSettings | None:
+        """Return settings with what was given, the rest as labels and kind ask for; None where nothing was said."""
+        from pitune.experts import KINDS
         from pitune.training import target_training
 
-        return self.settings(target_training(len(draw.labels if folds else draw.train))) if self.given else None
+        if not self.given:
+            return None
+        return self.settings(target_training(len(draw.labels if folds else draw.train), KINDS.get(method)))
 
     def settings(self, base: TrainingSettings | None = None) -> TrainingSettings:
         """Return settings with what was given, the rest as in `base`; raise `InputError` that names the flag."""

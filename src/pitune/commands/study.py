@@ -80,11 +80,12 @@ def make_plan(
     base: ComparePlan, tasks: Sequence[str] | None, draws: Draws, effort: Effort, on: Running, **rest: Any
 ) -> ComparePlan:
     """Return a plan with what the flags say; raise `InputError` that names the flag which is wrong."""
+    from pitune.experts import KINDS
     from pitune.training import target_training
 
     training = base.tuning.training
     if effort.steps is not None:
-        training = training_settings({"steps": effort.steps}, training or target_training(0))
+        training = training_settings({"steps": effort.steps}, training or target_training(0, KINDS.get("lora")))
     given = {"tasks": tasks, "shots": read_shots(draws.shots or ()), "seeds": draws.seeds, "test": effort.test, **rest}
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value}
     return base.but(**changes, tuning=base.tuning.model_copy(update={"training": training}), **on.plan())

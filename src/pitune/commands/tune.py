@@ -48,7 +48,7 @@ class Mix:
         folds = folds_of(len(draw.labels)) if self.folds is None else self.folds
         own = read_settings(method, None, self.own)
         given = asdict(self) | {"folds": folds, "rank": self.ranked, "own": own}
-        return TuneSettings(training=training.of(draw, folds), **given)
+        return TuneSettings(training=training.of(draw, folds, method), **given)
 
     @property
     def ranked(self) -> int | str:

@@ -72,6 +72,10 @@ class Kind(ABC):
     """Whether PEFT has a kind like it, that `to_peft` makes one of."""
     sizes: ClassVar[tuple[str, ...]] = ()
     """Settings that are the size of a tensor, such as a rank."""
+    learning_rate: ClassVar[float] = 3e-3
+    """What few labels are learned at unless told, docs/settings.md."""
+    at_answers: ClassVar[bool] = False
+    """Whether it touches answers alone: inputs are then read once, and a step costs the same however many it holds."""
     peft_type: ClassVar[str] = ""
     """What PEFT calls it, where `from_peft` can read it."""
 

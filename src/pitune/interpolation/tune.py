@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts import Card, Expert, attached
+from pitune.experts import Card, Expert, Kind, attached
 from pitune.interpolation.choice import (
     ALONE,
     BACKBONE,
@@ -101,9 +101,9 @@ class TuneSettings(BaseModel):
         """Return the settings with the folds that so many labels have unless given."""
         return self if self.folds is not None else self.model_copy(update={"folds": folds_of(len(draw.labels))})
 
-    def lasting(self, draw: Draw) -> TrainingSettings:
-        """Return how a run on a draw trains: as long as its labels ask for unless the settings say so."""
-        training = self.training or target_training(len(draw.train))
+    def lasting(self, draw: Draw, kind: Kind) -> TrainingSettings:
+        """Return how a run on a draw trains: as labels and kind of expert ask for unless the settings say so."""
+        training = self.training or target_training(len(draw.train), kind)
         return training.model_copy(update={"pull": self.pull}) if self.folds else training
 
 
@@ -337,7 +337,7 @@ def _run(case: _Case, title: str, start: _Start, draw: Draw) -> _Mixed:
     if not start.rates.any:
         return _Mixed(start.experts, {site: value.tolist() for site, value in weights.by_site().items()})
     learner = MixtureLearner(kind, settings, tensors, weights=weights, rates=start.rates)
-    training = case.settings.lasting(draw)
+    training = case.settings.lasting(draw, kind)
     with attached(backbone, kind, kind.combined(settings, tensors)) as place:
         feed = OneTask(draw, training.batch_size)
         run = case.run / title.replace(", ", "-").replace(" ", "-") if case.run else None
@@ -388,7 +388,9 @@ def _fold(case: _Case, finished: _Finished) -> Expert:
             "validation": finished.candidate.validation if case.parts else None,
             "hyperparameters": {
                 **folded.card.hyperparameters,
-                **settings.model_copy(update={"training": settings.lasting(case.learned)}).model_dump(mode="json"),
+                **settings.model_copy(update={"training": settings.lasting(case.learned, folded.kind)}).model_dump(
+                    mode="json"
+                ),
                 "choice": finished.candidate.name,
                 **asked_of(draw.task),
             },

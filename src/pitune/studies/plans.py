@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pitune import defaults
 from pitune.errors import InputError, first_problem
+from pitune.experts.kinds.lora import LORA
 from pitune.interpolation import TuneSettings
 from pitune.tasks import Draw
 from pitune.training import TrainingSettings, target_training
@@ -73,7 +74,7 @@ class ComparePlan(Plan):
 
     def training(self, draw: Draw) -> TrainingSettings:
         """Return how every method trains on a draw: as long as `tune` would on so many labels."""
-        return self.tuning.training or target_training(len(draw.train))
+        return self.tuning.training or target_training(len(draw.train), LORA)
 
 
 QUICK = ComparePlan(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pitune.experts import Expert, ExpertPool
+from pitune.experts import KINDS, Expert, ExpertPool
 from pitune.files import sha256_bytes
 from pitune.interpolation import TuneResult, TuneSettings
 from pitune.prediction import EMBEDDED, embedding, fisher_similarity
@@ -27,7 +27,7 @@ from pitune.studies.statistics import method_means, summed_gains
 from pitune.studies.study import Study, held_out, measured
 from pitune.studies.trial import Trial
 from pitune.tasks import spread
-from pitune.training import evaluate_expert, target_training
+from pitune.training import evaluate_expert
 
 ROWS = "settings.jsonl"
 RESULTS = "settings.json"
@@ -77,7 +77,7 @@ class Variant:
         base = trial.plan.tuning.on(trial.draw)
         changes = dict(self.changes)
         if (self.longer, self.faster) != (1.0, 1.0):
-            usual = base.training or target_training(len((trial.draw.whole if base.folds else trial.draw).train))
+            usual = base.lasting(trial.draw.whole if base.folds else trial.draw, KINDS.get("lora"))
             steps, rate = round(self.longer * usual.steps), self.faster * usual.learning_rate
             changes["training"] = usual.model_copy(update={"steps": steps, "learning_rate": rate})
         return base.model_copy(update=changes)

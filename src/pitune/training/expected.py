@@ -55,7 +55,8 @@ def expected_time(
     look. Nothing is kept of the trial.
     """
     folds = (folds_of(len(draw.labels)) if folds is None else folds) if draw.validation else 0
-    settings, kind = settings or target_training(len(draw.labels if folds else draw.train)), KINDS.get(method)
+    kind = KINDS.get(method)
+    settings = settings or target_training(len(draw.labels if folds else draw.train), kind)
     own = make_settings(kind, backbone, **config)
     some = list(draw.train[: settings.batch_size])
     with attached(backbone, kind, own) as place:

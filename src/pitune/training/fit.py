@@ -107,6 +107,7 @@ def fit_by_folds(
     backbone: Backbone,
     draw: Draw,
     *,
+    method: str = "lora",
     folds: int | None = None,
     settings: TrainingSettings | None = None,
     run: Path | None = None,
@@ -121,12 +122,14 @@ def fit_by_folds(
     """
     folds = folds_of(len(draw.labels)) if folds is None else folds
     if not folds or not draw.validation:
-        return fit_expert(backbone, draw, settings=settings, run=run, **how)
+        return fit_expert(backbone, draw, method=method, settings=settings, run=run, **how)
+
+    kind = KINDS.get(method)
 
     def fitted(part: Draw, name: str) -> tuple[Expert, Trained]:
-        chosen = settings or target_training(len(part.train))
+        chosen = settings or target_training(len(part.train), kind)
         pulled = chosen.model_copy(update={"pull": chosen.pull or PULL})
-        return fit_expert(backbone, part, settings=pulled, run=run / name if run else None, **how)
+        return fit_expert(backbone, part, method=method, settings=pulled, run=run / name if run else None, **how)
 
     expert, trained = fitted(draw.whole, "all")
     parts = draw.folds(folds)
@@ -159,8 +162,8 @@ def fit_expert(
     kind's own settings. Raise `InputError` naming the first tensor of `start` that is missing, extra or of another
     shape: nothing of it is passed over.
     """
-    settings, task = settings or target_training(len(draw.train)), draw.task
-    kind = KINDS.get(method)
+    kind, task = KINDS.get(method), draw.task
+    settings = settings or target_training(len(draw.train), kind)
     own = make_settings(kind, backbone, **continued(start, backbone, method, config))
     with attached(backbone, kind, own) as place:
         learner = start_learner(place, kind, own, start.tensors if start else None)

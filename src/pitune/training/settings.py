@@ -7,8 +7,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pitune.experts import Kind
+
 _PASSES = 20  # over the labels, docs/settings.md
 _FEWEST, _MOST, _BATCH = 60, 400, 16
+_AT_ANSWERS, _ALL = 200, 256  # steps, and examples in each, where a step costs the same however many it holds
 _FEW = 1000  # labels; of more, some can be spared to stop by
 PULL = 1.0  # strength for runs without stopping, chosen on validation data of six tasks, docs/settings.md
 
@@ -34,10 +37,17 @@ class TrainingSettings(BaseModel):
     patience: int = Field(default=4, ge=1, description="evaluations without a gain before stopping")
 
 
-def target_training(examples: int) -> TrainingSettings:
-    """Return how to train on a target's labels: twenty passes in batches of 16, at least 60 steps and at most 400."""
+def target_training(examples: int, kind: Kind) -> TrainingSettings:
+    """Return how to train an expert of a kind on a target's labels.
+
+    Twenty passes in batches of 16, at least 60 steps and at most 400; a kind that touches answers alone takes 200 steps
+    of all the labels, 256 at most.
+    """
+    rate = kind.learning_rate
+    if kind.at_answers:
+        return TrainingSettings(steps=_AT_ANSWERS, batch_size=max(1, min(examples, _ALL)), learning_rate=rate)
     steps = min(_MOST, max(_FEWEST, math.ceil(_PASSES * examples / _BATCH)))
-    return TrainingSettings(steps=steps, batch_size=_BATCH)
+    return TrainingSettings(steps=steps, batch_size=_BATCH, learning_rate=rate)
 
 
 def folds_of(labels: int) -> int:

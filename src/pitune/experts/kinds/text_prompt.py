@@ -56,6 +56,8 @@ class TextPrompt(Kind):
     settings = TextPromptSettings
     roles = ("words",)
     sizes = ("length", "classes")
+    learning_rate = 2e-2
+    at_answers = True
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
         """Return the text tower and its embedding; vectors join the bare name, as in CoOp."""
