@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import draw_of
@@ -21,7 +22,7 @@ from pitune.studies.sources import WAYS, joins_names, vectors_of
 from pitune.tasks import Task, declaration
 from pitune.training import TrainingSettings, fit_expert, fit_multitask
 
-STEPS = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
+STEPS: dict[str, Any] = {"steps": 4, "batch_size": 16, "learning_rate": 2e-2, "evaluations": 2}
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_a_second_run_trains_nothing_and_other_settings_are_refused(
     pocket_is_tiny: Pocket, plan: PromptPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = run_prompts(plan, tmp_path, progress=False)
-    monkeypatch.setattr(prompts_module, "fit_expert", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(prompts_module, "fit_every_label", lambda *_, **__: pytest.fail("trained again"))
     monkeypatch.setattr(sources_module, "fit_multitask", lambda *_, **__: pytest.fail("trained a source again"))
     assert run_prompts(plan, tmp_path, progress=False) == before
     with pytest.raises(InputError, match="other tasks or settings is kept here"):
@@ -106,8 +107,9 @@ def test_what_is_chosen_never_depends_on_test_examples(tiny_backbone: Pocket, ti
     found = []
     for task in (whole, blind):
         draw = draw_of(task)
-        alone, _ = fit_expert(tiny_backbone, draw, method="text_prompt", settings=STEPS)
-        many, _ = fit_multitask(tiny_backbone, [draw], method="text_prompt", settings=STEPS)
+        settings = TrainingSettings(**STEPS)
+        alone, _ = fit_expert(tiny_backbone, draw, method="text_prompt", settings=settings)
+        many, _ = fit_multitask(tiny_backbone, [draw], method="text_prompt", settings=settings)
         found.append([value for one in (alone, many) for value in one.tensors.values()])
     assert all(bool((a == b).all()) for a, b in zip(*found, strict=True))
 

@@ -19,9 +19,9 @@ from pitune.studies import transfer as module
 from pitune.studies.similarities import similarities
 from pitune.studies.transfer import correlation, transfer_matrix
 from pitune.tasks import Task, few_shot
-from pitune.training import TrainingSettings, fit_expert
+from pitune.training import fit_every_label
 
-STEPS = TrainingSettings(steps=4, batch_size=16, learning_rate=2e-2, evaluations=2)
+STEPS = {"steps": 4, "batch_size": 16, "learning_rate": 2e-2, "evaluations": 2}
 NAMES = ("mood", "taste", "colour")
 DATA = Path(__file__).parents[2] / "docs" / "data"
 
@@ -116,7 +116,7 @@ def test_each_pair_is_a_row_and_nothing_is_measured_twice(
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     (tmp_path / "rows.jsonl").write_text("\n".join(lines[:-3]) + "\n")
     fitted = []
-    monkeypatch.setattr(module, "fit_expert", lambda *a, **k: fitted.append(1) or fit_expert(*a, **k))
+    monkeypatch.setattr(module, "fit_every_label", lambda *a, **k: fitted.append(1) or fit_every_label(*a, **k))
     again = run_transfer(plan, tmp_path, progress=False)
     assert again.transfer == found.transfer
     assert 1 <= len(fitted) <= 2

@@ -37,14 +37,10 @@ class Training:
 
     def plan(self) -> dict[str, Any]:
         """Return the fields of a plan that it decides; raise `InputError` that names the flag which is wrong."""
-        from pitune.studies import PROMPT_SOURCE, PROMPT_TARGET
-
         both = {"learning_rate": self.learning_rate, "batch_size": self.batch_size}
-        return {
-            "length": self.length,
-            "source_training": training_settings({**both, "steps": self.source_steps}, PROMPT_SOURCE),
-            "training": training_settings({**both, "steps": self.steps}, PROMPT_TARGET),
-        }
+        given = {"source_training": {**both, "steps": self.source_steps}, "training": {**both, "steps": self.steps}}
+        told = {name: training_settings(fields).model_dump(exclude_unset=True) for name, fields in given.items()}
+        return {"length": self.length, **told}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,6 @@ from pitune.studies.demo import run_demo as run_demo
 from pitune.studies.plans import DEMO as DEMO
 from pitune.studies.plans import KINDS as KINDS
 from pitune.studies.plans import PREDICTORS as PREDICTORS
-from pitune.studies.plans import PROMPT_SOURCE as PROMPT_SOURCE
-from pitune.studies.plans import PROMPT_TARGET as PROMPT_TARGET
 from pitune.studies.plans import QUICK as QUICK
 from pitune.studies.plans import SHOTS as SHOTS
 from pitune.studies.plans import STAGES as STAGES

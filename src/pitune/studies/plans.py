@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pitune import defaults
 from pitune.errors import InputError, first_problem
@@ -22,10 +22,20 @@ SHOTS: dict[Protocol, tuple[int | None, ...]] = {
     "elevater": (5, 20, 50),
     "cross-task": (5, 20, 50),
 }
-PROMPT_SOURCE = TrainingSettings(steps=120, learning_rate=2e-2, evaluations=4)
-PROMPT_TARGET = TrainingSettings(steps=60, learning_rate=2e-2, evaluations=4)
 
 Tasks = Annotated[tuple[str, ...], Field(description="tasks or collections")]
+
+
+def _known(changes: dict[str, Any]) -> dict[str, Any]:
+    TrainingSettings.model_validate(changes)
+    return changes
+
+
+Changes = Annotated[
+    dict[str, Any],
+    AfterValidator(_known),
+    Field(description="fields of its training that are not as is usual for the kind"),
+]
 Shots = Annotated[int | None, Field(description="examples a class, or all")]
 
 
@@ -110,8 +120,8 @@ class PromptPlan(Plan):
     test: int | None = None
     length: int | None = Field(default=None, description="vectors of a text or visual prompt")
     mixing: str = Field(default="balanced", description="how often sources are drawn")
-    source_training: TrainingSettings = PROMPT_SOURCE
-    training: TrainingSettings = PROMPT_TARGET
+    source_training: Changes = {}
+    training: Changes = {}
 
 
 class TransferPlan(Plan):
@@ -123,5 +133,5 @@ class TransferPlan(Plan):
     source_shots: Shots = None
     stages: tuple[Stage, ...] = STAGES
     length: int | None = Field(default=None, description="vectors of a text or visual prompt")
-    source_training: TrainingSettings = PROMPT_SOURCE
-    training: TrainingSettings = PROMPT_TARGET
+    source_training: Changes = {}
+    training: Changes = {}

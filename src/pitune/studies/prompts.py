@@ -1,7 +1,8 @@
 """Does a multitask source help? Each target alone and from a source over other tasks (MVLPT, stages 1 and 2).
 
 Three protocols ask it: CoOp's shots, ELEVATER's shots and parts, and cross-task generalisation, where sources and
-targets are different lists. Optimiser and steps are ours, the same for both arms.
+targets are different lists. Optimiser and steps are ours, the same for both arms. Both learn from every label of a
+draw, those that others would stop by among them; ELEVATER's protocol alone says which are to stop by.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from pitune.experts import Expert
 from pitune.studies.plans import PromptPlan
 from pitune.studies.results import PromptsResults
 from pitune.studies.rows import Measured, Measures
-from pitune.studies.sources import check_kind, joins_names, kind_of, source_expert, vectors_of
+from pitune.studies.sources import check_kind, joins_names, kind_of, source_expert, target_settings, vectors_of
 from pitune.studies.statistics import method_means, summed_gains
 from pitune.studies.study import Study, at_most, distinct, measured, open_backbone, open_task
 from pitune.tasks import Draw, Task, few_shot
-from pitune.training import fit_expert
+from pitune.training import fit_every_label, fit_expert
 
 ZERO_SHOT = "zero-shot"
 
@@ -56,10 +57,10 @@ class Cell:
         plan, draw = self.plan, drawn(self.plan, open_task(self.task), self.shots, self.seed)
         few = "all" if self.shots is None else self.shots
         run = self.out / "runs" / f"{draw.task.stem}-{few}-{self.seed}-{arm.replace(' ', '-')}"
-        own = vectors_of(plan, self.method)
-        return fit_expert(
-            open_backbone(plan), draw, method=kind_of(self.method), settings=plan.training, start=start, run=run, **own
-        )[0]
+        own = {"start": start, "run": run, **vectors_of(plan, self.method)}
+        settings, kind = target_settings(plan, draw, self.method), kind_of(self.method)
+        train = fit_expert if plan.protocol == "elevater" else fit_every_label
+        return train(open_backbone(plan), draw, method=kind, settings=settings, **own)[0]
 
     def _score(self, expert: Callable[[], Expert | None]) -> Measured:
         task = open_task(self.task)

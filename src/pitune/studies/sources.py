@@ -16,7 +16,14 @@ from pitune.prediction import embed
 from pitune.studies.plans import ComparePlan, PromptPlan, TransferPlan
 from pitune.studies.study import POOL, Study, open_backbone, open_task
 from pitune.tasks import Draw, Task, few_shot, stem_of
-from pitune.training import TrainingSettings, fit_expert, fit_multitask, multitask_name, untrained
+from pitune.training import (
+    TrainingSettings,
+    fit_expert,
+    fit_multitask,
+    multitask_name,
+    target_training,
+    untrained,
+)
 
 _VALIDATION = 64  # of a source of several tasks, to stop by
 WAYS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # kinds of expert with settings that studies compare
@@ -81,10 +88,25 @@ def source_expert(
     draws = [source_draw(open_task(task), shots, _VALIDATION) for task in tasks]
     pool, name = ExpertPool(out / "sources"), multitask_name(draws, stem_of(method), 0)
     if name not in pool:
-        settings, run, kind = plan.source_training, out / "runs" / name, kind_of(method)
+        settings, run, kind = source_settings(plan, method), out / "runs" / name, kind_of(method)
         expert, _ = fit_multitask(open_backbone(plan), draws, method=kind, settings=settings, run=run, **more)
         pool.add(replace(expert, card=expert.card.model_copy(update={"name": name})), replace=True)
     return pool.get(name)
+
+
+def source_settings(plan: ComparePlan | PromptPlan | TransferPlan, method: str) -> TrainingSettings:
+    """Return how an expert of several tasks is trained: as the plan says, the rest as suits its kind."""
+    if isinstance(plan, ComparePlan):
+        return plan.source_training
+    kind = KINDS.get(kind_of(method))
+    usual = {"steps": 400, "batch_size": 256, "evaluations": 8} if kind.at_answers else {"steps": 120, "evaluations": 4}
+    return TrainingSettings(**{"learning_rate": kind.learning_rate, **usual, **plan.source_training})
+
+
+def target_settings(plan: PromptPlan | TransferPlan, draw: Draw, method: str) -> TrainingSettings:
+    """Return how an expert of a target is trained: as the plan says, the rest as suits its kind and labels."""
+    usual = target_training(len(draw.labels), KINDS.get(kind_of(method)))
+    return TrainingSettings(**{**usual.model_dump(), **plan.training})
 
 
 def kind_of(method: str) -> str:

@@ -53,10 +53,10 @@ def method_means(rows: Iterable[Row], methods: Iterable[str]) -> list[Mean]:
 def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[Gain]:
     """Return, by shots, the gain of a method over a baseline as a mean over tasks, paired by task and seed.
 
-    The 95 % interval says how the result varies with the labels drawn, not with the choice of tasks: the variance of the
-    mean is that of each task's seeds, and there is none where a task has one seed. `over_tasks` is the interval of other
-    tasks, of the tasks' mean gains. Both are Student's t.
-    A task is a win or a loss where its mean gain is beyond half a point, else a tie.
+    The 95 % interval says how the result varies with the labels drawn, not with the choice of tasks: the variance of
+    the mean is that of each task's seeds, and there is none where a task has one seed. `over_tasks` is the interval of
+    other tasks, of the tasks' mean gains. Both are Student's t. A task is a win or a loss where its mean gain is beyond
+    half a point, else a tie.
     """
     by_key = {row.key: row.worth for row in rows}
     differences: dict[int | None, dict[str, list[float]]] = {}

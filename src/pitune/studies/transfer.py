@@ -21,7 +21,7 @@ from pitune.studies.plans import STAGES, Stage, TransferPlan
 from pitune.studies.results import Correlation, Half, PairValues, Row, TransferResults
 from pitune.studies.rows import Measured, Measures
 from pitune.studies.similarities import similarities
-from pitune.studies.sources import check_kind, joins_names, kind_of, source_expert, vectors_of
+from pitune.studies.sources import check_kind, joins_names, kind_of, source_expert, target_settings, vectors_of
 from pitune.studies.study import (
     Study,
     at_most,
@@ -32,7 +32,7 @@ from pitune.studies.study import (
     open_task,
 )
 from pitune.tasks import few_shot, stem_of
-from pitune.training import fit_expert
+from pitune.training import fit_every_label
 
 HALVES: tuple[Half, ...] = ("validation", "test")
 ALONE = "alone"
@@ -75,16 +75,9 @@ class Pair:
         plan, draw = self.plan, few_shot(open_task(self.target), self.plan.shots, self.seed)
         start = None if self.source == self.target else self._unchanged()
         name = f"{draw.task.stem}-{self.seed}-from-{stem_of(start.name if start else ALONE)}"
-        own = vectors_of(plan, plan.method)
-        return fit_expert(
-            open_backbone(plan),
-            draw,
-            method=kind_of(plan.method),
-            settings=plan.training,
-            start=start,
-            run=self.out / "runs" / name,
-            **own,
-        )[0]
+        own = {"start": start, "run": self.out / "runs" / name, **vectors_of(plan, plan.method)}
+        settings, kind = target_settings(plan, draw, plan.method), kind_of(plan.method)
+        return fit_every_label(open_backbone(plan), draw, method=kind, settings=settings, **own)[0]
 
     def _score(self, expert: Callable[[], Expert | None], half: Half) -> Measured:
         """Score by examples of a part: of the validation part those that no run of the seed has drawn, if any."""

@@ -19,6 +19,7 @@ from pitune.training.fit import INITIAL_SEED as INITIAL_SEED
 from pitune.training.fit import SingleLearner as SingleLearner
 from pitune.training.fit import continued as continued
 from pitune.training.fit import fit_by_folds as fit_by_folds
+from pitune.training.fit import fit_every_label as fit_every_label
 from pitune.training.fit import fit_expert as fit_expert
 from pitune.training.fit import start_learner as start_learner
 from pitune.training.fit import untrained as untrained

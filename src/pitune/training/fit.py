@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from pitune.experts import (
     make_settings,
     squared_distance,
 )
-from pitune.tasks import Draw, asked_of
+from pitune.tasks import Draw, Example, asked_of
 from pitune.training.evaluate import check_backbone, evaluate_parts
 from pitune.training.loop import OneTask, Trained, train
 from pitune.training.settings import PULL, TrainingSettings, folds_of, target_training
@@ -124,16 +124,13 @@ def fit_by_folds(
     if not folds or not draw.validation:
         return fit_expert(backbone, draw, method=method, settings=settings, run=run, **how)
 
-    kind = KINDS.get(method)
+    def fitted(labels: Sequence[Example], name: str) -> tuple[Expert, Trained]:
+        part = replace(draw, train=tuple(labels), validation=())
+        return fit_every_label(backbone, part, method=method, settings=settings, run=run / name if run else None, **how)
 
-    def fitted(part: Draw, name: str) -> tuple[Expert, Trained]:
-        chosen = settings or target_training(len(part.train), kind)
-        pulled = chosen.model_copy(update={"pull": chosen.pull or PULL})
-        return fit_expert(backbone, part, method=method, settings=pulled, run=run / name if run else None, **how)
-
-    expert, trained = fitted(draw.whole, "all")
+    expert, trained = fitted(draw.labels, "all")
     parts = draw.folds(folds)
-    judges = [fitted(replace(part, validation=()), f"fold-{i}")[0] for i, part in enumerate(parts, 1)]
+    judges = [fitted(part.train, f"fold-{i}")[0] for i, part in enumerate(parts, 1)]
     held = [part.validation for part in parts]
     seen = evaluate_parts(backbone, draw.task, list(zip(judges, held, strict=True)))
     hyperparameters = {**expert.card.hyperparameters, "folds": folds}
@@ -143,6 +140,18 @@ def fit_by_folds(
         trained, validation=seen.value, validation_loss=sum(losses) / len(losses), validation_losses=losses
     )
     return replace(expert, card=card), judged
+
+
+def fit_every_label(
+    backbone: Backbone, draw: Draw, *, method: str = "lora", settings: TrainingSettings | None = None, **how: Any
+) -> tuple[Expert, Trained]:
+    """Train an expert on every label of a draw, with nothing to stop by: it is held near its start instead.
+
+    `TrainingSettings.pull` says how strongly; `how` is the rest of what `fit_expert` takes.
+    """
+    chosen = settings or target_training(len(draw.labels), KINDS.get(method))
+    pulled = chosen.model_copy(update={"pull": chosen.pull or PULL})
+    return fit_expert(backbone, draw.whole, method=method, settings=pulled, **how)
 
 
 def fit_expert(
