@@ -11,13 +11,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PretrainedConfig
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPModel, PretrainedConfig
 
+from pitune.backbones import open_clip
 from pitune.errors import InputError
 from pitune.files import sha256_bytes, sha256_file
 
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 _HUB_ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?"
+_SHOWN = 5  # fields of a configuration that is none
+_LARGEST_JSON = 1 << 20
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -38,10 +41,12 @@ class Checkpoint:
 
     def model(self, kind: Any, dtype: torch.dtype, **more: Any) -> Any:
         """Load the weights into transformers' class for them; raise `InputError` if they do not fit it."""
+        where: dict[str, Any] = {"pretrained_model_name_or_path": self.folder}
+        if _is_open_clip(self.folder):
+            kind, tensors = CLIPModel, open_clip.read_tensors(self.folder)
+            where = {"pretrained_model_name_or_path": None, "config": self.config, "state_dict": tensors}
         try:
-            loaded, report = kind.from_pretrained(
-                self.folder, dtype=dtype, output_loading_info=True, **{**_CLOSED, **more}
-            )
+            loaded, report = kind.from_pretrained(**where, dtype=dtype, output_loading_info=True, **{**_CLOSED, **more})
         except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
             raise InputError(f"{self.folder}: cannot be loaded ({_first_line(error)})") from error
         missing = sorted(report["missing_keys"])
@@ -51,12 +56,26 @@ class Checkpoint:
             )
         return loaded
 
+    def json(self, name: str) -> Any:
+        """Return what a JSON file of the folder holds, None if there is none; raise `InputError` if it is malformed."""
+        file = self.folder / name
+        if not file.is_file():
+            return None
+        if file.stat().st_size > _LARGEST_JSON:
+            raise InputError(f"{file}: has {file.stat().st_size >> 20} MB; expected at most {_LARGEST_JSON >> 20}")
+        try:
+            return json.loads(file.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{file}: not JSON ({_first_line(error)}); fetch it again") from error
+
     def tokenizer(self) -> Any:
         """Load the tokenizer; raise `InputError` if there is none."""
         return self._part(AutoTokenizer, "tokenizer")
 
     def image_processor(self) -> Any:
         """Load the image processor in its PIL form; raise `InputError` if there is none."""
+        if _is_open_clip(self.folder):
+            return open_clip.image_processor(self.folder)
         return self._part(AutoImageProcessor, "image processor", backend="pil")
 
     def _part(self, kind: Any, called: str, **more: Any) -> Any:
@@ -88,10 +107,16 @@ def open_checkpoint(name: str) -> Checkpoint:
     """
     folder, revision = Path(name), ""
     if not folder.is_dir():
-        folder = _fetch(name, ("config.json",))
+        folder = _fetch(name, ("config.json", open_clip.CONFIG))
         revision = folder.name  # the commit, whatever branch or tag was asked for
         name = f"{name.split('@')[0]}@{revision}"
+    if _is_open_clip(folder):
+        return Checkpoint(name, folder, revision, open_clip.read_config(folder))
     return Checkpoint(name, folder, revision, _read_config(folder / "config.json"))
+
+
+def _is_open_clip(folder: Path) -> bool:
+    return (folder / open_clip.CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
 def with_weights(found: Checkpoint) -> Checkpoint:
@@ -104,13 +129,17 @@ def with_weights(found: Checkpoint) -> Checkpoint:
 
 def _read_config(file: Path) -> PretrainedConfig:
     try:
-        named = "model_type" in json.loads(file.read_bytes())
+        fields = json.loads(file.read_bytes())
+        named = "model_type" in fields
     except FileNotFoundError as error:
-        raise InputError(f"{file.parent}: has no config.json; expected a checkpoint that transformers saved") from error
+        raise InputError(
+            f"{file.parent}: has no config.json; expected a checkpoint that transformers or open_clip saved"
+        ) from error
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{file}: not JSON ({_first_line(error)}); fetch it again") from error
     if not named:
-        raise InputError(f"{file}: names no model_type; expected a checkpoint that transformers saved, not timm")
+        found = ", ".join(map(str, list(fields)[:_SHOWN])) or "nothing"
+        raise InputError(f"{file}: names no model_type (it has {found:.200}); expected one that transformers saved")
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(
             file.parent, trust_remote_code=False, local_files_only=True

@@ -121,7 +121,7 @@ def base_model(card: Card, backbone: Backbone | None) -> dict[str, str]:
 
 def _can_be_found(base: Mapping[str, str]) -> bool:
     """Return whether transformers finds a base model: on the hub, or in its folder."""
-    return "revision" in base or os.path.isdir(base["base_model_name_or_path"])
+    return "revision" in base or os.path.isfile(os.path.join(base["base_model_name_or_path"], "config.json"))
 
 
 def classes_of(module: nn.Module) -> dict[str, Any]:
