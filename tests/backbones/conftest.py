@@ -15,6 +15,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CONFIG_MAPPING,
+    AutoModel,
     AutoModelForCausalLM,
     CLIPConfig,
     CLIPImageProcessorPil,
@@ -235,6 +236,41 @@ def write_language_model(folder: Path, model_type: str = "llama", **own: Any) ->
     words.save_pretrained(folder)
 
 
+def write_sentence_encoder(folder: Path, model_type: str = "bert", pool: str = "mean", **own: Any) -> None:
+    """As sentence-transformers saves one: the encoder in the folder itself, its pooling beside it."""
+    words = tokenizer(length=20)
+    usual = {"vocab_size": len(words), "max_position_embeddings": 32, "initializer_range": 0.3}
+    marks = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+    AutoModel.from_config(CONFIG_MAPPING[model_type](**{**tower(), **usual, **marks, **own})).save_pretrained(folder)
+    words.save_pretrained(folder)
+    names = ("Transformer", "", "Pooling", "1_Pooling", "Normalize", "2_Normalize")
+    files: dict[str, Any] = {
+        "modules.json": [
+            {"idx": i, "name": str(i), "path": names[2 * i + 1], "type": f"sentence_transformers.models.{names[2 * i]}"}
+            for i in range(3)
+        ],
+        "sentence_bert_config.json": {"max_seq_length": 16, "do_lower_case": False},
+        "config_sentence_transformers.json": {"prompts": {}, "default_prompt_name": None},
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": WIDTH,
+            "pooling_mode_cls_token": pool == "cls",
+            "pooling_mode_mean_tokens": pool == "mean",
+            "pooling_mode_max_tokens": False,
+        },
+    }
+    (folder / "1_Pooling").mkdir()
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def write_mpnet(folder: Path) -> None:
+    write_sentence_encoder(folder, "mpnet")
+
+
+def write_modernbert(folder: Path) -> None:
+    write_sentence_encoder(folder, "modernbert", "cls", local_attention=8, global_attn_every_n_layers=2)
+
+
 WRITERS: Mapping[str, Callable[[Path], None]] = {
     "clip": write_clip,
     "siglip": write_siglip,
@@ -243,8 +279,11 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "florence": write_florence,
     "smolvlm": write_smolvlm,
     "llama": write_language_model,
+    "bert": write_sentence_encoder,
+    "mpnet": write_mpnet,
+    "modernbert": write_modernbert,
 }
-TEXTS_ALONE = ("t5", "llama")
+TEXTS_ALONE = ("t5", "llama", "bert", "mpnet", "modernbert")
 
 FAMILIES = tuple(WRITERS)
 READS_IMAGES = tuple(kind for kind in FAMILIES if kind not in TEXTS_ALONE)

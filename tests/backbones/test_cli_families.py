@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.backbones.conftest import TEXTS_ALONE
 from tests.conftest import Command
 
 from pitune import cli
@@ -20,6 +21,9 @@ TASKS = {
     "florence": ("questions", "shade"),
     "smolvlm": ("questions", "shade"),
     "llama": ("taste", "mood"),
+    "bert": ("taste", "mood"),
+    "mpnet": ("taste", "mood"),
+    "modernbert": ("taste", "mood"),
 }
 
 
@@ -35,7 +39,7 @@ def test_fit_tune_evaluate_and_predict(
     assert [one["name"] for one in tuned["neighbours"]] == ["second"]
     assert command("eval", out, first, *model)["n"] > 0
     assert command("eval", "--zero-shot", first, *model)["expert"] is None
-    given = sorted(data["colour"].glob("*/0.png")) if kind not in ("t5", "llama") else ["sweet fresh", "sour"]
+    given = sorted(data["colour"].glob("*/0.png")) if kind not in TEXTS_ALONE else ["sweet fresh", "sour"]
     asked = ("--question", "what colour is it ?") if TASKS[kind][0] == "questions" else ()
     said = command("predict", out, *given, "--task", first, *asked, *model)["predictions"]
     assert len(said) == len(given)

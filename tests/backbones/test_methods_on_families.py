@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.backbones.conftest import TEXTS_ALONE
 from torch import Tensor
 
 from pitune.backbones import Backbone, Batch, load_backbone
@@ -34,6 +35,9 @@ CARRIES: Mapping[str, tuple[str, ...]] = {
     "florence": ENCODERS,
     "smolvlm": ("lora", "adapter", "ia3", "layernorm", "prefix"),  # a decoder with a key cache, and no biases
     "llama": ("lora", "adapter", "ia3", "layernorm", "prefix"),
+    "bert": ENCODERS,
+    "mpnet": tuple(method for method in ENCODERS if "pr" not in method),  # a number is added for every two places
+    "modernbert": ("lora", "adapter", "layernorm"),  # keys and values come out of one layer, and it has no biases
 }
 CASES = [(kind, method) for kind, methods in CARRIES.items() for method in methods]
 SETTINGS = TrainingSettings(steps=2, batch_size=4, learning_rate=3e-2, evaluations=1)
@@ -46,7 +50,7 @@ def small(method: str) -> dict[str, Any]:
 
 
 def task_for(kind: str, data: dict[str, Path]) -> Task:
-    task = load_task(data["taste" if kind in ("t5", "llama") else "colour"])
+    task = load_task(data["taste" if kind in TEXTS_ALONE else "colour"])
     return replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip", "siglip2") else "{}")
 
 

@@ -15,9 +15,9 @@ from pitune.errors import InputError
 from pitune.tasks import Example, Task
 
 _READS = (
-    *("cohere", "cohere2", "gemma", "gemma2", "gemma3_text", "glm", "granite", "helium", "llama", "ministral"),
-    *("mistral", "nemotron", "olmo", "olmo2", "olmo3", "phi", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3"),
-    *("stablelm", "starcoder2"),
+    *("llama", "qwen3", "qwen2", "mistral", "gemma3_text", "gemma2", "gemma", "phi3", "smollm3", "phi", "granite"),
+    *("olmo2", "olmo3", "olmo", "cohere", "cohere2", "glm", "helium", "ministral", "nemotron", "seed_oss", "stablelm"),
+    "starcoder2",
 )
 
 

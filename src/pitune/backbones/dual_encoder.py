@@ -283,7 +283,7 @@ def _is_dual_encoder(config: PretrainedConfig) -> bool:
 
 
 FAMILY = Family(
-    types=("altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "siglip2", "vision-text-dual-encoder"),
+    types=("clip", "siglip", "siglip2", "metaclip_2", "altclip", "chinese_clip", "vision-text-dual-encoder"),
     load=load_dual_encoder,
     reads=_is_dual_encoder,
 )

@@ -22,8 +22,8 @@ class Family:
     """Backbones that are loaded and called alike.
 
     `named` loads those that need no checkpoint, by name, onto a device in a number format. `load` does the same with
-    a checkpoint of transformers whose `model_type` is among `types`; where no family lists it, with one of which
-    `reads` says yes. Both raise `InputError` if what they load cannot be used.
+    a checkpoint of transformers whose `model_type` is among `types`, the commonest first; where no family lists it,
+    with one of which `reads` says yes. Both raise `InputError` if what they load cannot be used.
     """
 
     named: Mapping[str, Callable[[torch.device, torch.dtype], Backbone]] = field(default_factory=dict)
@@ -40,5 +40,6 @@ FAMILIES: Registry[Family] = Registry(
         "sequence to sequence": "pitune.backbones.seq2seq:FAMILY",
         "causal language model": "pitune.backbones.causal_lm:FAMILY",
         "vision-language": "pitune.backbones.vision_language:FAMILY",
+        "sentence encoder": "pitune.backbones.sentence_encoder:FAMILY",
     },
 )

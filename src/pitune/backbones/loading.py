@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from pitune import defaults
@@ -10,6 +12,8 @@ from pitune.backbones.checkpoint import Checkpoint, is_checkpoint, open_checkpoi
 from pitune.backbones.family import FAMILIES
 from pitune.errors import InputError
 from pitune.registry import unknown
+
+_SHOWN = 5  # types of a family, the commonest, where none reads a model
 
 
 def load_backbone(name: str = defaults.BACKBONE, device: str | None = None, dtype: str | None = None) -> Backbone:
@@ -37,8 +41,14 @@ def _load_checkpoint(found: Checkpoint, device: torch.device, dtype: torch.dtype
     for family in reading:
         if family.load is not None:
             return family.load(with_weights(found), device, dtype)
-    types = ", ".join(sorted({one for family in families for one in family.types}))
-    raise InputError(f"{found.folder}: no backbone family reads models of type {kind!r}; expected one of: {types}")
+    listed = {name: FAMILIES.get(name).types for name in FAMILIES.names()}
+    known = "; ".join(f"{name} ({_commonest(types)})" for name, types in listed.items() if types)
+    raise InputError(f"{found.folder}: no backbone family reads models of type {kind!r}; expected {known}")
+
+
+def _commonest(types: Sequence[str]) -> str:
+    rest = f" and {len(types) - _SHOWN} more" if len(types) > _SHOWN else ""
+    return f"{', '.join(types[:_SHOWN])}{rest}"
 
 
 def read_device(name: str | None) -> torch.device:

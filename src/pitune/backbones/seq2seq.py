@@ -24,8 +24,8 @@ _LONGEST_INPUT = 512
 _LOOKS_AT_INPUT = ("EncDecAttention", "encoder_attn")  # attention to the encoder's states
 _SEES = ("florence2",)
 _READS = (
-    *("bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "led", "longt5", "m2m_100", "marian", "mbart"),
-    *("mt5", "mvp", "pegasus", "pegasus_x", "plbart", "t5", "umt5"),
+    *("t5", "bart", "mt5", "mbart", "pegasus", "umt5", "longt5", "led", "marian", "m2m_100", "bigbird_pegasus"),
+    *("blenderbot", "blenderbot-small", "mvp", "pegasus_x", "plbart"),
 )
 _QUESTION = "What does the image describe?"  # what Florence-2 learned to read where there is no text
 
@@ -151,4 +151,4 @@ def load_seq2seq(found: Checkpoint, device: torch.device, dtype: torch.dtype) ->
     return Seq2Seq(model.to(device), found.tokenizer(), processor, found.name, found.fingerprint)
 
 
-FAMILY = Family(types=(*_READS, *_SEES), load=load_seq2seq)
+FAMILY = Family(types=(_READS[0], *_SEES, *_READS[1:]), load=load_seq2seq)

@@ -9,16 +9,18 @@ from torch import nn
 
 Sites = Mapping[str, tuple[str, ...]]
 
-_ATTENTION = r"(self_attn|encoder_attn|SelfAttention|EncDecAttention)"
-_BELOW = r"((mlp|DenseReluDense)\.)?(fc2|down_proj|wo)"
+_ATTENTION = r"(self_attn|encoder_attn|SelfAttention|EncDecAttention|attention\.attn)"
+_READ = r"attention\.(self\.)?(query|key|value|q_lin|k_lin|v_lin)|attn\.Wqkv"  # of encoders, named in their own ways
+_OUT = r"attention\.(output\.dense|out_lin)|attn\.Wo"
+_BELOW = r"((mlp|DenseReluDense)\.)?(fc2|down_proj|wo)|mlp\.Wo|ffn\.lin2|(?<!attention\.)output\.dense"
 _LINEAR = {
-    "attention": rf"{_ATTENTION}\.(q|k|v|o|q_proj|k_proj|v_proj|qkv_proj|o_proj|out_proj|dense)",
-    "keys_values": rf"{_ATTENTION}\.(k|v|k_proj|v_proj)",
-    "outputs": rf"{_ATTENTION}\.(o|o_proj|out_proj|dense)|{_BELOW}",
+    "attention": rf"{_ATTENTION}\.(q|k|v|o|q_proj|k_proj|v_proj|qkv_proj|o_proj|out_proj|dense)|{_READ}|{_OUT}",
+    "keys_values": rf"{_ATTENTION}\.(k|v|k_proj|v_proj)|attention\.(self\.)?(key|value|k_lin|v_lin)",
+    "outputs": rf"{_ATTENTION}\.(o|o_proj|out_proj|dense)|{_OUT}|{_BELOW}",
     "feedforward_output": _BELOW,
     "linear": r".*",
 }
-_OWN_ATTENTION = re.compile(r".*\.\d+\.(.*\.)?(self_attn|SelfAttention)")
+_OWN_ATTENTION = re.compile(r".*\.\d+\.(.*\.)?(self_attn|SelfAttention|attention\.self)")
 _ENCODER_LAYER = re.compile(r"(.*\.)?encoder\.(layers|layer|block)\.\d+")
 
 
