@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pitune.tasks import Example, Task
 from pitune.tasks.metrics import METRICS, compute_metric, compute_text_metric
-from pitune.training import Evaluation, differences, judge
+from pitune.training import Evaluation, differences, judge, wilson
 from pitune.training.judgement import calibration, interval, resampled
 
 NAMES = ("red", "green", "blue")
@@ -104,7 +104,7 @@ def test_no_interval_where_a_draw_has_no_value_or_there_is_one_example() -> None
     found = judge(task, task.examples("test"), seen)
     assert (found.low, found.high) == (None, None)
     one = Evaluation("accuracy", 1.0, ("e0",), scores[:1], torch.arange(1), -scores.diagonal()[:1])
-    assert judge(task_of("accuracy", [0]), task.examples("test"), one).low is None
+    assert judge(task_of("accuracy", [0]), task.examples("test"), one).low == wilson(one.value, 1)[0]
 
 
 @pytest.mark.parametrize("name", [name for name in METRICS.names() if METRICS.get(name).mean])

@@ -61,6 +61,13 @@ class Card(BaseModel):
         named = self.hyperparameters.get("tasks")
         return tuple(map(str, named)) if isinstance(named, list | tuple) else (self.task,)
 
+    @property
+    def reads(self) -> str:
+        """What its task shows, such as `image + text`; empty where the card does not tell."""
+        kept = self.hyperparameters.get("asked", self.hyperparameters)
+        parts = kept.get("reads") if isinstance(kept, dict) else None
+        return " + ".join(map(str, parts)) if isinstance(parts, list | tuple) else ""
+
 
 def hub_id(base_model: str) -> tuple[str, str]:
     """Return the hub id and the commit of a backbone's name `OWNER/NAME@COMMIT`; no commit for any other name."""

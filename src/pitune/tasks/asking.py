@@ -28,10 +28,10 @@ def reads_of(task: Task) -> Reads | None:
 def asked_of(task: Task) -> dict[str, Any]:
     """Return what an expert's card keeps of a task, so that new inputs can be asked without its data.
 
-    Nothing of a named task: whoever has its name has it.
+    Of a named task only what it reads: whoever has its name has the rest.
     """
     if library_of(task.name) is not None:
-        return {}
+        return {"reads": sorted(reads_of(task) or ())}
     asked = {"answers": task.answers and list(task.answers), "reads": sorted(reads_of(task) or ())}
     more = {"more_templates": list(task.more_templates)} if task.more_templates else {}
     return {"asked": {**asked, "template": task.template, "answer_template": task.answer_template, **more}}

@@ -27,6 +27,7 @@ from pitune.training.judgement import Difference as Difference
 from pitune.training.judgement import Judgement as Judgement
 from pitune.training.judgement import differences as differences
 from pitune.training.judgement import judge as judge
+from pitune.training.loop import LOG as LOG
 from pitune.training.loop import Feed as Feed
 from pitune.training.loop import Learner as Learner
 from pitune.training.loop import Look as Look
@@ -37,6 +38,10 @@ from pitune.training.mixture import Mixture as Mixture
 from pitune.training.mixture import Scope as Scope
 from pitune.training.multitask import fit_multitask as fit_multitask
 from pitune.training.multitask import multitask_name as multitask_name
+from pitune.training.outcome import Condition as Condition
+from pitune.training.outcome import Outcome as Outcome
+from pitune.training.outcome import Shown as Shown
+from pitune.training.outcome import outcome as outcome
 from pitune.training.proportions import Mixing as Mixing
 from pitune.training.proportions import read_mixing as read_mixing
 from pitune.training.settings import PULL as PULL

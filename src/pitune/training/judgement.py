@@ -16,6 +16,7 @@ from pitune.errors import InputError
 from pitune.tasks import Example, Task
 from pitune.tasks.metrics import METRICS, compute_metric, compute_text_metric
 from pitune.training.evaluate import Evaluation
+from pitune.training.worth import wilson
 
 BINS = 15
 _RESAMPLES = 1_000
@@ -71,13 +72,18 @@ class Difference(_Model):
     low: float | None
     high: float | None
 
+    @property
+    def spread(self) -> str:
+        """The interval in words, after a space; nothing where there is none."""
+        return "" if self.low is None or self.high is None else f" [{self.low:+.3f}, {self.high:+.3f}]"
+
 
 class Judgement(_Model):
-    """A metric's value with its 95 % bootstrap interval over examples, and what it is made of.
+    """A metric's value with its 95 % interval over examples, and what it is made of.
 
-    `low` and `high` are None where the metric cannot be computed on some of the resampled examples. `classes` and
-    `confusion` (right answer → given answer → how many) are of tasks with listed answers, `calibration` of those where
-    one of several answers is right.
+    The interval is Wilson's of a share that is right, a bootstrap's of any other metric; `low` and `high` are None
+    where that cannot be computed on some of the resampled examples. `classes` and `confusion` (right answer → given
+    answer → how many) are of tasks with listed answers, `calibration` of those where one of several answers is right.
     """
 
     metric: str
@@ -93,7 +99,8 @@ class Judgement(_Model):
 
 def judge(task: Task, examples: Sequence[Example], seen: Evaluation) -> Judgement:
     """Return what an evaluation of some examples says in full."""
-    low, high = interval(resampled(task, examples, seen))
+    share = seen.metric == "accuracy"
+    low, high = wilson(seen.value, len(seen.ids)) if share else interval(resampled(task, examples, seen))
     chosen = seen.scores.shape[1] > 1
     single = chosen and seen.relevant is None
     return Judgement(

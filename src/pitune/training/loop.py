@@ -115,6 +115,7 @@ def train(
     key = _key(parameters, feed, settings)
     progress = (load_checkpoint(run, key, parameters, optimizer) if run else None) or Progress()
     every = max(1, settings.steps // settings.evaluations)
+    since: list[float] = []  # training losses of the steps since the last look
 
     def look() -> None:
         found = feed.look(place, learner.tensors())
@@ -125,9 +126,13 @@ def train(
             progress.best_losses = list(found.losses) if found else []
             progress.best = [parameter.detach().clone() for parameter in parameters]
             progress.since_best = 0
-        line: dict[str, Any] = {"step": progress.step, "validation": value, "validation_loss": loss}
-        if found and found.parts:
-            line["tasks"] = {name: dict(part) for name, part in found.parts.items()}
+        line: dict[str, Any] = {"step": progress.step}
+        if since:
+            line["loss"] = sum(since) / len(since)
+            since.clear()
+        if found:
+            line |= {"validation": value, "validation_loss": loss}
+            line |= {"tasks": {name: dict(part) for name, part in found.parts.items()}} if found.parts else {}
         progress.history.append(line)
         progress.done = progress.step >= settings.steps or progress.since_best >= settings.patience
 
@@ -148,8 +153,9 @@ def train(
             optimizer.step()
             optimizer.zero_grad()
             progress.step += 1
+            since.append(float(loss))
             bar.update()
-            bar.set_postfix(loss=f"{float(loss):.3f}", validation=f"{progress.best_value:.3f}")
+            bar.set_postfix(loss=f"{since[-1]:.3f}", validation=f"{progress.best_value:.3f}")
             if progress.step % every == 0 or progress.step == settings.steps:
                 look()
                 if run:

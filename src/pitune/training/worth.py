@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import sqrt
 
-from pitune.tasks import Draw
+from pitune.tasks import Draw, Example
 
 _95 = 1.96  # standard errors of a 95 % interval
 
@@ -21,27 +21,27 @@ def worth(draw: Draw, what: str, value: float, n: int, beside: Mapping[str, floa
     if task.metric != "accuracy":
         return (f"{what} has {task.metric} {value:.3f} on the {n} labels that judge{_listed(beside)}.",)
     low, high = wilson(value, n)
-    name, chance = _chance(draw)
-    beside[name] = chance
+    name, share = chance(draw.labels)
+    beside[name] = share
     said = f"{what} has accuracy {value:.3f} [{low:.2f}, {high:.2f}] on the {n} labels that judge{_listed(beside)}."
-    if low > chance:
+    if low > share:
         return (said,)
     return (said, "That is not told from guessing: more labels, or experts of more alike tasks, are needed first.")
 
 
-def _chance(draw: Draw) -> tuple[str, float]:
+def chance(examples: Sequence[Example]) -> tuple[str, float]:
     """Return what a share right without looking is called, and what it is."""
-    listed = [len(one.candidates) for one in draw.labels if one.candidates]
-    if len(listed) == len(draw.labels):
+    listed = [len(one.candidates) for one in examples if one.candidates]
+    if len(listed) == len(examples):
         return "guessing", sum(1 / many for many in listed) / len(listed)
-    return "always the commonest answer", max(Counter(one.target for one in draw.labels).values()) / len(draw.labels)
+    return "always the commonest answer", max(Counter(one.target for one in examples).values()) / len(examples)
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
     """Return the 95 % interval of a share that was found in n examples (Wilson, 1927)."""
     centre = (share + _95**2 / (2 * n)) / (1 + _95**2 / n)
     half = _95 * sqrt(share * (1 - share) / n + _95**2 / (4 * n**2)) / (1 + _95**2 / n)
-    return centre - half, centre + half
+    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
 def _listed(beside: Mapping[str, float]) -> str:
