@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pitune import cli
+from pitune.pocket.backbone import Pocket
 from pitune.reports import write_report
 from pitune.studies import DemoResults
 
@@ -109,3 +111,31 @@ def page(tmp_path: Path) -> Callable[[dict[str, Any]], Page]:
         return Page((tmp_path / "report.html").read_text("utf-8"))
 
     return write
+
+
+@pytest.fixture(scope="session")
+def made(tiny_backbone: Pocket, tiny_task_paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pool of two tasks, and the run, the expert and the page of a third that is tuned with it."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PITUNE_HOME", str(folder / "home"))
+        patch.setattr("pitune.pocket.backbone.load_pocket", lambda device: tiny_backbone)
+        for name in ("mood", "place"):
+            fit = ["fit", tiny_task_paths[name], "--pool", folder / "pool", "--steps", "4", "--rank", "2"]
+            assert cli.main([str(one) for one in fit]) == 0
+        where = ["--out", folder / "expert", "--run", folder / "run", "--html", folder / "tune.html"]
+        tune = [
+            "tune",
+            tiny_task_paths["colour"],
+            "--pool",
+            folder / "pool",
+            "--steps",
+            "4",
+            "--shots",
+            "4",
+            "--folds",
+            "2",
+            *where,
+        ]
+        assert cli.main([str(one) for one in tune]) == 0
+    return folder

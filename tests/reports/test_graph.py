@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from pitune.errors import InputError
 from pitune.prediction import TaskGraph
 from pitune.reports import save_graph_svg, write_graph
+from pitune.studies import ExpertScore
 
 HOSTILE = '<b onclick="x()">&</b>\x00'
 
@@ -24,8 +26,8 @@ def test_page_has_each_node_each_cell_and_no_resource(tmp_path: Path, count: int
     graph = graph_of(count)
     write_graph(graph, tmp_path / "graph.html", k=3)
     html = (tmp_path / "graph.html").read_text("utf-8")
-    assert html.count("data-node=") == count
-    assert html.count("data-tip=") == count * count
+    assert html.count("data-about=") == count
+    assert html.count('<td class="above') + html.count('<td class="none"') == count * count
     assert "<b onclick" not in html
     assert "&lt;b onclick=" in html
     assert "http" not in html.replace("http-equiv", "")
@@ -42,6 +44,24 @@ def test_svg_is_well_formed_and_names_every_task(tmp_path: Path) -> None:
     assert titles[5].startswith('<b onclick="x()">&</b>\ufffd')
     assert root.attrib["aria-label"]
     assert not list(root.iter(f"{space}script"))
+
+
+def test_svg_has_colours_that_any_program_draws(tmp_path: Path) -> None:
+    save_graph_svg(graph_of(3), tmp_path / "graph.svg")
+    svg = (tmp_path / "graph.svg").read_text("utf-8")
+    assert ".kind-0 { fill: #0072b2; }" in svg
+    assert not re.findall("var\\(|currentColor|color-mix|paint-order", svg)
+
+
+def test_many_tasks_are_drawn_as_groups_of_alike_ones_and_listed_all(tmp_path: Path) -> None:
+    graph = graph_of(100)
+    scores = {"task-7": ExpertScore(metric="accuracy", value=0.5)}
+    write_graph(graph, tmp_path / "graph.html", kinds={"task-7": "image"}, scores=scores)
+    html = (tmp_path / "graph.html").read_text("utf-8")
+    assert "100 tasks in 40 groups of alike ones" in html
+    assert html.count("data-about=") == 40
+    assert html.count("<tr data-node=") == 100
+    assert "accuracy 50.0%" in html
 
 
 def test_equal_graphs_give_equal_bytes(tmp_path: Path) -> None:

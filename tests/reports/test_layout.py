@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pitune.reports.layout import cluster_order, edges_of, nearest, place, scaled
+from pitune.reports.layout import cluster_order, clusters, edges_of, nearest, place, scaled
 
 
 def blocks(count: int) -> np.ndarray:
@@ -17,6 +17,12 @@ def blocks(count: int) -> np.ndarray:
 def test_like_tasks_stand_next_to_each_other_in_the_matrix() -> None:
     order = [i % 2 for i in cluster_order(blocks(8))]
     assert order in ([0] * 4 + [1] * 4, [1] * 4 + [0] * 4)
+
+
+def test_clusters_hold_like_tasks_the_most_central_first() -> None:
+    similarity = blocks(6)
+    similarity[2, 4] = similarity[4, 2] = 0.8  # 0 is the most like the two others of its group
+    assert clusters(similarity, 2) in ([[0, 2, 4], [1, 3, 5]], [[1, 3, 5], [0, 2, 4]])
 
 
 def test_nearest_are_best_first_and_ties_go_by_position() -> None:

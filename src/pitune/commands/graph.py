@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
 from pitune.commands import options
 from pitune.commands.output import report, shown, table
-from pitune.commands.set_up import check_file, open_pool, quieten
+from pitune.commands.set_up import open_pool, quieten
+
+if TYPE_CHECKING:
+    from pitune.experts import ExpertPool
+    from pitune.prediction import TaskGraph
 
 
 @dataclass(frozen=True)
@@ -47,29 +51,42 @@ def graph(
     compare: Annotated[
         bool, Option("--compare", help="Correlate the ranks of pairs with those by the other embedding.")
     ] = False,
-    html: Annotated[Path | None, Option(metavar="FILE", help="Draw it here.")] = None,
+    page: options.Html,
     common: options.Common,
 ) -> None:
     """Show how alike the tasks of a pool are."""
+    page.check()
     quieten()
     from pitune import api
     from pitune.prediction import graph_correlation
 
-    if html is not None:
-        check_file(html)
     experts = open_pool(pool)
     found = api.task_graph(experts, by)
     other: Literal["probe", "expert"] = "expert" if by == "probe" else "probe"
     correlation = graph_correlation(found, api.task_graph(experts, other)) if compare else None
-    if html is not None:
-        from pitune.reports import write_graph
-
-        write_graph(found, html)
+    if page.html is not None:
+        draw_pool(experts, found, page.html)
     nearest = {name: Near(*found.nearest(name, 1)[0]) for name in found.names}
     rows = [(name, one.name, one.similarity) for name, one in nearest.items()]
     compared = [f"rank correlation with the graph by {other}: {shown(correlation)}"] if compare else []
-    told = Alike(list(found.names), found.similarity.tolist(), nearest, correlation, str(html) if html else None)
+    told = Alike(
+        list(found.names), found.similarity.tolist(), nearest, correlation, str(page.html) if page.html else None
+    )
     report(common.as_json, told, [table(("expert", "nearest", "similarity"), rows), *compared])
+
+
+def draw_pool(experts: ExpertPool, found: TaskGraph, html: Path) -> None:
+    """Write the page of a pool's graph, with what cards tell of each task: what it shows, how good its expert is."""
+    from pitune.reports import write_graph
+    from pitune.studies import ExpertScore
+
+    cards = {expert.name: expert.card for expert in experts}
+    scores = {
+        name: ExpertScore(metric=card.metric, value=card.validation)
+        for name, card in cards.items()
+        if card.validation is not None
+    }
+    write_graph(found, html, kinds={name: card.reads for name, card in cards.items()}, scores=scores)
 
 
 def neighbours(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +12,7 @@ from typer import Argument, Option
 from pitune.commands.config import read_config
 from pitune.commands.data import Data as Data
 from pitune.commands.output import note
-from pitune.commands.set_up import training_settings
+from pitune.commands.set_up import check_file, training_settings
 from pitune.defaults import BACKBONE as BACKBONE
 
 if TYPE_CHECKING:
@@ -58,6 +59,30 @@ class Backbone:
         Literal["float32", "bfloat16", "float16"] | None,
         Option(help="Number format of the backbone; float32 unless given."),
     ] = None
+
+
+@dataclass(frozen=True)
+class Html:
+    """Where a page goes."""
+
+    html: Annotated[
+        Path | None, Option(metavar="FILE", help="Write a report here, one page that needs no network.")
+    ] = None
+
+    def check(self) -> None:
+        """Raise `InputError` before anything long if the page cannot be written, or what writes it is not installed."""
+        if self.html is not None:
+            check_file(self.html)
+            import_module("pitune.reports")
+
+
+@dataclass(frozen=True)
+class Page(Html):
+    """What a page of an expert holds."""
+
+    examples: Annotated[
+        bool, Option("--examples/--no-examples", help="Show some of the task's own examples in the report.")
+    ] = True
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from pitune.commands import study
-from pitune.commands.output import report, shown, table
+from pitune.commands.output import shown, table
 from pitune.commands.set_up import check_writable, quieten
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def predictors(
 
     plan = study.make_plan(PREDICTORS, tasks, study.Draws([str(shots)], seeds), effort, on)
     results = run_predictors(plan, out, adapted=adapted, workers=on.workers)
-    report(on.as_json, results.described(), [*_tables(results), f"rows and all of it: {out / 'predictors.json'}"])
+    on.told(results, [*_tables(results), f"rows and all of it: {out / 'predictors.json'}"])
 
 
 def _tables(results: PredictorsResults) -> Iterator[str | Table]:

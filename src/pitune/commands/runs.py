@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from pitune.experts import Expert
+    from pitune.training import Outcome
 
 Result = TypeVar("Result", bound="DataclassInstance")
-_INPUTS = "inputs.json"
-_RESULT = "result.json"
+INPUTS, RESULT, OUTCOME = "inputs.json", "result.json", "outcome.json"
 
 
 @dataclass(frozen=True)
@@ -78,33 +78,30 @@ class Run:
     @property
     def ended(self) -> bool:
         """Whether the run has ended, so that its outcome only needs to be delivered."""
-        return (self.folder / _RESULT).is_file()
+        return (self.folder / RESULT).is_file()
 
     def begin(self, what: str) -> None:
         """Make the run's folder, if it is not there, and tell on stderr what is done."""
         from pitune.files import write_atomic
 
-        if not (self.folder / _INPUTS).is_file():
-            write_atomic(self.folder / _INPUTS, self.inputs)
+        if not (self.folder / INPUTS).is_file():
+            write_atomic(self.folder / INPUTS, self.inputs)
         note(f"{what}; its run is kept in {self.folder}")
 
-    def finish(self, expert: Expert, result: DataclassInstance) -> None:
-        """Keep what the run made; from here on the same command only delivers it."""
+    def finish(self, expert: Expert, result: DataclassInstance, outcome: Outcome | None = None) -> None:
+        """Keep what the run made, and how it answers; from here on the same command only delivers it."""
         from pitune.files import json_bytes, write_atomic
 
         expert.save(self.folder / "expert")
-        write_atomic(self.folder / _RESULT, json_bytes(asdict(result)))
+        if outcome is not None:
+            write_atomic(self.folder / OUTCOME, json_bytes(outcome.model_dump(mode="json")))
+        write_atomic(self.folder / RESULT, json_bytes(asdict(result)))
 
     def deliver(self, kind: type[Result]) -> Delivered[Result]:
         """Save the expert of an ended run wherever it was asked for; raise `InputError` if the run was altered."""
-        from pydantic import TypeAdapter, ValidationError
-
         from pitune.experts import ExpertPool, load_expert
 
-        try:
-            result = TypeAdapter(kind).validate_json((self.folder / _RESULT).read_bytes())
-        except ValidationError as error:
-            raise InputError(f"{self.folder / _RESULT}: damaged; delete {self.folder} to start over") from error
+        result = read_result(self.folder, kind)
         expert = load_expert(self.folder / "expert")
         name = expert.name if self.name is None else self.name
         expert = replace(expert, card=expert.card.model_copy(update={"name": name}))
@@ -115,6 +112,16 @@ class Run:
             expert.save(self.out)
             folders.append(self.out)
         return Delivered(expert, result, [str(one) for one in folders or [self.folder / "expert"]], str(self.folder))
+
+
+def read_result(folder: Path, kind: type[Result]) -> Result:
+    """Return what an ended run found out; raise `InputError` if its file was altered."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json((folder / RESULT).read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{folder / RESULT}: damaged; delete {folder} to start over") from error
 
 
 def plan_run(
@@ -139,7 +146,7 @@ def plan_run(
     folder = folder or home() / "runs" / f"{command}-{sha256_bytes(described)[:16]}"
     run = Run(folder, described, name, out, pool)
     check_writable(folder)
-    known = folder / _INPUTS
+    known = folder / INPUTS
     if known.is_file():
         if known.read_bytes() != described:
             raise InputError(f"{folder}: holds a run with other inputs; delete it or choose another folder")

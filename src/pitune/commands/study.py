@@ -20,7 +20,7 @@ from pitune.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pitune.studies import ComparePlan, CompareResults, Gain, Mean, SettingsResults
+    from pitune.studies import ComparePlan, CompareResults, Gain, Mean, Results, SettingsResults
 
 Tasks = Annotated[list[str] | None, Argument(metavar="TASK…", help=f"Tasks or collections; {TASKS} unless given.")]
 Out = Annotated[Path, Option(metavar="DIR", help="Keeps pool, runs, rows and results.")]
@@ -55,12 +55,21 @@ class Workers:
 
 
 @dataclass(frozen=True)
-class Running(options.Common, Workers):
+class Running(options.Common, options.Html, Workers):
     """What every study takes, last of all."""
 
     def plan(self) -> dict[str, Any]:
-        """Return the fields of a plan that it decides."""
+        """Return the fields of a plan that it decides; raise `InputError` if its page could not be written."""
+        self.check()
         return {"first_seed": self.seed, "backbone": self.backbone, "device": self.device}
+
+    def told(self, results: Results, lines: Iterable[str | Table]) -> None:
+        """Write the page, if one was asked for, and print the results."""
+        if self.html is not None:
+            from pitune.reports import write_study
+
+            write_study(results, self.html)
+        report(self.as_json, results.described(), [*lines, *([f"page: {self.html}"] if self.html else [])])
 
 
 def read_shots(given: Sequence[str]) -> tuple[int | None, ...]:
@@ -120,7 +129,7 @@ def compare(
     results = run_compare(plan, out, workers=on.workers)
     write_comparison(results, out, as_typed())
     kept = ", ".join(str(out / name) for name in ("results.json", "results.md", "gains.svg"))
-    report(on.as_json, results.described(), [*comparison(results), f"all of it: {kept}"])
+    on.told(results, [*comparison(results), f"all of it: {kept}"])
 
 
 def settings(
@@ -140,7 +149,7 @@ def settings(
     plan = make_plan(ComparePlan(), tasks, draws, effort, on)
     results = run_settings(plan, out, tuple(variants or VARIANTS), workers=on.workers)
     kept = f"rows, means and gains: {out / 'settings.json'}"
-    report(on.as_json, results.described(), [*_settings_tables(results), kept])
+    on.told(results, [*_settings_tables(results), kept])
 
 
 def _settings_tables(results: SettingsResults) -> Iterator[Table]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from pitune.commands import options, study
-from pitune.commands.output import note, report, table
+from pitune.commands.output import note, table
 from pitune.commands.set_up import check_writable, quieten, training_settings
 from pitune.defaults import IMAGE_TASKS
 from pitune.errors import InputError
@@ -97,7 +97,7 @@ def transfer(
     results = run_transfer(plan, out, workers=on.workers)
     write_transfer(results, out, study.as_typed())
     kept = ", ".join(str(out / name) for name in ("results.json", "results.md", f"{plan.stages[-1]}.svg"))
-    report(on.as_json, results.described(), [*_transfer(results), f"all of it: {kept}"])
+    on.told(results, [*_transfer(results), f"all of it: {kept}"])
 
 
 def coop(
@@ -177,7 +177,7 @@ def _run(
     results = run_prompts(plan, out, workers=on.workers)
     write_prompts(results, out, study.as_typed())
     kept = f"all of it: {out / 'results.json'}, {out / 'results.md'}"
-    report(on.as_json, results.described(), [*_prompts(results), kept])
+    on.told(results, [*_prompts(results), kept])
 
 
 def _prompts(results: PromptsResults) -> Iterator[Table]:

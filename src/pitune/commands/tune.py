@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
 from pitune.commands import options
-from pitune.commands.graph import Near
 from pitune.commands.kinds import read_settings
 from pitune.commands.output import report, shown, table, watched
+from pitune.commands.report import condition_lines, write_run_page
 from pitune.commands.runs import Delivered, Keep, plan_run
 from pitune.commands.set_up import open_pool, quieten
+from pitune.commands.tuned import Tuned
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from pitune.experts import ExpertPool
-    from pitune.interpolation import TuneResult, TuneSettings
+    from pitune.interpolation import TuneSettings
     from pitune.tasks import Draw
 
 
@@ -62,54 +64,6 @@ class Mix:
         raise InputError(f"--rank: expected auto, exact, or a number from 1 up (found {self.rank!r})")
 
 
-@dataclass(frozen=True)
-class Tried:
-    """A candidate, without the loss on each example."""
-
-    name: str
-    validation: float
-    loss: float | None
-    steps: int
-    best_step: int
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What `pitune tune` tells; `weights` are by group of sites and expert's name."""
-
-    task: str
-    neighbours: list[Near]
-    candidates: list[Tried]
-    choice: str
-    verdict: list[str]
-    weights: dict[str, dict[str, float]]
-    metric: str
-    validation: float | None
-    parameters: int
-    rank: int | None
-    truncation_error: float | None
-    test: dict[str, Any] | None
-
-    @classmethod
-    def of(cls, result: TuneResult, test: dict[str, Any] | None) -> Self:
-        """Return what a run found out, and how good its expert is on the task's test part."""
-        card = result.expert.card
-        return cls(
-            task=card.task,
-            neighbours=[Near(*pair) for pair in result.neighbours],
-            candidates=[Tried(**one.described()) for one in result.candidates],
-            choice=result.choice,
-            verdict=list(result.verdict),
-            weights={group: dict(values) for group, values in result.weights.items()},
-            metric=card.metric,
-            validation=card.validation,
-            parameters=result.expert.parameters,
-            rank=card.hyperparameters["rank"] if "truncation_error" in card.hyperparameters else None,
-            truncation_error=card.hyperparameters.get("truncation_error"),
-            test=test,
-        )
-
-
 def tune(
     task: options.TaskName,
     *,
@@ -121,13 +75,15 @@ def tune(
     training: options.Training,
     mix: Mix,
     keep: Keep,
+    page: options.Page,
     on: options.OnTask,
 ) -> None:
     """Find the nearest tasks' experts, train their mix with the target's own, and fold it to one expert."""
+    page.check()
     quieten()
-    from pitune import api
     from pitune.interpolation import tune_nearest
     from pitune.prediction import neighbours
+    from pitune.training import outcome, templates_of
 
     read_settings(method, mix.ranked if isinstance(mix.ranked, int) else None)
     experts = open_pool(pool)
@@ -152,9 +108,13 @@ def tune(
         near = neighbours(model, draw, experts, k=k, by=by, method=method)  # before anything is written
         run.begin(f"tuning {known.name} with {', '.join(expert.name for expert in near.experts)}")
         result = tune_nearest(near, settings=settings, run=run.state, progress=watched())
-        test = api.evaluate(model, known, result.expert) if known.splits.get("test") else None
-        run.finish(result.expert, Tuned.of(result, test))
+        alone = result.folded.get("alone") if result.choice != "alone" else None
+        beside = {"the backbone alone": None, **({"the own expert alone": alone} if alone else {})}
+        seen = outcome(model, known, result.expert, beside=beside) if known.splits.get("test") else None
+        run.finish(result.expert, Tuned.of(result, seen, templates_of(model, known, result.expert)), seen)
     made = run.deliver(Tuned)
+    if page.html is not None:
+        write_run_page(Path(made.run), made.folders[0], page)
     report(on.as_json, made.described(), _lines(made, made.result))
 
 
@@ -180,6 +140,7 @@ def _lines(made: Delivered[Tuned], result: Tuned) -> Iterator[str | Table]:
     if result.truncation_error is not None:
         yield f"folded to rank {result.rank}: off by {shown(result.truncation_error)} of ΔW (Frobenius)"
     yield from result.verdict
+    yield from condition_lines(result.conditions)
     if test := result.test:
         yield f"{made.expert.name}: {test['metric']} {shown(test['value'])} of {test['n']} test examples"
     yield from made.saved()

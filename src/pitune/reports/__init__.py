@@ -9,8 +9,13 @@ from pitune.reports.comparison import interval as interval
 from pitune.reports.comparison import points as points
 from pitune.reports.comparison import told as told
 from pitune.reports.comparison import write_comparison as write_comparison
+from pitune.reports.curves import read_curves as read_curves
 from pitune.reports.prompts import write_prompts as write_prompts
 from pitune.reports.prompts import write_transfer as write_transfer
 from pitune.reports.report import save_graph_svg as save_graph_svg
 from pitune.reports.report import write_graph as write_graph
 from pitune.reports.report import write_report as write_report
+from pitune.reports.run import RunReport as RunReport
+from pitune.reports.run import write_run as write_run
+from pitune.reports.study import read_study as read_study
+from pitune.reports.study import write_study as write_study

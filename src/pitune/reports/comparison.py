@@ -156,9 +156,8 @@ def gains_figure(gains: Sequence[Gain], baseline: str) -> bytes:
             if task in gain.tasks:
                 value = gain.tasks[task]
                 title = tag("title", f"{name}, {named(gain.shots)}: {points(value)} points")
-                fill = "var(--k0)" if number == 0 else "none"
-                dot = tag("circle", title, cx=at(100 * value), cy=y, r=6, stroke="var(--k0)", stroke_width=2, fill=fill)
-                parts.append(dot)
+                style = "kind-0" if number == 0 else "hollow"
+                parts.append(tag("circle", title, cx=at(100 * value), cy=y, r=6, class_=style))
     legend = " · ".join(f"{sign} {named(gain.shots)}" for sign, gain in zip("●○", sets, strict=False))
     parts.append(tag("text", f"π-Tuning's gain over {baseline}, points: {legend}", x=8, y=20))
     size = (left + _PLOT + 30, bottom + 30)
@@ -170,4 +169,4 @@ def _sum(gains: Sequence[Gain], task: str) -> float:
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, width: float) -> Markup:
-    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="var(--line)", stroke_width=width)
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_="grid", stroke_width=width)

@@ -68,7 +68,7 @@ def _gain_chart(baseline: str, unit: Unit, gains: Sequence[TaskGain]) -> Chart:
         track = draw_interval(axis, gain.mean * unit.factor, [end * unit.factor for end in ends], title)
         seeds = "1 seed" if gain.seeds == 1 else f"{gain.seeds} seeds"
         lines.append(TrackRow(gain.task, seeds, track, shown, interval))
-    labels = [_tick(value, signed=True) for value in axis.ticks]
+    labels = [tick(value, signed=True) for value in axis.ticks]
     return Chart(baseline, "points" if unit is PERCENT else "metric", tuple(lines), draw_axis(axis, labels))
 
 
@@ -103,35 +103,28 @@ def seed_charts(rows: Sequence[Row]) -> list[Chart]:
         axis = Axis.over([value * unit.factor for value in values])
         lines = tuple(_seeds(*key, group, axis, unit) for key, group in shown.items())
         title = f"{metric}, {unit.name}" if unit.name else metric
-        charts.append(Chart(title, unit.name, lines, draw_axis(axis, [_tick(value) for value in axis.ticks])))
+        charts.append(Chart(title, unit.name, lines, draw_axis(axis, [tick(value) for value in axis.ticks])))
     return charts
 
 
 def _seeds(task: str, shots: int | None, rows: Sequence[Row], axis: Axis, unit: Unit) -> TrackRow:
     above = {row.seed: row.value for row in rows if row.method == PI}
     below = {row.seed: row.value for row in rows if row.method == SINGLE}
-    dots = []
+    dots, told = [], []
     for seed in sorted(above.keys() | below.keys()):
-        tip = [f"seed {seed}"]
-        for name, values in ((show_method(PI), above), (show_method(SINGLE), below)):
-            if seed in values:
-                tip.append(f"{name} {unit.show(values[seed])}")
+        pairs = ((show_method(PI), above), (show_method(SINGLE), below))
+        told.append(f"seed {seed}, " + ", ".join(f"{name} {unit.show(of[seed])}" for name, of in pairs if seed in of))
         upper, lower = above.get(seed), below.get(seed)
-        dots.append(
-            Dot(
-                None if upper is None else upper * unit.factor,
-                None if lower is None else lower * unit.factor,
-                "\n".join(tip),
-            )
-        )
+        dots.append(Dot(None if upper is None else upper * unit.factor, None if lower is None else lower * unit.factor))
     paired = above.keys() & below.keys()
     wins = sum(above[seed] > below[seed] for seed in paired)
-    title = f"{task}, {show_shots(shots)}: " + "; ".join(dot.tip.replace("\n", ", ") for dot in dots)
+    title = f"{task}, {show_shots(shots)}: {'; '.join(told)}"
     value = f"{wins} of {len(paired)} seeds ahead" if paired else ""
     return TrackRow(task, show_shots(shots), draw_dots(axis, dots, title), value)
 
 
-def _tick(value: float, signed: bool = False) -> str:
+def tick(value: float, signed: bool = False) -> str:
+    """Return a number as an axis shows it."""
     digits = 0 if float(f"{value:.6g}").is_integer() else 1 if abs(value) >= 1 else 2
     text = fixed(value, digits)
     return f"+{text}" if signed and value > 1e-9 else text

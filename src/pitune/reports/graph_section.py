@@ -1,4 +1,4 @@
-"""What the page says of a task graph: the drawing, the matrix, and each task's neighbours in words."""
+"""What the page says of a task graph: the drawing, the matrix, and each task's nearest in a table."""
 
 from __future__ import annotations
 
@@ -7,68 +7,73 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from pitune.reports.heat_map import Cell, draw_heat_map
+from pitune.reports.heat_map import Cell, HeatMap, heat_map
 from pitune.reports.layout import cluster_order, edges_of, nearest, scaled
 from pitune.reports.markup import tag
-from pitune.reports.network import RADIUS, Network, draw_network, shape
+from pitune.reports.network import RADIUS, Network, draw_network, grouped, shape
 from pitune.reports.numbers import fixed
 
-
-@dataclass(frozen=True)
-class Near:
-    """A neighbour, its similarity, and how long its bar is, 0 to 100."""
-
-    name: str
-    similarity: str
-    bar: Markup
-    joined: bool
+_MOST, _GROUPS = 80, 40  # nodes that a drawing holds, and groups that stand for more of them
+_LISTED = 5  # of a task's nearest
 
 
 @dataclass(frozen=True)
-class NodeCard:
-    """One task, and the others from the most similar down."""
+class TaskLine:
+    """A task in the table: its node in the drawing, what is known of it, and its nearest, the joined ones first."""
 
-    index: int
     name: str
-    facts: str
-    first: bool
-    neighbours: tuple[Near, ...]
+    node: int
+    kind: str
+    score: str
+    group: str
+    target: bool
+    near: str
 
 
 @dataclass(frozen=True)
 class GraphSection:
-    """Everything the page shows of a graph; low and high are the least and the greatest similarity of two tasks."""
+    """Everything the page shows of a graph; `low` and `high` are the least and the greatest similarity shown.
+
+    `groups` is how many groups stand for the tasks, 0 where each is drawn itself.
+    """
 
     drawing: Markup
     legend: tuple[tuple[Markup, str], ...]
-    cards: tuple[NodeCard, ...]
-    matrix: Markup
+    tasks: tuple[TaskLine, ...]
+    matrix: HeatMap
     count: int
+    groups: int
     k: int
     thin: str
     thick: str
     low: str
     high: str
     has_targets: bool
+    kinds: bool
+    scores: bool
 
 
-def describe_graph(network: Network, listed: int = 6) -> GraphSection:
-    """Return the section of a graph; each card lists `listed` neighbours."""
+def describe_graph(network: Network) -> GraphSection:
+    """Return the section of a graph; of more than 80 tasks, groups of alike ones are drawn."""
     count = len(network.names)
-    others = network.similarity[~np.eye(count, dtype=bool)]
-    drawn = [float(network.similarity[edge]) for edge in edges_of(network.neighbours)]
+    shown, groups = grouped(network, _GROUPS) if count > _MOST else (network, [[i] for i in range(count)])
+    others = shown.similarity[~np.eye(len(groups), dtype=bool)]
+    drawn = [float(shown.similarity[edge]) for edge in edges_of(shown.neighbours)]
     return GraphSection(
-        draw_network(network),
-        tuple((_mark(style), kind or "task") for kind, style in network.styles.items()),
-        tuple(_card(network, i, listed) for i in range(count)),
-        _matrix(network),
+        draw_network(shown),
+        tuple((_mark(style), kind or "kind not known") for kind, style in shown.styles.items()),
+        _lines(network, shown, groups),
+        _matrix(shown),
         count,
-        min(network.k, count - 1),
+        len(groups) if shown is not network else 0,
+        min(shown.k, len(groups) - 1),
         fixed(min(drawn), 2),
         fixed(max(drawn), 2),
         fixed(float(others.min()), 2),
         fixed(float(others.max()), 2),
         bool(network.targets),
+        any(network.kinds),
+        any(network.scores),
     )
 
 
@@ -77,39 +82,28 @@ def _mark(style: int) -> Markup:
     return tag("svg", mark, viewBox="-11 -11 22 22", width=18, height=18, aria_hidden="true")
 
 
-def _card(network: Network, i: int, listed: int) -> NodeCard:
-    strength = scaled(network.similarity)
-    neighbours = tuple(
-        Near(
-            network.names[j],
-            fixed(float(network.similarity[i, j]), 3),
-            _bar(float(strength[i, j])),
-            rank < network.k,
+def _lines(network: Network, shown: Network, groups: list[list[int]]) -> tuple[TaskLine, ...]:
+    near, node_of = nearest(network.similarity, _LISTED), {i: g for g, group in enumerate(groups) for i in group}
+    return tuple(
+        TaskLine(
+            name,
+            node_of[i],
+            network.kinds[i],
+            network.scores[i],
+            "" if shown is network else shown.names[node_of[i]],
+            i in network.targets,
+            ", ".join(f"{network.names[j]} {fixed(float(network.similarity[i, j]), 2)}" for j in near[i]),
         )
-        for rank, j in enumerate(nearest(network.similarity, listed)[i])
+        for i, name in enumerate(network.names)
     )
-    target = "target of this run" if i in network.targets else ""
-    facts = " · ".join(part for part in (network.kinds[i], network.scores[i], target) if part)
-    first = i == min(network.targets, default=0)  # the one to be seen before any is pointed at
-    return NodeCard(i, network.names[i], facts, first, neighbours)
 
 
-def _bar(share: float) -> Markup:
-    bar = tag("rect", width=f"{4 + 96 * share:.0f}%", height=8, rx=2)
-    return tag("svg", bar, class_="bar", height=8, aria_hidden="true")
-
-
-def _matrix(network: Network) -> Markup:
+def _matrix(network: Network) -> HeatMap:
     order, strength = cluster_order(network.similarity), scaled(network.similarity)
     names = [network.names[i] for i in order]
-    cells = [[_cell(network, i, j, float(strength[i, j])) for j in order] for i in order]
-    title = f"Similarity of {len(names)} tasks, every two of them; like tasks stand next to each other"
-    size = max(14.0, min(52.0, 760.0 / len(names)))
-    return draw_heat_map(names, names, cells, title, width=size, height=min(size, 32.0))
+    cells = [[_cell(float(network.similarity[i, j]), float(strength[i, j]), i == j) for j in order] for i in order]
+    return heat_map(names, names, cells, "Similarity of every two, like ones next to each other")
 
 
-def _cell(network: Network, i: int, j: int, share: float) -> Cell:
-    if i == j:
-        return Cell("·", None, f"{network.names[i]}: itself")
-    value = float(network.similarity[i, j])
-    return Cell(fixed(value, 2), share, f"{network.names[i]} and {network.names[j]}\n{fixed(value, 4)}")
+def _cell(value: float, share: float, own: bool) -> Cell:
+    return Cell("·", None) if own else Cell(fixed(value, 2).removeprefix("0"), share)

@@ -18,12 +18,28 @@ Array = NDArray[np.float64]
 
 def cluster_order(similarity: Array) -> list[int]:
     """Return the order of rows in which like stands next to like: leaves of average-linkage clustering."""
-    distance = similarity.max() - (similarity + similarity.T) / 2
-    np.fill_diagonal(distance, 0.0)
     hierarchy = need("scipy.cluster.hierarchy", "report")
-    pairs = distance[np.triu_indices(len(distance), 1)]
-    tree = hierarchy.linkage(pairs, method="average", optimal_ordering=True)
+    tree = hierarchy.linkage(_distances(similarity), method="average", optimal_ordering=True)
     return [int(leaf) for leaf in hierarchy.leaves_list(tree)]
+
+
+def clusters(similarity: Array, most: int) -> list[list[int]]:
+    """Return at most so many groups of rows that are alike, by the same clustering, each with its most central first.
+
+    The most central is the most similar to the others of its group on average.
+    """
+    hierarchy = need("scipy.cluster.hierarchy", "report")
+    tree = hierarchy.linkage(_distances(similarity), method="average")
+    groups: dict[int, list[int]] = {}
+    for row, group in enumerate(hierarchy.fcluster(tree, most, criterion="maxclust")):
+        groups.setdefault(int(group), []).append(row)
+    return [sorted(rows, key=lambda row: -similarity[row, rows].sum()) for rows in groups.values()]
+
+
+def _distances(similarity: Array) -> Array:
+    """Return the distances of every two rows, as clustering takes them."""
+    distance: Array = similarity.max() - (similarity + similarity.T) / 2
+    return distance[np.triu_indices(len(distance), 1)]
 
 
 def nearest(similarity: Array, k: int) -> list[list[int]]:
@@ -76,21 +92,20 @@ def _fit(points: Array, boxes: Array, size: tuple[float, float]) -> Array:
 
 def _spread(points: Array, boxes: Array, size: tuple[float, float], rounds: int = 400) -> Array:
     """Push overlapping boxes apart along the axis where they overlap least."""
-    points = points.copy()
+    points, room = points.copy(), (boxes[:, None] + boxes[None]) / 2
     for _ in range(rounds):
-        moved = False
-        for i in range(len(points)):
-            for j in range(i):
-                gap = points[i] - points[j]
-                overlap = (boxes[i] + boxes[j]) / 2 - np.abs(gap)
-                if overlap.min() <= 0:
-                    continue
-                axis = int(np.argmin(overlap))
-                push = (overlap[axis] / 2 + 0.5) * (1.0 if gap[axis] >= 0 else -1.0)
-                points[i, axis] += push
-                points[j, axis] -= push
-                moved = True
-        points = np.clip(points, boxes / 2, np.array(size) - boxes / 2)
-        if not moved:
+        overlaps = (room - np.abs(points[:, None] - points[None])).min(-1) > 0
+        pairs = np.argwhere(np.tril(overlaps, -1))
+        if not len(pairs):
             break
+        for i, j in pairs:
+            gap = points[i] - points[j]
+            overlap = room[i, j] - np.abs(gap)
+            if overlap.min() <= 0:  # an earlier push has parted them
+                continue
+            axis = int(np.argmin(overlap))
+            push = (overlap[axis] / 2 + 0.5) * (1.0 if gap[axis] >= 0 else -1.0)
+            points[i, axis] += push
+            points[j, axis] -= push
+        points = np.clip(points, boxes / 2, np.array(size) - boxes / 2)
     return points

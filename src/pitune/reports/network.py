@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 
-from pitune.reports.layout import Array, edges_of, nearest, place, scaled
+from pitune.reports.layout import Array, clusters, edges_of, nearest, place, scaled
 from pitune.reports.markup import tag
 from pitune.reports.numbers import fixed
 from pitune.reports.text import columns, short_labels
@@ -18,7 +19,8 @@ RADIUS = 10.0
 # Of a label: a character's width, the line's height, the room around it. There is room for the larger type that
 # page.css sets on a phone, where the whole drawing shrinks.
 _CHARACTER, _LINE, _ROOM = 9.0, 20.0, 6.0
-_SIDE, _NODES = 520.0, 14  # a canvas this wide holds this many nodes
+_SIDE, _FILLED = 520.0, 0.25  # the least width of the canvas, and the share of it that labels may take
+_AT_A_GLANCE = 24  # nodes at most whose labels can be read where the whole drawing fits a screen
 _SHAPES = ("circle", "square", "diamond", "triangle", "hexagon")
 
 
@@ -44,6 +46,26 @@ class Network:
         return {kind: i % len(_SHAPES) for i, kind in enumerate(sorted(set(self.kinds)))}
 
 
+def grouped(network: Network, most: int) -> tuple[Network, list[list[int]]]:
+    """Return a network of at most so many groups of alike nodes, and the nodes of each, the most central first.
+
+    Two groups are as similar as their nodes are on average; a group is of the kind that most of its nodes are of.
+    """
+    groups = clusters(network.similarity, most)
+    means = [[float(network.similarity[np.ix_(one, other)].mean()) for other in groups] for one in groups]
+    return (
+        Network(
+            tuple(network.names[i] + (f" and {len(rest)} more" if rest else "") for i, *rest in groups),
+            np.array(means),
+            tuple(Counter(network.kinds[i] for i in group).most_common(1)[0][0] for group in groups),
+            ("",) * len(groups),
+            frozenset(g for g, group in enumerate(groups) if network.targets & set(group)),
+            network.k,
+        ),
+        groups,
+    )
+
+
 def describe(network: Network, i: int) -> str:
     """Return one line on a node: its name, kind, score and nearest."""
     near = ", ".join(f"{network.names[j]} {fixed(network.similarity[i, j], 3)}" for j in network.neighbours[i])
@@ -57,7 +79,7 @@ def draw_network(network: Network, alone: bool = False) -> Markup:
     labels = short_labels(network.names, 18)
     boxes = np.array([(columns(text) * _CHARACTER + _ROOM, 2 * RADIUS + _LINE + _ROOM) for text in labels])
     boxes[:, 0] = np.maximum(boxes[:, 0], 2 * RADIUS + _ROOM)
-    side = _SIDE * math.sqrt(max(1.0, count / _NODES))
+    side = max(_SIDE, math.sqrt(float(boxes.prod(axis=1).sum()) / 0.9 / _FILLED))
     width, height = side, side * (0.5 if count < 5 else 0.9)
     edges = edges_of(network.neighbours)
     centres = place(network.similarity, edges, boxes, (width, height))
@@ -68,8 +90,9 @@ def draw_network(network: Network, alone: bool = False) -> Markup:
         tag("g", *_edges(network, edges, centres), class_="edges"),
         *nodes,
         viewBox=f"0 0 {width:.0f} {height:.0f}",
-        class_="network",
-        role="img" if alone else "group",
+        width=f"{width:.0f}",
+        class_="network large" if count > _AT_A_GLANCE else "network",
+        role="img",
         aria_label=f"Task graph: {count} tasks, each joined to its {network.k} most similar",
     )
 
@@ -89,23 +112,11 @@ def _node(network: Network, i: int, label: str, centre: Array, alone: bool) -> M
     style = network.styles[network.kinds[i]]
     ring = [shape(style, RADIUS + 4.0, class_="ring")] if i in network.targets else []
     mark = shape(style, RADIUS, class_=f"kind-{style}")
-    text = tag("text", label, y=RADIUS + 16.0)
-    place_at = f"translate({x} {y})"
-    if alone:
-        return tag("g", tag("title", describe(network, i)), *ring, mark, text, class_="node", transform=place_at)
-    return tag(
-        "g",
-        *ring,
-        mark,
-        text,
-        class_="node",
-        transform=place_at,
-        data_node=i,
-        tabindex=0,
-        role="button",
-        aria_controls=f"task-{i}",
-        aria_label=describe(network, i),
-    )
+    # the light edge of a label is a text of its own below it: not every program that draws SVG paints a stroke first
+    text = tag("text", label, y=RADIUS + 16.0, class_="halo") + tag("text", label, y=RADIUS + 16.0)
+    title = tag("title", describe(network, i)) if alone else Markup("")
+    told: dict[str, str | int] = {} if alone else {"data_node": i, "data_about": describe(network, i)}
+    return tag("g", title, *ring, mark, text, class_="node", transform=f"translate({x} {y})", **told)
 
 
 def shape(style: int, radius: float, class_: str) -> Markup:

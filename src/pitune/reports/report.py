@@ -37,27 +37,38 @@ def write_report(results: DemoResults, path: Path) -> None:
         mixes=[describe_mix(task, results.targets[task]) for task in sorted(results.targets, key=natural_key)],
         table=build_table(results.rows),
         seeds=seed_charts(results.rows),
+        rows=sorted(results.rows, key=lambda row: (natural_key(row.task), row.method, row.seed)),
         install=_install(results.environment),
         command=results.command,
     )
     write_atomic(path, page)
 
 
-def write_graph(graph: TaskGraph, path: Path, kinds: Mapping[str, str] | None = None, k: int = 2) -> None:
+def write_graph(
+    graph: TaskGraph,
+    path: Path,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    scores: Mapping[str, ExpertScore] | None = None,
+    k: int = 2,
+) -> None:
     """Write a task graph and its matrix as one HTML file.
 
-    `kinds` names each task's kind, such as image or text, which gives its node's colour and shape; each node is
-    joined to its `k` nearest. Raises `InputError` for similarities that are not finite or not square.
+    `kinds` names each task's kind, such as image or text, which gives its node's colour and shape, `scores` how good
+    its expert is; each node is joined to its `k` nearest. Raises `InputError` for similarities that are not finite or
+    not square.
     """
-    write_atomic(path, render("graph.html", graph=describe_graph(_plain_network(graph, kinds, k))))
+    write_atomic(path, render("pool.html", graph=describe_graph(_plain_network(graph, kinds, k, scores))))
 
 
 def save_graph_svg(graph: TaskGraph, path: Path, kinds: Mapping[str, str] | None = None, k: int = 2) -> None:
-    """Write a task graph as a still SVG for a document; it follows the reader's light or dark scheme."""
+    """Write a task graph as a still SVG for a document."""
     write_atomic(path, still(draw_network(_plain_network(graph, kinds, k), alone=True)))
 
 
-def _plain_network(graph: TaskGraph, kinds: Mapping[str, str] | None, k: int) -> Network:
+def _plain_network(
+    graph: TaskGraph, kinds: Mapping[str, str] | None, k: int, scores: Mapping[str, ExpertScore] | None = None
+) -> Network:
     if k < 1:
         raise InputError(f"k is {k}; expected 1 or more neighbours")
     count, shape = len(graph.names), graph.similarity.shape
@@ -65,7 +76,8 @@ def _plain_network(graph: TaskGraph, kinds: Mapping[str, str] | None, k: int) ->
         raise InputError(f"task graph: found {count} names and similarities of shape {shape}; expected at least 2 "
                          "names, and a finite similarity for every two of them")  # fmt: skip
     of_each = tuple((kinds or {}).get(name, "") for name in graph.names)
-    return Network(graph.names, np.asarray(graph.similarity, dtype=np.float64), of_each, ("",) * count, k=k)
+    shown = tuple(_show_score((scores or {}).get(name)) for name in graph.names)
+    return Network(graph.names, np.asarray(graph.similarity, dtype=np.float64), of_each, shown, k=k)
 
 
 def _network(results: DemoResults) -> Network:

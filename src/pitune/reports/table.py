@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import fmean
 
 from pitune.reports.numbers import Summary, Unit, summarise, unit_of
 from pitune.reports.text import natural_key
@@ -36,7 +35,6 @@ class Entry:
     value: str
     interval: str
     best: bool
-    tip: str
 
 
 @dataclass(frozen=True)
@@ -88,24 +86,16 @@ def _line(key: Key, rows: Sequence[Row], methods: Sequence[str]) -> Line:
     seeds = max(summary.count for summary in summaries.values())
     count = f"n = {_range([row.n for row in rows])}".replace(" ", "\N{NO-BREAK SPACE}")
     setting = f"{show_shots(shots)}, {metric}, {_count(seeds, 'seed')}, {count}"
-    entries = tuple(
-        _entry(method, of[method], summaries[method], unit, seeds, best) if method in summaries else None
-        for method in methods
-    )
+    entries = tuple(_entry(summaries[method], unit, seeds, best) if method in summaries else None for method in methods)
     return Line(task, setting, entries)
 
 
-def _entry(method: str, rows: Sequence[Row], summary: Summary, unit: Unit, seeds: int, best: str) -> Entry:
+def _entry(summary: Summary, unit: Unit, seeds: int, best: str) -> Entry:
     value = unit.show(summary.mean)
     interval = "" if summary.half_width is None else f"±{unit.show(summary.half_width)}"
     if summary.count != seeds:
         interval = f"{interval} ({_count(summary.count, 'seed')})".strip()
-    tip = [
-        f"{show_method(method)}: {value} {interval}".strip(),
-        ", ".join(f"seed {row.seed}: {unit.show(row.value)}" for row in sorted(rows, key=lambda r: r.seed)),
-        f"{fmean(row.seconds for row in rows):.1f} s on average",
-    ]
-    return Entry(value, interval, value == best, "\n".join(tip))
+    return Entry(value, interval, value == best)
 
 
 def _count(count: int, what: str) -> str:

@@ -52,7 +52,7 @@ def draw_interval(axis: Axis, mean: float, ends: Sequence[float], title: str) ->
         _line(end, end, 11, 23, f"bar {side}"),
         tag("circle", cx=percent(axis.at(mean)), cy=17, r=6, class_=side),
     ]
-    return tag("svg", *parts, class_="track", height=34, role="img", aria_label=title, data_tip=title)
+    return tag("svg", *parts, class_="track", height=34, role="img", aria_label=title)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,6 @@ class Dot:
 
     upper: float | None
     lower: float | None
-    tip: str
 
 
 def draw_dots(axis: Axis, dots: Sequence[Dot], title: str) -> Markup:
@@ -73,9 +72,9 @@ def draw_dots(axis: Axis, dots: Sequence[Dot], title: str) -> Markup:
     for dot in dots:
         if dot.lower is not None:
             mark = tag("rect", x=-5, y=-5, width=10, height=10, class_="lower", transform="rotate(45)")
-            parts.append(tag("svg", mark, x=percent(axis.at(dot.lower)), y=35, data_tip=dot.tip, class_="mark"))
+            parts.append(tag("svg", mark, x=percent(axis.at(dot.lower)), y=35, class_="mark"))
         if dot.upper is not None:
-            parts.append(tag("circle", cx=percent(axis.at(dot.upper)), cy=13, r=6, class_="upper", data_tip=dot.tip))
+            parts.append(tag("circle", cx=percent(axis.at(dot.upper)), cy=13, r=6, class_="upper"))
     return tag("svg", *parts, class_="track", height=48, role="img", aria_label=title)
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
-from pitune.reports.heat_map import Cell, draw_heat_map
+from pitune.reports.heat_map import Cell, HeatMap, heat_map
 from pitune.reports.numbers import fixed
 from pitune.reports.table import show_shots
-from pitune.reports.text import natural_key
+from pitune.reports.text import natural_key, short_labels
 from pitune.studies import TriedMix, TunedTarget
+
+
+@dataclass(frozen=True)
+class CandidateLine:
+    """A candidate as a table shows it."""
+
+    name: str
+    validation: str
+    loss: str
+    steps: int
+    chosen: bool
 
 
 @dataclass(frozen=True)
@@ -21,8 +30,8 @@ class Mix:
     shots: str
     neighbours: tuple[tuple[str, str], ...]
     choice: str
-    candidates: tuple[tuple[str, str, str, bool], ...]
-    figure: Markup | None
+    candidates: tuple[CandidateLine, ...]
+    figure: HeatMap | None
 
 
 def describe_mix(task: str, target: TunedTarget) -> Mix:
@@ -37,20 +46,19 @@ def describe_mix(task: str, target: TunedTarget) -> Mix:
     )
 
 
-def _candidate(candidate: TriedMix, choice: str) -> tuple[str, str, str, bool]:
-    loss = "–" if candidate.loss is None else fixed(candidate.loss, 3)
-    return candidate.name, fixed(candidate.validation, 3), loss, candidate.name == choice
+def _candidate(one: TriedMix, choice: str) -> CandidateLine:
+    loss = "–" if one.loss is None else fixed(one.loss, 3)
+    return CandidateLine(one.name, fixed(one.validation, 3), loss, one.steps, one.name == choice)
 
 
-def _figure(task: str, target: TunedTarget) -> Markup | None:
+def _figure(task: str, target: TunedTarget) -> HeatMap | None:
     groups = sorted(target.weights, key=natural_key)
     experts = _experts(target)
     if not groups or not experts:
         return None
     most = max(abs(weight) for group in target.weights.values() for weight in group.values()) or 1.0
-    cells = [[_cell(group, expert, target.weights[group].get(expert), most) for expert in experts] for group in groups]
-    title = f"Learned weights for {task}: {len(groups)} groups of sites, {len(experts)} experts"
-    return draw_heat_map(groups, experts, cells, title, width=54.0, height=28.0)
+    cells = [[_cell(target.weights[group].get(expert), most) for expert in experts] for group in groups]
+    return heat_map(short_labels(groups), experts, cells, f"Learned weights for {task}")
 
 
 def _experts(target: TunedTarget) -> list[str]:
@@ -60,7 +68,5 @@ def _experts(target: TunedTarget) -> list[str]:
     return sorted(mixed - set(near), key=natural_key) + [name for name in near if name in mixed]
 
 
-def _cell(group: str, expert: str, weight: float | None, most: float) -> Cell:
-    if weight is None:
-        return Cell("", None, f"{group}\n{expert}: no weight")
-    return Cell(fixed(weight, 2), weight / most, f"{group}\n{expert}: {fixed(weight, 4)}")
+def _cell(weight: float | None, most: float) -> Cell:
+    return Cell("–", None) if weight is None else Cell(fixed(weight, 2), weight / most)

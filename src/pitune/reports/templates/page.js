@@ -1,57 +1,82 @@
 "use strict";
-// The page says everything without this script; it adds tooltips, and the light on a task's neighbours.
+// The page says everything without this script; it adds search, sorting, zoom, and the light on a task's neighbours.
 document.documentElement.classList.add("scripted");
 
-const tip = document.getElementById("tip");
-
-function showTip(event) {
-  const over = event.target.closest("[data-tip]");
-  tip.hidden = !over;
-  if (!over) return;
-  tip.textContent = over.dataset.tip;
-  const box = tip.getBoundingClientRect();
-  const x = Math.min(event.clientX + 14, innerWidth - box.width - 8);
-  const below = event.clientY + 18;
-  const y = below + box.height > innerHeight ? event.clientY - box.height - 12 : below;
-  tip.style.left = `${Math.max(8, x)}px`;
-  tip.style.top = `${Math.max(8, y)}px`;
-}
-
-document.addEventListener("pointermove", showTip);
-document.addEventListener("pointerdown", showTip);
-document.addEventListener("scroll", () => { tip.hidden = true; }, true);
-document.documentElement.addEventListener("pointerleave", () => { tip.hidden = true; });
-
-const network = document.querySelector("svg.network");
-let pinned = null;
-
-function choose(node) {
-  network.classList.toggle("chosen", node !== null);
-  for (const lit of network.querySelectorAll(".lit")) lit.classList.remove("lit");
-  if (node === null) return; // the card stays to be read
-  const lit = new Set([node]);
-  for (const line of network.querySelectorAll("line")) {
-    const { a, b } = line.dataset;
-    if (a !== node && b !== node) continue;
-    line.classList.add("lit");
-    lit.add(a).add(b);
-  }
-  for (const one of network.querySelectorAll(".node")) one.classList.toggle("lit", lit.has(one.dataset.node));
-  for (const card of document.querySelectorAll(".card")) card.classList.toggle("chosen", card.id === `task-${node}`);
-}
-
-for (const node of network.querySelectorAll(".node")) {
-  const own = node.dataset.node;
-  const pin = () => choose(pinned = pinned === own ? null : own);
-  node.addEventListener("pointerenter", () => choose(own));
-  node.addEventListener("pointerleave", () => choose(pinned));
-  node.addEventListener("focus", () => choose(own));
-  node.addEventListener("blur", () => choose(pinned));
-  node.addEventListener("click", pin);
-  node.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" && event.key !== " ") return;
-    event.preventDefault();
-    pin();
+for (const head of document.querySelectorAll("table.sortable thead th")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.append(...head.childNodes);
+  head.append(button);
+  button.addEventListener("click", () => {
+    const down = head.getAttribute("aria-sort") === "ascending";
+    for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const body = head.closest("table").tBodies[0];
+    const key = (row) => row.cells[head.cellIndex].dataset.sort ?? row.cells[head.cellIndex].textContent.trim();
+    const order = new Intl.Collator("en", { numeric: true });
+    const compare = (a, b) => (Number(a) - Number(b)) || order.compare(a, b);
+    const rows = [...body.rows].sort((a, b) => compare(key(a), key(b)) * (down ? -1 : 1));
+    body.append(...rows);
   });
 }
-document.addEventListener("keydown", (event) => { if (event.key === "Escape") choose(pinned = null); });
+
+const network = document.querySelector("svg.network");
+const about = document.getElementById("about");
+let pinned = null;
+
+function light(nodes, joined) {
+  network.classList.toggle("chosen", nodes !== null);
+  for (const one of network.querySelectorAll(".node")) one.classList.toggle("lit", !!nodes && nodes.has(one.dataset.node));
+  for (const line of network.querySelectorAll("line")) line.classList.toggle("lit", joined(line.dataset));
+}
+
+function choose(node) {
+  if (node === null) return light(null, () => false);
+  const lit = new Set([node]);
+  const touches = ({ a, b }) => a === node || b === node;
+  for (const { dataset } of network.querySelectorAll("line")) if (touches(dataset)) lit.add(dataset.a).add(dataset.b);
+  light(lit, touches);
+  about.textContent = network.querySelector(`.node[data-node="${node}"]`).dataset.about;
+}
+
+function pin(node) {
+  choose(pinned = pinned === node ? null : node);
+}
+
+if (network) {
+  for (const node of network.querySelectorAll(".node")) {
+    node.addEventListener("pointerenter", () => choose(node.dataset.node));
+    node.addEventListener("pointerleave", () => choose(pinned));
+    node.addEventListener("click", () => pin(node.dataset.node));
+  }
+  for (const row of document.querySelectorAll("tr[data-node]")) {
+    row.querySelector("button").addEventListener("click", () => pin(row.dataset.node));
+  }
+  let zoom = 1;
+  for (const button of document.querySelectorAll("[data-zoom]")) {
+    button.addEventListener("click", () => {
+      zoom = Math.min(8, Math.max(0.2, zoom * Number(button.dataset.zoom)));
+      network.style.width = `${Math.round(network.viewBox.baseVal.width * zoom)}px`;
+      network.style.maxWidth = "none";
+    });
+  }
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") choose(pinned = null); });
+}
+
+for (const input of document.querySelectorAll("[data-search]")) {
+  const rows = [...document.getElementById(input.dataset.search).tBodies[0].rows];
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+    const found = rows.filter((row) => !row.hidden);
+    input.closest(".search").querySelector("output").textContent = words.length ? `${found.length} of ${rows.length}` : "";
+    if (network && rows[0]?.dataset.node !== undefined) {
+      light(words.length ? new Set(found.map((row) => row.dataset.node)) : null, () => false);
+    }
+  });
+}
+
+addEventListener("beforeprint", () => { // what is folded on the screen is open on paper
+  for (const one of document.querySelectorAll("details:not([open])")) one.open = one.dataset.folded = true;
+});
+addEventListener("afterprint", () => { for (const one of document.querySelectorAll("details[data-folded]")) one.open = false; });
