@@ -21,7 +21,7 @@ from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
 from pitune.interpolation.weights import Granularity, Weighting
 from pitune.pocket.backbone import Pocket
 from pitune.tasks import Task
-from pitune.training import TrainingSettings, evaluate_expert, fit_expert
+from pitune.training import TrainingSettings, evaluate_expert, fit_expert, untrained
 
 SETTINGS = TrainingSettings(steps=12, batch_size=16, learning_rate=2e-2)
 Experts = dict[str, list[Expert]]
@@ -75,6 +75,24 @@ def test_one_hot_mix_is_the_chosen_expert(
     mixed = outputs(tiny_backbone, tiny_tasks["mood"], mix(experts[method], [0.0, 1.0, 0.0]))
     torch.testing.assert_close(mixed, chosen, rtol=1e-5, atol=1e-5)
     assert float((chosen - outputs(tiny_backbone, tiny_tasks["mood"], None)).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize("method", ["lora", "adapter"])
+def test_what_changes_nothing_has_no_part(
+    experts: Experts, tiny_backbone: Pocket, tiny_tasks: dict[str, Task], method: str
+) -> None:
+    first, second, third = experts[method]
+    mixed = mix([first, second, third], [0.5, 0.0, 0.25])
+    assert list(mixed.card.parts.items()) == [(first.name, 0.5), (third.name, 0.25)]
+    if method == "lora":
+        kind, place = KINDS.get("lora"), make_settings(KINDS.get("lora"), tiny_backbone)
+        own = untrained(tiny_backbone, kind, place, first.card.model_copy(update={"name": "own"}))
+        assert mix([own, second], [1.0, 0.7]).card.parts == pytest.approx({second.name: 0.7})
+        nothing = mix([own, own], [1.0, 1.0])
+        assert [parent.name for parent in nothing.card.parents] == ["own"]
+        assert torch.equal(
+            outputs(tiny_backbone, tiny_tasks["mood"], nothing), outputs(tiny_backbone, tiny_tasks["mood"], None)
+        )
 
 
 @pytest.mark.parametrize("method", ["lora", "adapter"])

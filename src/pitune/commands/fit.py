@@ -127,6 +127,7 @@ def fit(
         judged = sum(len(part.validation) for part in (draw.folds(folds) if folds and draw.validation else (draw,)))
         verdict = [] if value is None else list(worth(draw, "it", value, judged))
         templates = list(templates_of(model, known, expert))
+        expert = expert.noting(verdict=verdict)
         run.finish(expert, FittedTask.of(expert, task=known.name, templates=templates, verdict=verdict))
     made = run.deliver(FittedTask)
     given_labels = "fisher_labels" in made.expert.card.hyperparameters

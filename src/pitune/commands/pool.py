@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option
 
 from pitune.commands import options
-from pitune.commands.output import report, table
+from pitune.commands.output import report, shown, table
 from pitune.commands.set_up import check_writable, open_pool, quieten
 from pitune.errors import InputError, printable
 
@@ -35,6 +35,7 @@ class Entry:
 
 
 _COLUMNS = tuple(field.name for field in fields(Entry) if field.name != "problem")
+_SPARE = ("seed", "method", "parameters", "metric")  # what a name mostly tells first
 
 
 def list_experts(pool: options.PoolFolder, common: options.Common) -> None:
@@ -43,7 +44,7 @@ def list_experts(pool: options.PoolFolder, common: options.Common) -> None:
     good = [astuple(row)[: len(_COLUMNS)] for row in rows if not row.problem]
     bad = [f"{row.name}: {row.problem}" for row in rows if row.problem]
     told = {"pool": str(pool), "experts": [asdict(row) for row in rows]}
-    report(common.as_json, told, [table(_COLUMNS, good), *bad])
+    report(common.as_json, told, [table(_COLUMNS, good, spare=_SPARE), *bad])
 
 
 def show(name: Name, pool: options.PoolFolder, common: options.Common) -> None:
@@ -52,10 +53,10 @@ def show(name: Name, pool: options.PoolFolder, common: options.Common) -> None:
     expert = open_pool(pool).get(name)
     card = expert.card.model_dump(mode="json")
     result = {"method": expert.method, "config": dict(expert.config), "parameters": expert.parameters, "card": card}
-    parents = ", ".join(parent.name for parent in expert.card.parents)
+    parts = ", ".join(f"{shown(weight)} × {name}" for name, weight in expert.card.parts.items())
     plain = {key: value for key, value in card.items() if key not in ("hyperparameters", "parents")}
     rows = {"method": expert.method, "parameters": expert.parameters, **plain, **card["hyperparameters"]}
-    rows["parents"] = parents
+    rows["mixed of"] = parts
     report(common.as_json, result, [table(("field", "value"), [(key, _short(value)) for key, value in rows.items()])])
 
 

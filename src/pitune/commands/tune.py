@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,7 +15,7 @@ from pitune.commands.output import report, shown, table, watched
 from pitune.commands.report import condition_lines, write_run_page
 from pitune.commands.runs import Delivered, Keep, plan_run
 from pitune.commands.set_up import open_pool, quieten
-from pitune.commands.tuned import Tuned
+from pitune.commands.tuned import Tried, Tuned
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -128,15 +128,16 @@ def _contents(pool: ExpertPool) -> dict[str, str]:
 def _lines(made: Delivered[Tuned], result: Tuned) -> Iterator[str | Table]:
     yield table(("neighbour", "similarity"), [(one.name, one.similarity) for one in result.neighbours])
     chosen = {result.choice: "chosen"}
-    rows = [(one.name, one.validation, one.loss, chosen.get(one.name, "")) for one in result.candidates]
+    rows = [(_called(one), one.validation, one.loss, chosen.get(one.name, "")) for one in result.candidates]
     yield table(("candidate", f"validation {result.metric}", "validation loss", ""), rows)
     used = {name for values in result.weights.values() for name in values}
     near = [one.name for one in result.neighbours if one.name in used]
     experts = [*sorted(used - set(near)), *near]  # the target's own first
     groups = sorted(result.weights, key=lambda group: [part.zfill(6) for part in group.split(".")])
-    yield table(
-        ("weights at", *experts), [(group, *(result.weights[group].get(name) for name in experts)) for group in groups]
-    )
+    if groups:
+        shares = [(group, *(result.weights[group].get(name) for name in experts)) for group in groups]
+        yield table(("weights at", *experts), shares)
+    yield _made_of(near, bool(used - set(near)))
     if result.truncation_error is not None:
         yield f"folded to rank {result.rank}: off by {shown(result.truncation_error)} of ΔW (Frobenius)"
     yield from result.verdict
@@ -144,3 +145,15 @@ def _lines(made: Delivered[Tuned], result: Tuned) -> Iterator[str | Table]:
     if test := result.test:
         yield f"{made.expert.name}: {test['metric']} {shown(test['value'])} of {test['n']} test examples"
     yield from made.saved()
+
+
+def _called(one: Tried) -> str:
+    """Return a candidate's name, and that it is as it began where no step of training was kept."""
+    began = "the untouched backbone" if one.name == "alone" else "as it began"
+    return f"{one.name} ({began})" if one.steps and not one.best_step else one.name
+
+
+def _made_of(near: Sequence[str], own: bool) -> str:
+    """Say what the outcome consists of; parts that change nothing are none."""
+    base = "the backbone with a part of its own" if own else "the untouched backbone"
+    return f"made of: {base}{' and ' if near else ''}{', '.join(near)}"

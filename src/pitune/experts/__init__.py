@@ -4,6 +4,7 @@ from pitune.experts.attached import Attached as Attached
 from pitune.experts.attached import attached as attached
 from pitune.experts.attached import initial_tensors as initial_tensors
 from pitune.experts.attached import make_settings as make_settings
+from pitune.experts.card import OWN as OWN
 from pitune.experts.card import Card as Card
 from pitune.experts.card import Parent as Parent
 from pitune.experts.examination import Examined as Examined

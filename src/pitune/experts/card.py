@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Value = TypeVar("Value")
+OWN = "own"  # what a target's own part in a mix is called
 _LARGEST = 1 << 63
 _DEEPEST = 100
 Whole = Annotated[int, Field(gt=-_LARGEST, lt=_LARGEST)]
@@ -68,6 +69,15 @@ class Card(BaseModel):
         parts = kept.get("reads") if isinstance(kept, dict) else None
         return " + ".join(map(str, parts)) if isinstance(parts, list | tuple) else ""
 
+    @property
+    def parts(self) -> dict[str, float]:
+        """The experts that were mixed by name, each with its mean weight over sites; those of one name are one."""
+        means: dict[str, float] = {}
+        for parent in self.parents:
+            mean = sum(parent.weights.values()) / max(len(parent.weights), 1)
+            means[parent.name] = means.get(parent.name, 0.0) + mean
+        return means
+
 
 def hub_id(base_model: str) -> tuple[str, str]:
     """Return the hub id and the commit of a backbone's name `OWNER/NAME@COMMIT`; no commit for any other name."""
@@ -80,23 +90,3 @@ def base_of(card: Card) -> dict[str, str]:
     """Return what PEFT calls an expert's base model: a name that loaders resolve, and on the hub its revision."""
     name, commit = hub_id(card.base_model)
     return {"base_model_name_or_path": name, **({"revision": commit} if commit else {})}
-
-
-def readme(card: Card, *, method: str, parameters: int, library: str) -> bytes:
-    """Return an expert's model card, in a library that loads it."""
-    lines = [
-        "---",
-        f"base_model: {hub_id(card.base_model)[0]}",
-        f"library_name: {library}",
-        "---",
-        f"# {card.name}",
-        "",
-        f"A {method} expert with {parameters:,} parameters for the task `{card.task}`.",
-        "",
-        f"- backbone `{card.base_model}`, fingerprint `{card.backbone[:16]}`",
-        f"- data `{card.data_hash[:16]}`, shots {'all' if card.shots is None else card.shots}, seed {card.seed}",
-    ]
-    if card.validation is not None:
-        lines.append(f"- {card.metric} on validation data: {card.validation:.4f}")
-    lines += [f"- mixed from `{parent.name}` (`{parent.digest[:16]}`)" for parent in card.parents]
-    return ("\n".join(lines) + "\n").encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pitune.errors import InputError
-from pitune.experts.card import Card, base_of, readme
+from pitune.experts.card import Card, base_of
 from pitune.experts.kind import Kind, KindSettings, read_settings
+from pitune.experts.model_card import model_card
 from pitune.experts.registry import KINDS
 from pitune.files import atomic_folder, json_bytes, sha256_bytes
 
@@ -65,6 +66,23 @@ class Expert:
     def sites(self) -> tuple[str, ...]:
         """The submodules that it attaches to, in order."""
         return tuple(dict.fromkeys(self.kind.site(name) for name in self.tensors))
+
+    def noting(self, **more: Any) -> Expert:
+        """Return the expert with more hyperparameters in its card, in place of any of the same name."""
+        hyperparameters = {**self.card.hyperparameters, **more}
+        return replace(self, card=self.card.model_copy(update={"hyperparameters": hyperparameters}))
+
+    def readme(self, exported: str = "") -> bytes:
+        """Return its card in words, as its own folder holds it or as one that is `exported` for a library alone."""
+        peft = "peft" if self.kind.peft(self.settings) is not None else ""
+        return model_card(
+            self.card,
+            method=self.method,
+            config=self.config,
+            parameters=self.parameters,
+            library=exported or peft or "pitune",
+            loads=(exported,) if exported else ("pitune", peft),
+        )
 
     def save(self, folder: str | Path, *, replace: bool = True) -> None:
         """Write the expert as one folder in PEFT's layout, whole or not at all; an expert that was there is replaced.
@@ -119,12 +137,7 @@ def _encode(expert: Expert) -> dict[str, bytes]:
         config = {"peft_type": f"PITUNE_{expert.method.upper().replace('-', '_')}", **base, **expert.config}
     else:
         config = {**peft, **base, "inference_mode": True}
-    library = "pitune" if peft is None else "peft"
-    files = {
-        CONFIG: json_bytes(config),
-        WEIGHTS: weights_bytes(expert.tensors),
-        README: readme(expert.card, method=expert.method, parameters=expert.parameters, library=library),
-    }
+    files = {CONFIG: json_bytes(config), WEIGHTS: weights_bytes(expert.tensors), README: expert.readme()}
     if expert.fisher is not None:
         files[FISHER] = safetensors.torch.save({name: value.contiguous() for name, value in expert.fisher.items()})
     package = KINDS.package(expert.method)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts.card import hub_id, readme
+from pitune.experts.card import hub_id
 from pitune.experts.expert import README, Expert
 from pitune.experts.kinds.lora_update import DOWN, UP
 from pitune.extras import need
@@ -52,9 +52,7 @@ def write_gguf(expert: Expert, folder: Path, backbone: Backbone) -> None:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        (beside / README).write_bytes(
-            readme(expert.card, method=expert.method, parameters=expert.parameters, library="llama.cpp")
-        )
+        (beside / README).write_bytes(expert.readme("llama.cpp"))
         _check_read(gguf.GGUFReader(path), tensors, expert.name)
 
 

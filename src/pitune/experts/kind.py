@@ -127,6 +127,10 @@ class Kind(ABC):
         """Mix K experts with weights (K,) per site, differentiably, to the tensors of one."""
         return combine_parameters(self, tensors, weights)
 
+    def adds_nothing(self, settings: Any, tensors: Tensors) -> bool:
+        """Return whether an expert leaves any mix as it is, whatever its weight there."""
+        return all(bool((value == self.neutral).all()) for value in tensors.values())
+
     def distance(self, settings: Any, tensors: Tensors, other: Tensors) -> Tensor:
         """Return how far apart two experts of the same settings are, squared: a scalar, differentiable in `tensors`."""
         return squared_distance(tensors, other)

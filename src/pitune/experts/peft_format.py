@@ -25,7 +25,7 @@ from pitune.compat import checkpoint_of
 from pitune.errors import InputError, first_problem
 from pitune.experts import peft_conversion as conversion
 from pitune.experts.attached import attached
-from pitune.experts.card import Card, base_of, hub_id, readme
+from pitune.experts.card import Card, base_of, hub_id
 from pitune.experts.expert import CONFIG, PREFIX, README, WEIGHTS, Expert, check_tensors, weights_bytes
 from pitune.experts.kind import Kind
 from pitune.experts.peft_check import Checked, check_written
@@ -92,8 +92,7 @@ def export_peft(expert: Expert, folder: str | Path, backbone: Backbone | None = 
     base = base_model(expert.card, backbone)
     classes = classes_of(backbone.module) if backbone is not None and _can_be_found(base) else {}
     config = {**config, **base, **classes, "inference_mode": True}
-    card = readme(expert.card, method=expert.method, parameters=expert.parameters, library="peft")
-    files = {CONFIG: json_bytes(config), WEIGHTS: weights_bytes(tensors), README: card}
+    files = {CONFIG: json_bytes(config), WEIGHTS: weights_bytes(tensors), README: expert.readme("peft")}
     with atomic_folder(folder) as beside:
         for name, content in files.items():
             (beside / name).write_bytes(content)

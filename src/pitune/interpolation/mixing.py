@@ -31,6 +31,16 @@ def sites_of(experts: Sequence[Expert]) -> list[str]:
     return list(dict.fromkeys(site for expert in experts for site in expert.sites))
 
 
+def parts_of(experts: Sequence[Expert], weights: Mapping[str, Sequence[float]]) -> list[int]:
+    """Return which experts of a mix change anything: none of weight 0 everywhere, none that adds nothing."""
+    return [
+        j
+        for j, expert in enumerate(experts)
+        if any(weights[site][j] for site in expert.sites)
+        and not expert.kind.adds_nothing(expert.settings, expert.tensors)
+    ]
+
+
 def mix(
     experts: Sequence[Expert],
     weights: Sequence[float] | Mapping[str, Sequence[float]],
@@ -40,7 +50,8 @@ def mix(
 ) -> Expert:
     """Return `φ̄ = Σ_j w_j φ_j` as one expert; for LoRA `ΔW = Σ_j w_j s_j B_j A_j`, exactly, ranks side by side.
 
-    `weights` holds one number an expert, or such a list by site. `rank` asks for the best LoRA of that rank
+    `weights` holds one number an expert, or such a list by site. Experts that change nothing have no part in it, unless
+    none changes anything: then the first is what there is. `rank` asks for the best LoRA of that rank
     instead; what it loses is in the card as `truncation_error`, relative to ΔW (Frobenius). Raise
     `InputError` if the experts differ in kind or backbone, or the weights in number.
     """
@@ -51,6 +62,10 @@ def mix(
     for site, values in by_site.items():
         if len(values) != len(experts):
             raise InputError(f"{len(experts)} experts need as many weights; found {len(values)} at {site!r}")
+    kept = parts_of(experts, by_site) or [0]
+    experts = [experts[j] for j in kept]
+    sites = sites_of(experts)
+    by_site = {site: [by_site[site][j] for j in kept] for site in sites}
     settings = [expert.settings for expert in experts]
     tensors = [expert.tensors for expert in experts]
     numbers = {site: torch.tensor(values, dtype=torch.float32) for site, values in by_site.items()}

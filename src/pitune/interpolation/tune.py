@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts import Card, Expert, Kind, attached
+from pitune.experts import OWN, Card, Expert, Kind, attached
 from pitune.interpolation.choice import (
     ALONE,
     BACKBONE,
@@ -29,7 +29,7 @@ from pitune.interpolation.choice import (
     select,
 )
 from pitune.interpolation.learner import MixtureLearner, Rates
-from pitune.interpolation.mixing import check_mixable, mix, sites_of
+from pitune.interpolation.mixing import check_mixable, mix, parts_of, sites_of
 from pitune.interpolation.verdict import verdict
 from pitune.interpolation.weights import Granularity, MixingWeights, Weighting, group_of
 from pitune.prediction import Neighbours, embed
@@ -49,7 +49,6 @@ from pitune.training import (
     untrained,
 )
 
-OWN = "own"
 _BY_FOLDS = (BACKBONE, NEIGHBOURS, ALONE, JOINT, SOUP)
 _BY_VALIDATION = (NEIGHBOURS, ALONE, JOINT, SOUP)
 _KEPT, _ASKED = 0.01, 256  # share of ΔW that a smaller rank may lose, labels that must be answered as before
@@ -245,7 +244,9 @@ def tune_expert(
     if settings.rank == "auto":
         folded[best] = _small(case, folded[best])
     weights = _shown(finished[best].mixed, settings.granularity)
-    return TuneResult(folded[best], best, candidates, weights, folded, verdict=verdict(draw, candidates, best))
+    told = verdict(draw, candidates, best)
+    folded[best] = folded[best].noting(verdict=list(told))
+    return TuneResult(folded[best], best, candidates, weights, folded, verdict=told)
 
 
 def _small(case: _Case, expert: Expert) -> Expert:
@@ -255,9 +256,7 @@ def _small(case: _Case, expert: Expert) -> Expert:
         return expert
     rank = kind.rank_within(settings, tensors, _KEPT)
     less, fewer, lost = kind.truncate(settings, tensors, rank)
-    hyperparameters = {**expert.card.hyperparameters, "rank": rank, "truncation_error": lost}
-    card = expert.card.model_copy(update={"hyperparameters": hyperparameters})
-    small = Expert(kind, less, fewer, card)
+    small = Expert(kind, less, fewer, expert.noting(rank=rank, truncation_error=lost).card)
     labels = spread(case.draw.labels, _ASKED)
     before, after = (evaluate_expert(case.backbone, case.draw.task, one, labels) for one in (expert, small))
     same = before.written == after.written and torch.equal(before.scores.argmax(-1), after.scores.argmax(-1))
@@ -400,11 +399,13 @@ def _fold(case: _Case, finished: _Finished) -> Expert:
 
 
 def _shown(mixed: _Mixed, granularity: Granularity) -> dict[str, dict[str, float]]:
-    """Return a mix's weights by group of sites and expert's name, those of one name together."""
+    """Return the weights of what changes anything in a mix, by group of sites and expert's name, each name once."""
     shown: dict[str, dict[str, float]] = {}
-    for site, values in mixed.weights.items():
-        of = dict.fromkeys((expert.name for expert in mixed.experts), 0.0)
-        for expert, value in zip(mixed.experts, values, strict=True):
-            of[expert.name] += value
+    kept = parts_of(mixed.experts, mixed.weights)
+    names = [expert.name for expert in mixed.experts]
+    for site, values in mixed.weights.items() if kept else ():
+        of = dict.fromkeys((names[j] for j in kept), 0.0)
+        for j in kept:
+            of[names[j]] += values[j]
         shown[group_of(site, granularity)] = of
     return shown

@@ -98,6 +98,10 @@ class Lora(Kind):
                 mixed[f"{site}{BIAS}"] = bias
         return mixed
 
+    def adds_nothing(self, settings: LoraSettings, tensors: Tensors) -> bool:
+        """Return whether every ΔW is 0: where B is, whatever A holds, and a bias with it."""
+        return not any(bool(value.any()) for name, value in tensors.items() if not name.endswith(DOWN))
+
     def distance(self, settings: LoraSettings, tensors: Tensors, other: Tensors) -> Tensor:
         """Return `Σ ‖ΔW − ΔW'‖²` (Frobenius) over sites, and of biases, from Gram matrices: no ΔW is laid out."""
         total = []
