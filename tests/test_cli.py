@@ -151,6 +151,22 @@ def test_tune_tells_neighbours_candidates_choice_weights_and_the_test_metric(
     assert command(*given, "--rank", "exact")["truncation_error"] is None
 
 
+def test_a_tuned_experts_card_is_for_strangers(
+    command: Command, pool: Path, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "expert"
+    made = command("tune", tiny_task_paths["mood"], "--pool", pool, "--shots", 2, "--steps", 2, "-k", 1, "--out", out)
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "for the task `mood`. It chooses one of 2 answers: happy, sad." in card
+    assert " ".join(made["verdict"]) in card
+    weights = [group[name] for group in made["weights"].values() for name in group]
+    assert card.count("mean mixing weight") == len({name for group in made["weights"].values() for name in group})
+    assert weights
+    assert "`own`" not in card
+    assert 'expert = pitune.load_expert("FOLDER")' in card
+    assert 'PeftModel.from_pretrained(model, "FOLDER")' in card
+
+
 def test_tune_trains_as_long_as_the_labels_ask_unless_told(
     command: Command, pool: Path, tiny_task_paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,10 +252,10 @@ def test_data_pull(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_demo(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Path, int, int]] = []
+    asked: list[tuple[Path, int, int, tuple[str, ...]]] = []
 
-    def run(out: Path, *, plan: ComparePlan, workers: int) -> SimpleNamespace:
-        asked.append((out, plan.seeds, plan.first_seed))
+    def run(out: Path, *, plan: ComparePlan, targets: tuple[str, ...], **how: object) -> SimpleNamespace:
+        asked.append((out, plan.seeds, plan.first_seed, (*plan.tasks, *targets)))
         row = {"task": "t", "method": "pi", "value": 0.5}
         gain = {"baseline": "single", "task": "t", "mean": 0.1, "low": 0.0, "high": 0.2, "seeds": plan.seeds}
         found = {"rows": [row], "gains": [gain]}
@@ -248,7 +264,10 @@ def test_demo(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("pitune.studies.run_demo", run)
     monkeypatch.setattr("pitune.reports.write_report", lambda results, path: path.write_text("report"))
     assert command("demo", "--out", tmp_path, "--seeds", 5, "--seed", 2)["rows"][0]["value"] == 0.5
-    assert asked == [(tmp_path, 5, 2)]
+    assert asked == [(tmp_path, 5, 2, ("pocket-demo-sources", "pocket-demo-targets", "pocket-demo-targets"))]
+    command("demo", "--out", tmp_path, "--quick")
+    quick = ("pocket-demo-quick-sources", "pocket-demo-quick-targets", "pocket-demo-quick-targets")
+    assert asked[-1] == (tmp_path, 1, 0, quick)
     assert (tmp_path / "report.html").read_text() == "report"
 
 
@@ -264,6 +283,20 @@ def test_what_people_read(pool: Path, tiny_task_paths: dict[str, Path], capsys: 
     assert "weights at" in out
     assert "accuracy" in out
     assert "of 12 test examples" in out
+
+
+def test_quiet_says_nothing_and_verbose_where_an_error_was_raised(
+    pool: Path, tmp_path: Path, tiny_task_paths: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["fit", str(tiny_task_paths["taste"]), "--shots", "2", "--steps", "1", "--folds", "0"]
+    assert cli.main(["--quiet", *line, "--out", str(tmp_path / "one")]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.main([*line, "--seed", "1", "--out", str(tmp_path / "two")]) == 0
+    assert "training a lora expert" in capsys.readouterr().err
+    assert cli.main(["--verbose", "fit", "nothing-here"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    assert cli.main(["--quiet", "--verbose", "tasks", "list"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_control_characters_of_a_card_do_not_reach_the_terminal(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from pitune.commands import options
-from pitune.commands.output import report, table
+from pitune.commands.output import is_told, report, table
 from pitune.commands.set_up import check_writable, quieten, usable_cores
 from pitune.commands.study import in_points
+from pitune.defaults import DEMO_TARGETS, QUICK_DEMO_TARGETS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,17 +27,23 @@ _WORKERS = 2  # each computes with its share of the cores, and holds a copy of t
 def demo(
     *,
     out: Annotated[Path, Option(metavar="DIR", help="Leave results, report and expert here.")] = Path("demo"),
-    seeds: Annotated[int, Option(min=1, help="Runs with as many seeds, to show the spread.")] = 2,
+    seeds: Annotated[
+        int | None, Option(min=1, help="Runs with as many seeds, to show the spread; 2, quickly 1.", show_default=False)
+    ] = None,
+    quick: Annotated[bool, Option("--quick", help="The same, smaller: two sources, one target, 20 steps.")] = False,
     common: options.Common,
 ) -> None:
     """Train a pool, predict neighbours, tune few-shot targets, and leave a report to look at."""
     check_writable(out)
     quieten()
     from pitune.reports import write_report
-    from pitune.studies import DEMO, run_demo
+    from pitune.studies import DEMO, QUICK_DEMO, run_demo
 
-    plan = DEMO.but(seeds=seeds, first_seed=common.seed, device=common.device)
-    results = run_demo(out, plan=plan, workers=min(_WORKERS, usable_cores()))
+    plan = QUICK_DEMO if quick else DEMO
+    plan = plan.but(seeds=seeds or plan.seeds, first_seed=common.seed, device=common.device)
+    targets = QUICK_DEMO_TARGETS if quick else DEMO_TARGETS
+    workers = min(_WORKERS, usable_cores())
+    results = run_demo(out, plan=plan, targets=(targets,), quick=quick, workers=workers, progress=is_told())
     write_report(results, out / REPORT)
     report(common.as_json, results.described(), _lines(results, out))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from pitune.commands import study
-from pitune.commands.output import shown, table
+from pitune.commands.output import is_told, shown, table
 from pitune.commands.set_up import check_writable, quieten
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def predictors(
     from pitune.studies import PREDICTORS, run_predictors
 
     plan = study.make_plan(PREDICTORS, tasks, study.Draws([str(shots)], seeds), effort, on)
-    results = run_predictors(plan, out, adapted=adapted, workers=on.workers)
+    results = run_predictors(plan, out, adapted=adapted, workers=on.workers, progress=is_told())
     on.told(results, [*_tables(results), f"rows and all of it: {out / 'predictors.json'}"])
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from pitune.commands import options
-from pitune.commands.output import report, table
+from pitune.commands.output import is_told, report, table
 from pitune.commands.set_up import check_writable, quieten, training_settings
 from pitune.defaults import TASKS
 from pitune.errors import InputError
@@ -126,7 +126,7 @@ def compare(
 
     given = str(pool) if pool else None
     plan = make_plan(QUICK if quick else ComparePlan(), tasks, draws, effort, on, methods=methods, k=k, pool=given)
-    results = run_compare(plan, out, workers=on.workers)
+    results = run_compare(plan, out, workers=on.workers, progress=is_told())
     write_comparison(results, out, as_typed())
     kept = ", ".join(str(out / name) for name in ("results.json", "results.md", "gains.svg"))
     on.told(results, [*comparison(results), f"all of it: {kept}"])
@@ -147,7 +147,7 @@ def settings(
     from pitune.studies import VARIANTS, ComparePlan, run_settings
 
     plan = make_plan(ComparePlan(), tasks, draws, effort, on)
-    results = run_settings(plan, out, tuple(variants or VARIANTS), workers=on.workers)
+    results = run_settings(plan, out, tuple(variants or VARIANTS), workers=on.workers, progress=is_told())
     kept = f"rows, means and gains: {out / 'settings.json'}"
     on.told(results, [*_settings_tables(results), kept])
 

@@ -44,6 +44,8 @@ DEMO_SOURCES = (
     "pocket/textile",
 )
 DEMO_TARGETS = ("pocket/digits", "pocket/nyt")
+QUICK_DEMO_SOURCES = ("pocket/mnist", "pocket/tweets")
+QUICK_DEMO_TARGETS = ("pocket/digits",)
 
 COLLECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -52,5 +54,7 @@ COLLECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "pocket-quick": QUICK,
         "pocket-demo-sources": DEMO_SOURCES,
         "pocket-demo-targets": DEMO_TARGETS,
+        "pocket-demo-quick-sources": QUICK_DEMO_SOURCES,
+        "pocket-demo-quick-targets": QUICK_DEMO_TARGETS,
     }
 )

@@ -10,6 +10,7 @@ from pitune.studies.plans import DEMO as DEMO
 from pitune.studies.plans import KINDS as KINDS
 from pitune.studies.plans import PREDICTORS as PREDICTORS
 from pitune.studies.plans import QUICK as QUICK
+from pitune.studies.plans import QUICK_DEMO as QUICK_DEMO
 from pitune.studies.plans import SHOTS as SHOTS
 from pitune.studies.plans import STAGES as STAGES
 from pitune.studies.plans import ComparePlan as ComparePlan

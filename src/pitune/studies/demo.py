@@ -29,6 +29,7 @@ def run_demo(
     *,
     plan: ComparePlan = DEMO,
     targets: Sequence[str] = (DEMO_TARGETS,),
+    quick: bool = False,
     workers: int = 1,
     progress: bool = True,
 ) -> DemoResults:
@@ -53,7 +54,8 @@ def run_demo(
         DemoResults,
         plan,
         sorted(rows, key=lambda row: (row.task, methods.index(row.method), row.seed)),
-        command=f"pitune demo --out {shlex.quote(str(out))} --seeds {plan.seeds} --seed {plan.first_seed}",
+        command=f"pitune demo{' --quick' if quick else ''} --out {shlex.quote(str(out))} --seeds {plan.seeds} "
+        f"--seed {plan.first_seed}",
         graph=_graph(backbone, plan, tasks, ExpertPool(out / "pool")),
         targets=tuned,
         gains=tuple(gain for name in methods if name != PI for gain in paired_gains(rows, PI, name)),

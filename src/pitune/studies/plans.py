@@ -105,6 +105,13 @@ DEMO = ComparePlan(
     seeds=2,
     source_training=TrainingSettings(steps=72, evaluations=3),
 )
+QUICK_DEMO = DEMO.but(
+    tasks=(defaults.QUICK_DEMO_SOURCES, defaults.QUICK_DEMO_TARGETS),
+    seeds=1,
+    test=100,
+    source_training=QUICK.source_training,
+    tuning=QUICK.tuning,
+)
 
 
 class PromptPlan(Plan):

@@ -1,0 +1,43 @@
+"""Tables fit the terminal: no word is cut where there is room for it, and what is left out is said."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from pitune.commands import output
+
+POOL = ("name", "method", "task", "shots", "seed", "metric", "validation", "parameters")
+EXPERT = ("openclipart-images-lora-4-0", "lora", "pocket/openclipart-images", 4, 0, "accuracy", 0.5, 147456)
+TASKS = ("task", "about", "licence")
+NAMED = ("pocket/openclipart-retrieval", "which of twenty captions is the one of the drawing?", "MIT; art Apache-2.0")
+
+
+def printed(width: int, monkeypatch: pytest.MonkeyPatch, *columns: str, row: tuple[object, ...], **more: object) -> str:
+    monkeypatch.setattr(output, "_width", lambda: width)
+    console = Console(width=width)
+    with console.capture() as seen:
+        console.print(output.table(columns, [row], **more))  # type: ignore[arg-type]
+    text = seen.get()
+    assert all(len(line) <= width for line in text.splitlines())
+    return text
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_words_are_whole(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = printed(width, monkeypatch, *TASKS, row=NAMED)
+    assert {word for cell in NAMED for word in cell.split()} <= set(text.split())
+
+
+def test_what_there_is_no_room_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = printed(80, monkeypatch, *POOL, row=EXPERT, spare=("seed", "method", "parameters", "metric"))
+    assert {"openclipart-images-lora-4-0", "pocket/openclipart-images", "4", "0.5000"} <= set(narrow.split())
+    assert "no room here for seed, method, parameters, metric; --json has all" in narrow
+    wide = printed(160, monkeypatch, *POOL, row=EXPERT, spare=("seed",))
+    assert "147456" in wide
+    assert "no room" not in wide
+
+
+def test_a_terminal_too_small_for_any_word_still_shows_every_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = printed(30, monkeypatch, *TASKS, row=NAMED)
+    assert set("openclipart-retrieval") <= set("".join(text.split()))
