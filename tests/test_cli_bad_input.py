@@ -189,7 +189,7 @@ def test_an_expert_of_another_backbone(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("stepz: 3", "unknown field 'stepz'; expected steps"),
+        ("stepz: 3", "unknown field 'stepz'; did you mean steps? expected one of: at_most, backbone"),
         ("config: other.yaml", "unknown field 'config'"),
         ("steps: [1, 2]", "field 'steps' is a list; expected one plain value"),
         ("steps: {a: 1}", "field 'steps' is a dict; expected one plain value"),

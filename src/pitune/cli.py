@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Annotated
@@ -22,6 +23,7 @@ from pitune.commands import (
     evaluate,
     fit,
     graph,
+    init,
     multitask,
     pool,
     predict,
@@ -33,6 +35,7 @@ from pitune.commands import (
     tune,
 )
 from pitune.commands.groups import flat
+from pitune.commands.output import QUIET, VERBOSE, VERBOSITY, is_verbose
 from pitune.errors import InputError, printable
 
 _INTERRUPTED, _TERMINATED = 130, 143  # as shells report a command that was stopped by the keyboard, or by `kill`
@@ -44,7 +47,6 @@ _SURROUNDINGS = {  # what a disk, an account or a system refuses is no fault of 
 
 app = typer.Typer(
     name="pitune",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -56,6 +58,7 @@ pool_app = typer.Typer(help="Folders of experts.")
 COMMANDS: dict[typer.Typer, dict[str, Callable[..., None]]] = {
     app: {
         "demo": demo.demo,
+        "init": init.init,
         "fit": fit.fit,
         "graph": graph.graph,
         "neighbours": graph.neighbours,
@@ -106,8 +109,16 @@ def _pitune(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell nothing on stderr but errors.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Let libraries warn, and show where an error was raised.")
+    ] = False,
 ) -> None:
     """The best small expert for a new task, out of a frozen model, a few labels and the experts of other tasks."""  # noqa: D401
+    if quiet and verbose:
+        raise InputError("--quiet and --verbose: expected one of both")
+    if quiet or verbose:
+        os.environ[VERBOSITY] = QUIET if quiet else VERBOSE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,11 +129,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     raised, so that its traceback is seen; Python then ends with status 1.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    before = os.environ.get(VERBOSITY)
+    try:
+        return _ended(given)
+    finally:
+        os.environ.pop(VERBOSITY, None)
+        os.environ.update({VERBOSITY: before} if before else {})
+
+
+def _ended(given: list[str]) -> int:
     try:
         with _terminable():
             status = app(given or ["--help"], prog_name="pitune", standalone_mode=False)
             sys.stdout.flush()
     except (InputError, typer.TyperException) as error:
+        if is_verbose():
+            traceback.print_exc()
         print(f"pitune: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

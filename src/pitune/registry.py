@@ -96,11 +96,14 @@ class Registry(Generic[T]):
         return found
 
 
-def unknown(what: str, name: str, known: Iterable[str], *, why: str = "") -> InputError:
-    """Return the error for a name that is not known: `why`, if told, and the names near it, or all."""
+def unknown(what: str, name: str, known: Iterable[str], *, why: str = "", all_of: bool = False) -> InputError:
+    """Return the error for a name that is not known: `why`, if told, and the names near it, or all, or both."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of: {', '.join(sorted(names))}"
+    hints = [f"did you mean {' or '.join(near)}?"] if near else []
+    if all_of or not near:
+        hints.append(f"expected one of: {', '.join(sorted(names))}")
+    hint = " ".join(hints)
     return InputError(f"unknown {what} {name!r}{why and f' ({why})'}; {hint}")
 
 

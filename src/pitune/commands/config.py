@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 import typer
+
+from pitune.registry import unknown
 
 
 def read_config(context: typer.Context, file: Path | None) -> Path | None:
@@ -27,8 +28,7 @@ def read_config(context: typer.Context, file: Path | None) -> Path | None:
     for field, value in _load(file).items():
         parameter = fields.get(str(field).replace("-", "_"))
         if parameter is None or parameter.name is None:
-            near = difflib.get_close_matches(str(field), fields, n=1) or sorted(fields)
-            raise typer.BadParameter(f"{file}: unknown field {field!r}; expected {' or '.join(near)}")
+            raise typer.BadParameter(f"{file}: {unknown('field', str(field), fields, all_of=True)}")
         many = parameter.nargs != 1 or getattr(parameter, "multiple", False)
         if isinstance(value, dict) or (isinstance(value, list) and not many):
             raise typer.BadParameter(f"{file}: field {field!r} is a {type(value).__name__}; expected one plain value")

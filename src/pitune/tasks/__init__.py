@@ -36,6 +36,7 @@ from pitune.tasks.loading import task_facts as task_facts
 from pitune.tasks.loading import task_names as task_names
 from pitune.tasks.outlook import Outlook as Outlook
 from pitune.tasks.outlook import outlook as outlook
+from pitune.tasks.sketch import sketch as sketch
 from pitune.tasks.task import SPLITS as SPLITS
 from pitune.tasks.task import Example as Example
 from pitune.tasks.task import Split as Split

@@ -101,7 +101,7 @@ def load_task(
         raise InputError(f"conflicts is {conflicts!r}; expected one of: {', '.join(CONFLICTS)}")
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected 1 or more")
-    options = replace(_options(columns, tell), conflicts=conflicts, limit=limit, templates=read_templates(templates))
+    options = replace(options_of(columns, tell), conflicts=conflicts, limit=limit, templates=read_templates(templates))
     with naming_members():
         return _load(str(name_or_path), options, own)
 
@@ -131,7 +131,7 @@ def read_task(
 ) -> Reading:
     """Return what is at a path, or of a named task, entry by entry, before any of it is checked."""
     with naming_members():
-        reading = _reading(str(name_or_path), _options(columns, tell), own)
+        reading = _reading(str(name_or_path), options_of(columns, tell), own)
     return replace(reading, templates=read_templates(templates) or reading.templates)
 
 
@@ -176,7 +176,8 @@ def _declared(name: str, own: OwnData) -> tuple[declaration.Declaration, Path] |
     return said, Path() if written is None else path.parent
 
 
-def _options(columns: Mapping[str, str] | None, tell: Tell | None) -> Options:
+def options_of(columns: Mapping[str, str] | None, tell: Tell | None) -> Options:
+    """Return how to read a table's columns, and whom to tell what was guessed."""
     return Options(dict(columns or {}), (lambda text: tell(as_members(text))) if tell else (lambda _: None))
 
 

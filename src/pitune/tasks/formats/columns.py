@@ -87,6 +87,16 @@ def find_columns(path: Path, names: Sequence[str], options: Options) -> Columns:
     return columns
 
 
+def roles_of(path: Path, names: Sequence[str], options: Options) -> dict[str, str]:
+    """Return the columns that are read by role, as `--column` and a YAML task name them."""
+    found = find_columns(path, names, options)
+    role = "label" if found.is_label else "answer" if found.target != found.references else ""
+    target = {role: options.columns.get(role, found.target)} if role else {}
+    others = {"image": found.image, "candidates": found.candidates, "references": found.references}
+    named = {"text": ",".join(found.text), **others, **target, "split": found.split}
+    return {role: name for role, name in named.items() if name}
+
+
 def find_inputs(path: Path, names: Sequence[str], options: Options) -> Columns:
     """Return the columns of a table of new inputs, which needs no label; other roles may be given and are not read."""
     given = {role: name for role, name in options.columns.items() if role in ("text", "image", "candidates")}

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from pitune.errors import InputError, first_problem
+from pitune.registry import unknown
 from pitune.tasks.formats.labelled import build_task
 from pitune.tasks.formats.parsing import json_value, regular_file, yaml_value
 from pitune.tasks.formats.reading import SEVERAL_METRIC, Found, Options, Reading, with_one_gap
@@ -42,31 +43,43 @@ class Declaration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str | None = Field(
-        default=None, min_length=1, max_length=100, description="as the data is called, if not given"
+        default=None, min_length=1, max_length=100, description="what the task is called; as the data, if not given"
     )
-    about: str = ""
-    kind: Literal["classification", "multi-label", "answer", "caption", "grounding", "retrieval"] = "classification"
-    source: str | dict[Split, str] | None = Field(default=None, description="path of the data, or one for each part")
-    columns: dict[str, str] = Field(default_factory=dict, description="a table's columns by role")
+    about: str = Field(default="", description="what is asked, for people")
+    kind: Literal["classification", "multi-label", "answer", "caption", "grounding", "retrieval"] = Field(
+        default="classification", description="what sort of answer there is"
+    )
+    source: str | dict[Split, str] | None = Field(
+        default=None, description="path of the data, beside this file; or one for each part: train, validation, test"
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="of a table by role: text, image, label, answer, candidates, references, split",
+    )
     template: Template = Field(
-        default="{}", description="from an example's text to the input text; where images have none, of their answers"
+        default="{}", description="what an example's text is put into; where images have none, what their answers are"
     )
-    answer_template: Template = Field(default="{}", description="from an answer to the text it is matched as")
-    templates: tuple[Template, ...] = Field(default=(), description="several of these, an ensemble")
+    answer_template: Template = Field(default="{}", description="what an answer is put into to be matched")
+    templates: tuple[Template, ...] = Field(default=(), description="several in place of answer_template, an ensemble")
     classes: tuple[Label, ...] | dict[Label, Label] | str | None = Field(
-        default=None, description="the answers in order, or the name of each label of the data, or a file with either"
+        default=None, description="names of the classes in order, or a name for each label, or a file with either"
     )
     unlabelled: tuple[Label, ...] = Field(default=(), description="labels that mean none; their entries are left out")
-    label_separator: str | None = Field(default=None, min_length=1, description="between several labels in one cell")
-    cap: int | None = Field(default=None, ge=1, description="examples of a class to learn from at most")
-    weights: Literal["balanced"] | dict[Label, float] = Field(
-        default_factory=dict, description="of classes in training's loss, or `balanced` by how rare they are"
+    label_separator: str | None = Field(
+        default=None, min_length=1, description="between several labels in one cell, such as ;"
     )
-    metric: str = "accuracy"
-    expected_classes: int | None = Field(default=None, ge=1)
-    expected_examples: dict[Split, int] = Field(default_factory=dict)
-    licence: str = "unknown"
-    provenance: str = ""
+    cap: int | None = Field(default=None, ge=1, description="learn from at most so many examples of a class")
+    weights: Literal["balanced"] | dict[Label, float] = Field(
+        default_factory=dict,
+        description="of classes in the loss, such as {rare: 3}; or balanced, by how rare they are",
+    )
+    metric: str = Field(default="accuracy", description="how answers are scored")
+    expected_classes: int | None = Field(default=None, ge=1, description="refuse any other number of classes")
+    expected_examples: dict[Split, int] = Field(
+        default_factory=dict, description="refuse any other number of examples in a part"
+    )
+    licence: str = Field(default="unknown", description="licence of the data")
+    provenance: str = Field(default="", description="where the data comes from")
 
     @property
     def answer_templates(self) -> tuple[str, ...]:
@@ -95,6 +108,8 @@ def read_declaration(path: Path) -> Declaration:
     data = yaml_value(path)
     if not isinstance(data, dict):
         raise InputError(f"{path}: holds a {type(data).__name__}; expected `field: value` lines that declare a task")
+    if strange := sorted(set(map(str, data)) - Declaration.model_fields.keys()):
+        raise InputError(f"{path}: {unknown('field', strange[0], Declaration.model_fields, all_of=True)}")
     try:
         return Declaration.model_validate({"name": path.stem, **data})
     except ValidationError as error:
