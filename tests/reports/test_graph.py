@@ -12,6 +12,7 @@ from pitune.prediction import TaskGraph
 from pitune.reports import save_graph_svg, write_graph
 from pitune.studies import ExpertScore
 
+OF_PAGES = r"var\(|currentColor|color-mix|paint-order"  # what programs other than browsers do not know
 HOSTILE = '<b onclick="x()">&</b>\x00'
 
 
@@ -50,7 +51,14 @@ def test_svg_has_colours_that_any_program_draws(tmp_path: Path) -> None:
     save_graph_svg(graph_of(3), tmp_path / "graph.svg")
     svg = (tmp_path / "graph.svg").read_text("utf-8")
     assert ".kind-0 { fill: #0072b2; }" in svg
-    assert not re.findall("var\\(|currentColor|color-mix|paint-order", svg)
+    assert not re.findall(OF_PAGES, svg)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "docs").rglob("*.svg")), ids=lambda path: path.name
+)
+def test_figures_of_the_docs_are_drawn_by_any_program(path: Path) -> None:
+    assert not re.findall(OF_PAGES, path.read_text("utf-8"))
 
 
 def test_many_tasks_are_drawn_as_groups_of_alike_ones_and_listed_all(tmp_path: Path) -> None:

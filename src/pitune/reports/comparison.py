@@ -40,13 +40,13 @@ def told(results: CompareResults, shots: int | None) -> str:
     means = {mean.method: mean for mean in results.means if mean.shots == shots and mean.method in gains}
     most = max(mean.tasks for mean in means.values())
     best = max((mean for mean in means.values() if mean.tasks == most), key=lambda mean: mean.mean).method
-    said = [_judged(gains[SINGLE])] if SINGLE in gains else []
+    said = [judged(gains[SINGLE])] if SINGLE in gains else []
     if best != SINGLE:
-        said.append(f"{_judged(gains[best])}, the best of {len(means)} others")
+        said.append(f"{judged(gains[best])}, the best of {len(means)} others")
     return f"{named(shots)}: π-Tuning gains {'; '.join(said)}."
 
 
-def _judged(gain: Gain) -> str:
+def judged(gain: Gain) -> str:
     """Return a gain in words; told from none where its interval over labels, or else tasks, excludes 0."""
     low, high = (gain.low, gain.high) if gain.low is not None else gain.over_tasks or (None, None)
     if low is None or high is None:

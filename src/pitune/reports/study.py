@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pitune.errors import InputError
 from pitune.files import write_atomic
-from pitune.reports.comparison import interval, named, points, told
+from pitune.reports.comparison import interval, judged, named, points, told
 from pitune.reports.gains import Chart, TrackRow, tick
 from pitune.reports.heat_map import Cell, HeatMap, heat_map
 from pitune.reports.numbers import fixed
@@ -70,9 +70,16 @@ def write_study(results: Results, path: Path) -> None:
 
 
 def _verdict(results: Results) -> list[str]:
-    if not isinstance(results, CompareResults):
-        return []
-    return [told(results, shots) for shots in dict.fromkeys(row.shots for row in results.rows)]
+    """Return in a few sentences what a study found: of many gains the greatest and the least."""
+    if isinstance(results, CompareResults):
+        return [told(results, shots) for shots in dict.fromkeys(row.shots for row in results.rows)]
+    if isinstance(results, PredictorsResults):
+        best = {kind: max(some, key=lambda one: one.spearman.mean) for kind, some in results.predictors.items() if some}
+        return [f"Of an expert {kind}, {one.predictor} tells best." for kind, one in best.items()]
+    if isinstance(results, PromptsResults | SettingsResults):
+        ends = [pick(results.gains, key=lambda gain: gain.mean) for pick in (max, min)] if results.gains else []
+        return list(dict.fromkeys(f"{named(gain.shots)}: {gain.method} gains {judged(gain)}." for gain in ends))
+    return []
 
 
 def _gains(gains: Sequence[Gain], shots: int | None) -> list[Chart]:

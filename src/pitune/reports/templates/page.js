@@ -65,9 +65,10 @@ if (network) {
 
 for (const input of document.querySelectorAll("[data-search]")) {
   const rows = [...document.getElementById(input.dataset.search).tBodies[0].rows];
+  const told = (row) => [...row.cells].filter((cell) => !cell.matches(".near")).map((cell) => cell.textContent).join(" ").toLowerCase();
   input.addEventListener("input", () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+    for (const row of rows) row.hidden = !words.every((word) => told(row).includes(word));
     const found = rows.filter((row) => !row.hidden);
     input.closest(".search").querySelector("output").textContent = words.length ? `${found.length} of ${rows.length}` : "";
     if (network && rows[0]?.dataset.node !== undefined) {
