@@ -8,13 +8,10 @@ from pitune.prediction.embedding import embedding as embedding
 from pitune.prediction.fisher import expert_fisher as expert_fisher
 from pitune.prediction.fisher import probe_fisher as probe_fisher
 from pitune.prediction.formulas import feature_similarity as feature_similarity
-from pitune.prediction.formulas import fisher_similarities as fisher_similarities
-from pitune.prediction.formulas import fisher_similarity as fisher_similarity
 from pitune.prediction.formulas import h_score as h_score
 from pitune.prediction.formulas import label_similarity as label_similarity
 from pitune.prediction.formulas import leep as leep
 from pitune.prediction.formulas import logme as logme
-from pitune.prediction.formulas import task2vec_distance as task2vec_distance
 from pitune.prediction.graph import TaskGraph as TaskGraph
 from pitune.prediction.graph import build_graph as build_graph
 from pitune.prediction.graph import graph_correlation as graph_correlation
@@ -24,5 +21,8 @@ from pitune.prediction.neighbours import Neighbours as Neighbours
 from pitune.prediction.neighbours import neighbours as neighbours
 from pitune.prediction.scores import SCORES as SCORES
 from pitune.prediction.scores import Score as Score
+from pitune.prediction.similarity import fisher_similarities as fisher_similarities
+from pitune.prediction.similarity import fisher_similarity as fisher_similarity
+from pitune.prediction.similarity import task2vec_distance as task2vec_distance
 from pitune.prediction.target import Target as Target
 from pitune.prediction.target import whole as whole

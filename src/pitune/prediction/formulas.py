@@ -1,8 +1,6 @@
-"""The formulas of transferability scores, on arrays: of Fisher information, of features, of labels and of names."""
+"""The formulas of transferability scores, on arrays: of features, of labels and of names."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,94 +16,6 @@ Labels = NDArray[np.int64]
 _ITERATIONS = 200
 _TOLERANCE = 1e-6
 _TINY = 1e-12
-_BLOCK = 64  # embeddings that one is compared with at once, so that a block stays in the cache
-
-
-def fisher_similarity(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
-    """Return the mean over tensors of cos(a, b), `a = F_i / (F_i + F_j)` and `b = F_j / (F_i + F_j)` elementwise.
-
-    Computed as a = σ(d), b = σ(−d) with d = log F_i − log F_j, so that tiny and huge values are safe
-    (π-Tuning, step 2). Elements that are zero in both tasks say nothing and are left out. In [0, 1]; 1 for
-    equal embeddings. Raise `InputError` naming the tensor that is missing, mis-shaped or not finite.
-    """
-    _check_same_tensors(first, second)
-    cosines = [value for name in first if (value := _cosine(name, first[name], second[name])) is not None]
-    if not cosines:
-        raise InputError("two embeddings are zero everywhere; expected the Fisher information of real examples")
-    return sum(cosines) / len(cosines)
-
-
-def fisher_similarities(embeddings: Sequence[Mapping[str, Tensor]]) -> NDArray[np.float64]:
-    """Return `fisher_similarity` of every two of N embeddings, a symmetric matrix (N, N), within 1e-5.
-
-    In blocks of single precision, many times as fast as the pairs one by one. Raise `InputError` as they do.
-    """
-    for one in embeddings:
-        _check_same_tensors(embeddings[0], one)
-    n = len(embeddings)
-    total, counted = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, n, dtype=torch.float64)
-    for name, like in embeddings[0].items():
-        for one in embeddings:
-            _check(name, like, one[name])
-        stacked = torch.stack([one[name].flatten() for one in embeddings]).double()
-        scaled = (stacked / stacked.amax().clamp_min(torch.finfo(torch.float64).tiny)).float()  # its ratios stay
-        for i in range(1, n):
-            for first in range(0, i, _BLOCK):
-                rows = slice(first, min(first + _BLOCK, i))
-                others = scaled[rows]
-                inverse = (others + scaled[i]).reciprocal_().nan_to_num_(posinf=0.0)
-                a, b = scaled[i] * inverse, others * inverse
-                ab, aa, bb = (torch.linalg.vecdot(x, y).double() for x, y in ((a, b), (a, a), (b, b)))
-                cosine = ab / (aa * bb).sqrt().clamp_min(torch.finfo(torch.float32).tiny)
-                some = (aa + bb) > 0
-                total[i, rows] += cosine * some
-                counted[i, rows] += some
-    if n > 1 and bool((counted + torch.eye(n) + counted.T == 0).any()):
-        raise InputError("two embeddings are zero everywhere; expected the Fisher information of real examples")
-    lower = (total / counted.clamp_min(1)).tril(-1)
-    return np.asarray((lower + lower.T + torch.eye(n, dtype=torch.float64)).numpy(), dtype=np.float64)
-
-
-def _check_same_tensors(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
-    """Raise `InputError` that names a tensor which only one of two embeddings has."""
-    if first.keys() != second.keys():
-        name = sorted(first.keys() ^ second.keys())[0]
-        raise InputError(f"two embeddings differ in kind: tensor {name!r} is in one only; embed both by the same probe")
-
-
-def _cosine(name: str, first: Tensor, second: Tensor) -> float | None:
-    _check(name, first, second)
-    positive = (first > 0) | (second > 0)
-    if not positive.any():
-        return None
-    difference = first[positive].double().log() - second[positive].double().log()
-    a, b = torch.sigmoid(difference), torch.sigmoid(-difference)
-    return float(F.cosine_similarity(a, b, dim=0))
-
-
-def _check(name: str, first: Tensor, second: Tensor) -> None:
-    """Raise `InputError` if two embeddings cannot be compared at a tensor."""
-    if first.shape != second.shape:
-        shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
-        raise InputError(f"two embeddings differ in shape at tensor {name!r}: {shapes}; embed both by the same probe")
-    for value in (first, second):
-        if not torch.isfinite(value).all() or (value < 0).any():
-            raise InputError(
-                f"embedding tensor {name!r} holds values that are negative or not finite; embed the task again"
-            )
-
-
-def task2vec_distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
-    """Return `d_sym = 1 − cos(F_i / (F_i + F_j), F_j / (F_i + F_j))` in [0, 1], 0 for equal embeddings.
-
-    F is the diagonal Fisher information of all tensors, as one vector (Achille et al., ICCV 2019, arXiv
-    1902.03545, section 3): large tensors count for more, where π-Tuning takes the mean over tensors of the same
-    cosine. Their average within filters is left out, since the probe has none. Raise `InputError` as
-    `fisher_similarity` does.
-    """
-    _check_same_tensors(first, second)
-    whole = [{"all": torch.cat([one[name].flatten() for name in sorted(one)])} for one in (first, second)]
-    return 1 - fisher_similarity(*whole)
 
 
 def _labelled(values: ArrayLike, labels: ArrayLike) -> tuple[Matrix, Labels]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pitune.errors import InputError
 from pitune.extras import need
-from pitune.prediction.formulas import fisher_similarities
+from pitune.prediction.similarity import fisher_similarities
 
 if TYPE_CHECKING:
     import networkx

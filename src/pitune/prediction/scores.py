@@ -7,15 +7,8 @@ from dataclasses import dataclass
 
 from pitune.experts import Expert
 from pitune.prediction.embedding import embedding
-from pitune.prediction.formulas import (
-    feature_similarity,
-    fisher_similarity,
-    h_score,
-    label_similarity,
-    leep,
-    logme,
-    task2vec_distance,
-)
+from pitune.prediction.formulas import feature_similarity, h_score, label_similarity, leep, logme
+from pitune.prediction.similarity import fisher_similarity, task2vec_distance
 from pitune.prediction.target import Target
 from pitune.registry import Registry
 
