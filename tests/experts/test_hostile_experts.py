@@ -23,6 +23,7 @@ from tests.contracts.families import Tiny, build
 from pitune import cli
 from pitune.errors import InputError
 from pitune.experts import KINDS, Card, Expert, ExpertPool, attached, initial_tensors, load_expert, make_settings
+from pitune.experts.fisher_file import decode_fisher
 from pitune.experts.patterns import modules_matching, pattern_key
 from pitune.files import sha256_bytes
 
@@ -68,7 +69,7 @@ def record(pool: Path, change: Callable[[Any], Any]) -> None:
 
 def tensors(pool: Path, change: Callable[[torch.Tensor], torch.Tensor], name: str = WEIGHTS) -> None:
     path = pool / "bad" / name
-    data = save({key: change(value) for key, value in load(path.read_bytes()).items()})
+    data = save({key: change(value) for key, value in decode_fisher(load(path.read_bytes()), name).items()})
     path.write_bytes(data)
     record(pool, lambda found: found["files"].update({name: sha256_bytes(data)}))
 

@@ -9,18 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from tests.conftest import draw_of
 
 from pitune.errors import InputError
-from pitune.experts import Expert, ExpertPool, load_expert
+from pitune.experts import Expert, ExpertPool, load_expert, load_fisher
 from pitune.files import sha256_bytes
 from pitune.pocket.backbone import Pocket
 from pitune.prediction import embed
 from pitune.tasks import Task
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
-WEIGHTS, RECORD = "adapter_model.safetensors", "expert.json"
+WEIGHTS, RECORD, FISHER = "adapter_model.safetensors", "expert.json", "fisher.safetensors"
 Change = Callable[[dict[str, torch.Tensor], str], object]
 
 
@@ -50,11 +51,35 @@ def test_what_is_loaded_is_what_was_saved(expert: Expert, folder: Path) -> None:
     again = load_expert(folder)
     assert again.card == expert.card
     assert dict(again.config) == dict(expert.config)
-    for found, expected in ((again.tensors, expert.tensors), (again.fisher, expert.fisher)):
-        assert found is not None
-        assert expected is not None
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert again.tensors.keys() == expert.tensors.keys()
+    assert all(torch.equal(again.tensors[name], value) for name, value in expert.tensors.items())
+
+
+def test_fisher_information_is_kept_to_an_eighth_of_an_octave(expert: Expert, folder: Path, tmp_path: Path) -> None:
+    """Zeros stay zeros, 9 decades keep their ratios, and what was rounded once is not rounded again."""
+    values = torch.tensor([0.0, 3e-44, 1e-9, 0.5, 1.0])
+    replace(expert, fisher={"wide": values, "none": torch.zeros(2), "bias": torch.rand(7)}).save(folder)
+    again = load_fisher(folder)
+    assert again["wide"][0] == 0
+    assert not again["none"].any()
+    torch.testing.assert_close(again["wide"][2:], values[2:], rtol=2 ** (1 / 16) - 1, atol=0)
+    assert 0 < again["wide"][1] < 3e-10
+    load_expert(folder).save(tmp_path / "other")
+    assert (folder / FISHER).read_bytes() == (tmp_path / "other" / FISHER).read_bytes()
+    with pytest.raises(InputError, match="'w' is negative or not finite"):
+        replace(expert, fisher={"w": -values}).save(tmp_path / "bad")
+
+
+def test_fisher_information_in_single_precision_is_read_too(folder: Path) -> None:
+    reseal(folder, FISHER, safetensors.torch.save({"w": torch.tensor([0.3])}))
+    assert torch.equal(load_fisher(folder)["w"], torch.tensor([0.3]))
+
+
+@pytest.mark.parametrize("tops", [torch.tensor([0]), torch.tensor([0, 0]).short(), torch.tensor([2000]).short()])
+def test_codes_that_mean_nothing_are_refused(folder: Path, tops: torch.Tensor) -> None:
+    reseal(folder, FISHER, safetensors.torch.save({"w": torch.ones(2, dtype=torch.uint8), "tops": tops}))
+    with pytest.raises(InputError, match=r"fisher\.safetensors: its codes"):
+        load_expert(folder)
 
 
 def test_the_same_expert_is_the_same_bytes(expert: Expert, folder: Path, tmp_path: Path) -> None:

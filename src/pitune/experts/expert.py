@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pitune.errors import InputError
 from pitune.experts.card import Card, base_of
+from pitune.experts.fisher_file import encode_fisher
 from pitune.experts.kind import Kind, KindSettings, read_settings
 from pitune.experts.model_card import model_card
 from pitune.experts.registry import KINDS
@@ -32,7 +33,8 @@ class Expert:
 
     `tensors` are named by the module they attach to and the parameter, such as
     `encoder.layer.0.attention.self.query.lora_A.weight`; `settings` are those of its kind.
-    `fisher` holds the diagonal Fisher information with the tensors' names and shapes, where it is known.
+    `fisher` holds the diagonal Fisher information with the tensors' names and shapes, where it is known; on disk it is
+    rounded to an eighth of an octave.
     Both are on the CPU, wherever the expert was trained; calls of a backbone take them to its device.
     """
 
@@ -139,7 +141,7 @@ def _encode(expert: Expert) -> dict[str, bytes]:
         config = {**peft, **base, "inference_mode": True}
     files = {CONFIG: json_bytes(config), WEIGHTS: weights_bytes(expert.tensors), README: expert.readme()}
     if expert.fisher is not None:
-        files[FISHER] = safetensors.torch.save({name: value.contiguous() for name, value in expert.fisher.items()})
+        files[FISHER] = encode_fisher(expert.fisher)
     package = KINDS.package(expert.method)
     record = {
         "schema_version": 1,

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_safetensors
 
 from pitune.errors import InputError, first_problem
 from pitune.experts.card import Card, check_numbers
 from pitune.experts.expert import CONFIG, FISHER, PREFIX, RECORD, WEIGHTS, Expert
+from pitune.experts.fisher_file import TOPS, decode_fisher
 from pitune.experts.kind import Kind, read_settings
 from pitune.experts.registry import KINDS
 from pitune.files import sha256_bytes
@@ -46,29 +47,55 @@ def load_expert(folder: str | Path) -> Expert:
     """Read an expert; raise `InputError` naming the file that is missing, altered or malformed."""
     folder = Path(folder)
     record = _read_record(folder)
-    data: dict[str, bytes] = {}
-    for name, expected in record.files.items():
-        data[name] = _read(folder / name)
-        found = sha256_bytes(data[name])
-        if found != expected:
-            problem = f"altered or cut short: found sha256 {found[:16]}…, expected {expected[:16]}…"
-            raise InputError(f"{folder / name}: {problem}; fetch or train the expert again")
+    data = {name: _verified(folder / name, expected) for name, expected in record.files.items()}
     if missing := {CONFIG, WEIGHTS} - data.keys():
         raise InputError(f"{folder / RECORD}: does not list {sorted(missing)[0]}; train the expert again")
     kind = _kind(record, folder)
     settings = read_settings(kind, record.config, str(folder / RECORD))
-    stored = _numbers(folder / WEIGHTS, data[WEIGHTS])
+    stored = _numbers(folder / WEIGHTS, decode(folder / WEIGHTS, data[WEIGHTS]))
     tensors = {tensor.removeprefix(PREFIX): value for tensor, value in stored.items()}
     kind.check(settings, tensors, str(folder / RECORD))
-    fisher = _numbers(folder / FISHER, data[FISHER]) if FISHER in data else None
-    if fisher is not None and (negative := [tensor for tensor, value in fisher.items() if (value < 0).any()]):
-        raise InputError(f"{folder / FISHER}: {negative[0]!r:.200} has values below zero; embed the task again")
+    fisher = _fisher(folder / FISHER, data[FISHER]) if FISHER in data else None
     return Expert(kind, settings, tensors, record.card, fisher)
 
 
-def _numbers(path: Path, data: bytes) -> dict[str, torch.Tensor]:
+def load_fisher(folder: str | Path, prefix: str = "") -> dict[str, torch.Tensor]:
+    """Read the Fisher information alone of an expert that was loaded before, of tensors whose names begin so.
+
+    It is not hashed again. Raise `InputError` if there is none, or it is malformed.
+    """
+    path = Path(folder) / FISHER
+    try:
+        with safe_open(path, "pt") as file:
+            names = sorted(file.keys())
+            stored = {name: file.get_tensor(name) for name in names if name.startswith(prefix) or name == TOPS}
+            if TOPS in stored:
+                wanted = [name.startswith(prefix) for name in names if name != TOPS]
+                stored[TOPS] = stored[TOPS][torch.tensor(wanted)]
+            return decode_fisher(stored, str(path))
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({error!s:.200}); train the expert again") from error
+
+
+def _verified(path: Path, expected: str) -> bytes:
+    """Return a file's bytes; raise `InputError` unless their SHA-256 is the record's."""
+    data = _read(path)
+    found = sha256_bytes(data)
+    if found != expected:
+        problem = f"altered or cut short: found sha256 {found[:16]}…, expected {expected[:16]}…"
+        raise InputError(f"{path}: {problem}; fetch or train the expert again")
+    return data
+
+
+def _fisher(path: Path, data: bytes) -> dict[str, torch.Tensor]:
+    fisher = _numbers(path, decode_fisher(decode(path, data), str(path)))
+    if negative := [tensor for tensor, value in fisher.items() if (value < 0).any()]:
+        raise InputError(f"{path}: {negative[0]!r:.200} has values below zero; embed the task again")
+    return fisher
+
+
+def _numbers(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the tensors of an expert's file; raise `InputError` unless all are finite floats that layers take."""
-    tensors = decode(path, data)
     for tensor, value in tensors.items():
         if value.dtype not in _DTYPES:
             expected = ", ".join(str(one).removeprefix("torch.") for one in _DTYPES)
