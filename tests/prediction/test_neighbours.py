@@ -10,7 +10,7 @@ import torch
 
 from pitune import api
 from pitune.errors import InputError
-from pitune.experts import Expert, ExpertPool, load_expert
+from pitune.experts import Expert, ExpertPool, PoolIndex, load_expert
 from pitune.experts import pool as pool_module
 from pitune.interpolation import TuneSettings, tune_nearest
 from pitune.pocket.backbone import Pocket
@@ -57,15 +57,16 @@ def test_equals_go_by_name(tiny_backbone: Pocket, pool: ExpertPool, draw: Draw) 
     assert names == sorted(pool.names())[:2]
 
 
-def test_a_run_loads_every_expert_once_and_embeds_its_target_once(
+def test_a_run_loads_every_neighbour_once_and_embeds_its_target_once(
     tiny_backbone: Pocket, pool: ExpertPool, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    PoolIndex(pool)
     loads, probes = [], []
     load, probe = load_expert, probe_fisher
     monkeypatch.setattr(pool_module, "load_expert", lambda folder: loads.append(folder) or load(folder))
     monkeypatch.setattr(target, "probe_fisher", lambda *given, **named: probes.append(1) or probe(*given, **named))
     result = api.tune(tiny_backbone, draw.task, pool, k=2, shots=2, settings=TuneSettings(training=FAST))
-    assert len(loads) == len(pool)
+    assert len(loads) == len(set(loads)) == 2
     assert len(probes) == 1
     expected = probe(tiny_backbone, draw.task, draw.labels)
     for name, value in _probe(result.expert).items():

@@ -13,6 +13,8 @@ from pitune.experts.expert import Expert as Expert
 from pitune.experts.expert import check_tensors as check_tensors
 from pitune.experts.expert import digest as digest
 from pitune.experts.expert import expert_of as expert_of
+from pitune.experts.index import Entry as Entry
+from pitune.experts.index import PoolIndex as PoolIndex
 from pitune.experts.kind import Attachment as Attachment
 from pitune.experts.kind import Changes as Changes
 from pitune.experts.kind import Kind as Kind
@@ -35,3 +37,4 @@ from pitune.experts.serving import Served as Served
 from pitune.experts.serving import export_for as export_for
 from pitune.experts.storage import check_name as check_name
 from pitune.experts.storage import load_expert as load_expert
+from pitune.experts.storage import load_fisher as load_fisher

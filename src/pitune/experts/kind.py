@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError, first_problem
+from pitune.experts.sketches import directions
 
 if TYPE_CHECKING:
     from pitune.experts.expert import Expert
@@ -134,6 +135,21 @@ class Kind(ABC):
     def distance(self, settings: Any, tensors: Tensors, other: Tensors) -> Tensor:
         """Return how far apart two experts of the same settings are, squared: a scalar, differentiable in `tensors`."""
         return squared_distance(tensors, other)
+
+    def projection(self, settings: Any, tensors: Tensors) -> Tensor:
+        """Return a random projection (16,) of what the expert adds, 0 where that is nothing: copies have the same.
+
+        Its squared length is 16 times that of what is projected, on average.
+        """
+        parts = [
+            directions(name, value.numel()) @ (value.float().flatten() - self.neutral)
+            for name, value in tensors.items()
+        ]
+        return torch.stack(parts).sum(0)
+
+    def rank_and_scale(self, settings: Any) -> tuple[int, float] | None:
+        """Return the rank and the factor on the update that the settings name, where the kind is `ranked`."""
+        return None
 
     def beside(self, backbone: Backbone, neighbour: KindSettings, changes: Mapping[str, Any]) -> KindSettings:
         """Return the settings of a new expert that is to be mixed with a neighbour: the neighbour's, with changes."""

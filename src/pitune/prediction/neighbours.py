@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
-from pitune.experts import Expert, ExpertPool
+from pitune.experts import Expert, ExpertPool, PoolIndex
 from pitune.prediction.scores import SCORES
 from pitune.prediction.target import Target
 from pitune.tasks import Draw
@@ -17,7 +17,7 @@ from pitune.training import check_backbone
 
 @dataclass(frozen=True)
 class Neighbours:
-    """A target's best experts with their scores, best first; every expert of the pool was loaded once."""
+    """A target's best experts with their scores, best first."""
 
     target: Target
     experts: tuple[Expert, ...]
@@ -44,14 +44,19 @@ def neighbours(
 ) -> Neighbours:
     """Return the k experts of a pool (of one kind, if given) that a score rates highest; of equals the first by name.
 
-    Experts of the same task are passed over. Raise `InputError` if none is left, or one is of another backbone.
+    Experts of the same task are passed over, and so are copies: experts that do what another does to 1 %, of which the
+    first by name counts. Raise `InputError` if none is left, or one cannot be read or is of another backbone.
     """
     if k < 1:
         raise InputError(f"k is {k}; expected 1 or more neighbours")
     score = SCORES.get(by)
     target = Target(backbone, draw)
+    index = PoolIndex(pool)
+    names: Sequence[str] = index.originals(_others(backbone, draw, index, method))
+    if score.shortlist is not None:
+        names = score.shortlist(target, index, names, k)
     best: list[_Ranked] = []
-    for expert in _others(backbone, draw, pool, method):
+    for expert in map(pool.get, names):
         if not score.applies(target, expert):
             continue
         one = _Ranked(expert, score.rate(target, expert))
@@ -65,20 +70,21 @@ def neighbours(
     return Neighbours(target, tuple(one.expert for one in ordered), tuple(one.score for one in ordered))
 
 
-def _others(backbone: Backbone, draw: Draw, pool: ExpertPool, method: str | None) -> Iterator[Expert]:
-    """Yield the experts of other tasks, of one kind if given; raise `InputError` if there is none."""
-    kinds: set[str] = set()
-    for expert in pool:
-        if draw.task.name in expert.card.tasks:
-            continue
-        kinds.add(expert.method)
-        if method in (None, expert.method):
-            check_backbone(expert, backbone)
-            yield expert
-    if not kinds:
+def _others(backbone: Backbone, draw: Draw, index: PoolIndex, method: str | None) -> list[str]:
+    """Return the experts of other tasks, of one kind if given; raise `InputError` if there is none."""
+    others = [entry for entry in index.entries.values() if draw.task.name not in entry.tasks]
+    if bad := [entry.problem for entry in others if entry.problem]:
+        raise InputError(bad[0])
+    if not others:
         raise InputError(
-            f"{pool.folder}: has no expert of another task than {draw.task.name!r}; train some with `pitune fit`"
+            f"{index.pool.folder}: has no expert of another task than {draw.task.name!r}; train some with `pitune fit`"
         )
-    if method is not None and method not in kinds:
-        has = ", ".join(sorted(kinds))
-        raise InputError(f"{pool.folder}: has no {method} expert of another task; it has {has}, choose with --method")
+    chosen = [entry for entry in others if method in (None, entry.method)]
+    if not chosen:
+        has = ", ".join(sorted({entry.method for entry in others}))
+        found = f"has no {method} expert of another task; it has {has}, choose with --method"
+        raise InputError(f"{index.pool.folder}: {found}")
+    for entry in chosen:
+        if entry.backbone != backbone.fingerprint:
+            check_backbone(index.pool.get(entry.name), backbone)
+    return [entry.name for entry in chosen]

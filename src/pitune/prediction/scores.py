@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pitune.experts import Expert
+from pitune.experts import Expert, PoolIndex
 from pitune.prediction.embedding import embedding
 from pitune.prediction.formulas import feature_similarity, h_score, label_similarity, leep, logme
+from pitune.prediction.retrieval import nearest
 from pitune.prediction.similarity import fisher_similarity, task2vec_distance
 from pitune.prediction.target import Target
 from pitune.registry import Registry
@@ -21,13 +22,15 @@ def _always(target: Target, expert: Expert) -> bool:  # a lambda could not be se
 class Score:
     """A transferability score: `rate` gives one number for one expert, comparable between experts of one target.
 
-    Higher is better. `applies` says whether the score can be told of the two.
+    Higher is better. `applies` says whether the score can be told of the two. `shortlist` leaves of a pool's named
+    experts those that may be among the k best, so that a large pool need not be read whole; all stay unless given.
     """
 
     name: str
     about: str
     rate: Callable[[Target, Expert], float]
     applies: Callable[[Target, Expert], bool] = _always
+    shortlist: Callable[[Target, PoolIndex, Sequence[str], int], Sequence[str]] | None = None
 
 
 _NAMES = (
@@ -64,6 +67,14 @@ def _both_names(target: Target, expert: Expert) -> bool:
 
 def _probe(target: Target, expert: Expert) -> float:
     return fisher_similarity(target.probe, embedding(expert))
+
+
+def _probe_nearest(target: Target, index: PoolIndex, names: Sequence[str], k: int) -> list[str]:
+    return [name for name, _ in nearest(index, target.probe, names, k)]
+
+
+def _expert_nearest(target: Target, index: PoolIndex, names: Sequence[str], k: int) -> list[str]:
+    return [name for name, _ in nearest(index, target.own, names, k, by="expert")]
 
 
 def _trial(target: Target, expert: Expert) -> float:
@@ -109,10 +120,20 @@ def _label_similarity(target: Target, expert: Expert) -> float:
     return label_similarity(mine, theirs)
 
 
-PROBE = Score("probe", "how alike the tasks' Fisher information is at the fixed probe (π-Tuning, step 2)", _probe)
+PROBE = Score(
+    "probe",
+    "how alike the tasks' Fisher information is at the fixed probe (π-Tuning, step 2)",
+    _probe,
+    shortlist=_probe_nearest,
+)
 TRIAL = Score("trial", "minus the loss of the untouched expert on the few labels", _trial)
 CALIBRATED_TRIAL = Score("calibrated-trial", "the same without the expert's over-confidence", _calibrated_trial)
-EXPERT_FISHER = Score("expert-fisher", "how alike the Fisher information is at each task's own expert", _expert_fisher)
+EXPERT_FISHER = Score(
+    "expert-fisher",
+    "how alike the Fisher information is at each task's own expert",
+    _expert_fisher,
+    shortlist=_expert_nearest,
+)
 PROBE_FISHER_GIVEN = Score("probe-fisher-given", "the probe's, of given labels, not of drawn ones", _probe_fisher_given)
 TASK2VEC = Score("task2vec", "minus Task2Vec's distance by the probe", _task2vec)
 LOGME = Score("logme", "LogME of features with the expert in place", _logme, _classes)

@@ -1,4 +1,4 @@
-"""How alike two tasks are by their Fisher information: π-Tuning's similarity, of two tasks or of many, and Task2Vec's."""
+"""How alike tasks are by their Fisher information: π-Tuning's similarity, of two or of many, and Task2Vec's."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ def similarities_to(one: Mapping[str, Tensor], others: Sequence[Mapping[str, Ten
         _check_same_tensors(one, other)
     total, counted = torch.zeros(2, len(others), dtype=torch.float64)
     for name, value in one.items():
-        for other in others:
-            _check(name, value, other[name])
-        mine, theirs = value.flatten().double(), torch.stack([other[name].flatten() for other in others]).double()
+        theirs = _stacked(name, [value, *(other[name] for other in others)])
+        mine, theirs = theirs[0], theirs[1:]
         inverse = (mine + theirs).reciprocal_().nan_to_num_(posinf=0.0)
         a, b = mine * inverse, theirs.mul_(inverse)
         ab, aa, bb = (torch.linalg.vecdot(x, y) for x, y in ((a, b), (a, a), (b, b)))
@@ -55,10 +54,8 @@ def fisher_similarities(embeddings: Sequence[Mapping[str, Tensor]]) -> NDArray[n
         _check_same_tensors(embeddings[0], one)
     n = len(embeddings)
     total, counted = torch.zeros(2, n, n, dtype=torch.float64)
-    for name, like in embeddings[0].items():
-        for one in embeddings:
-            _check(name, like, one[name])
-        cosines, there = _pairwise(torch.stack([one[name].flatten() for one in embeddings]).double())
+    for name in embeddings[0]:
+        cosines, there = _pairwise(_stacked(name, [one[name] for one in embeddings]))
         total += cosines
         counted += there
     if n > 1 and bool((counted + torch.eye(n) == 0).any()):
@@ -101,16 +98,20 @@ def _check_same_tensors(first: Mapping[str, Tensor], second: Mapping[str, Tensor
         raise InputError(f"two embeddings differ in kind: tensor {name!r} is in one only; embed both by the same probe")
 
 
-def _check(name: str, first: Tensor, second: Tensor) -> None:
-    """Raise `InputError` if two embeddings cannot be compared at a tensor."""
-    if first.shape != second.shape:
-        shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
-        raise InputError(f"two embeddings differ in shape at tensor {name!r}: {shapes}; embed both by the same probe")
-    for value in (first, second):
-        if not torch.isfinite(value).all() or (value < 0).any():
+def _stacked(name: str, values: Sequence[Tensor]) -> Tensor:
+    """Return values of one tensor as rows (N, D) in double precision; raise `InputError` if they cannot be compared."""
+    for value in values:
+        if value.shape != values[0].shape:
+            shapes = f"{tuple(values[0].shape)} and {tuple(value.shape)}"
             raise InputError(
-                f"embedding tensor {name!r} holds values that are negative or not finite; embed the task again"
+                f"two embeddings differ in shape at tensor {name!r}: {shapes}; embed both by the same probe"
             )
+    rows = torch.stack([value.flatten() for value in values]).double()
+    if not torch.isfinite(rows).all() or (rows < 0).any():
+        raise InputError(
+            f"embedding tensor {name!r} holds values that are negative or not finite; embed the task again"
+        )
+    return rows
 
 
 def task2vec_distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:

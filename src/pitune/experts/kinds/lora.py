@@ -28,6 +28,7 @@ from pitune.experts.kinds.lora_import import check_supported, translate
 from pitune.experts.kinds.lora_update import BIAS, DOWN, UP, LoraSettings, bias_change, delta, rank_in, rank_of, scaling
 from pitune.experts.patterns import full_names
 from pitune.experts.peft_layers import inject, peft_json, restore
+from pitune.experts.sketches import directions
 
 
 class Lora(Kind):
@@ -113,6 +114,22 @@ class Lora(Kind):
             if settings.lora_bias:
                 total.append((scale * (tensors[f"{site}{BIAS}"] - other[f"{site}{BIAS}"])).square().sum())
         return torch.stack(total).sum()
+
+    def projection(self, settings: LoraSettings, tensors: Tensors) -> Tensor:
+        """Return uᵀ ΔW v (16,), summed over sites, for random u and v: whatever the factors, it is ΔW that counts."""
+        total = torch.zeros(len(directions("", 1)))
+        for site in self._sites([tensors]):
+            down, up = tensors[f"{site}{DOWN}"].float(), tensors[f"{site}{UP}"].float()
+            left, right = directions(f"{site} out", len(up)) @ up, directions(f"{site} in", down.shape[1]) @ down.T
+            total += scaling(settings, site, len(down)) * (left * right).sum(1)
+            if settings.lora_bias:
+                bias = bias_change(settings, tensors, site).float()
+                total += directions(f"{site} bias", len(bias)) @ bias
+        return total
+
+    def rank_and_scale(self, settings: LoraSettings) -> tuple[int, float]:
+        """Return the rank of most sites and `lora_alpha / r` there, or by its square root."""
+        return settings.r, scaling(settings, "", settings.r)
 
     def beside(self, backbone: Backbone, neighbour: KindSettings, changes: Mapping[str, Any]) -> KindSettings:
         """Return the usual settings, with changes: LoRAs mix whatever the ranks and places of the others are."""
