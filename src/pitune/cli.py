@@ -26,6 +26,7 @@ from pitune.commands import (
     init,
     multitask,
     pool,
+    pool_check,
     predict,
     predictors,
     report,
@@ -74,6 +75,7 @@ COMMANDS: dict[typer.Typer, dict[str, Callable[..., None]]] = {
     pool_app: {
         "list": pool.list_experts,
         "show": pool.show,
+        "check": pool_check.check,
         "verify": pool.verify,
         "add": pool.add,
         "remove": pool.remove,

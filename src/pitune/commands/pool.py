@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from typer import Argument, Option
 
 from pitune.commands import options
 from pitune.commands.output import report, shown, table
 from pitune.commands.set_up import check_writable, open_pool, quieten
-from pitune.errors import InputError, printable
-
-if TYPE_CHECKING:
-    from pitune.experts import ExpertPool
+from pitune.errors import InputError
 
 Name = Annotated[str, Argument(metavar="NAME", help="An expert of the pool.")]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An expert of a pool; one that cannot be read has a problem instead of its facts."""
-
-    name: str
-    method: str | None = None
-    task: str | None = None
-    shots: int | None = None
-    seed: int | None = None
-    metric: str | None = None
-    validation: float | None = None
-    parameters: int | None = None
-    problem: str | None = None
-
-
-_COLUMNS = tuple(field.name for field in fields(Entry) if field.name != "problem")
+_COLUMNS = ("name", "method", "task", "shots", "seed", "metric", "validation", "parameters")
 _SPARE = ("seed", "method", "parameters", "metric")  # what a name mostly tells first
 
 
 def list_experts(pool: options.PoolFolder, common: options.Common) -> None:
     """List the experts of a pool."""
-    rows = _look(pool)
-    good = [astuple(row)[: len(_COLUMNS)] for row in rows if not row.problem]
-    bad = [f"{row.name}: {row.problem}" for row in rows if row.problem]
-    told = {"pool": str(pool), "experts": [asdict(row) for row in rows]}
-    report(common.as_json, told, [table(_COLUMNS, good, spare=_SPARE), *bad])
+    quieten()
+    from pitune.experts import PoolIndex
+
+    entries = PoolIndex(open_pool(pool)).entries.values()
+    good = [[getattr(entry, column) for column in _COLUMNS] for entry in entries if not entry.problem]
+    bad = [f"{entry.name}: {entry.problem}" for entry in entries if entry.problem]
+    rows = [
+        {column: None if entry.problem and column != "name" else getattr(entry, column) for column in _COLUMNS}
+        | {"problem": entry.problem}
+        for entry in entries
+    ]
+    report(common.as_json, {"pool": str(pool), "experts": rows}, [table(_COLUMNS, good, spare=_SPARE), *bad])
 
 
 def show(name: Name, pool: options.PoolFolder, common: options.Common) -> None:
@@ -62,12 +51,16 @@ def show(name: Name, pool: options.PoolFolder, common: options.Common) -> None:
 
 def verify(pool: options.PoolFolder, common: options.Common) -> None:
     """Check every file of every expert against its hash."""
-    rows = _look(pool)
-    told = {"pool": str(pool), "experts": [{"name": row.name, "problem": row.problem} for row in rows]}
-    report(common.as_json, told, [table(("expert", "state"), [(row.name, row.problem or "sound") for row in rows])])
-    bad = [row.problem for row in rows if row.problem]
+    quieten()
+    from pitune.experts import problem_of
+
+    opened = open_pool(pool)
+    found = {name: problem_of(opened, name) for name in opened.names()}
+    told = {"pool": str(pool), "experts": [{"name": name, "problem": problem} for name, problem in found.items()]}
+    report(common.as_json, told, [table(("expert", "state"), [(name, why or "sound") for name, why in found.items()])])
+    bad = [why for why in found.values() if why]
     if bad:
-        raise InputError(f"{pool}: {len(bad)} of {len(rows)} experts are not sound; the first: {bad[0]}")
+        raise InputError(f"{pool}: {len(bad)} of {len(found)} experts are not sound; the first: {bad[0]}")
 
 
 def add(
@@ -186,25 +179,6 @@ def export_expert(
     result = {"expert": name, "method": expert.method, "merged": merged, "folder": str(out)}
     told = {"checked": checked and asdict(checked), "for": server, "served": served and asdict(served)}
     report(common.as_json, result | told, lines)
-
-
-def _look(folder: Path) -> list[Entry]:
-    """Return one entry an expert."""
-    quieten()
-    pool = open_pool(folder)
-    return [_entry(pool, name) for name in pool.names()]
-
-
-def _entry(pool: ExpertPool, name: str) -> Entry:
-    try:
-        expert = pool.get(name)
-    except InputError as error:
-        return Entry(name, problem=str(error))
-    except Exception as error:  # whatever one bad expert does, the others are listed
-        reason = printable((str(error).strip() or "no reason given").splitlines()[0])
-        return Entry(name, problem=f"{pool.path(name)}: cannot be read ({type(error).__name__}: {reason:.200})")
-    card = expert.card.model_dump(include={"task", "shots", "seed", "metric", "validation"})
-    return Entry(name, method=expert.method, parameters=expert.parameters, **card)
 
 
 def _short(value: object) -> object:

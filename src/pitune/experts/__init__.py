@@ -15,6 +15,7 @@ from pitune.experts.expert import digest as digest
 from pitune.experts.expert import expert_of as expert_of
 from pitune.experts.index import Entry as Entry
 from pitune.experts.index import PoolIndex as PoolIndex
+from pitune.experts.index import problem_of as problem_of
 from pitune.experts.kind import Attachment as Attachment
 from pitune.experts.kind import Changes as Changes
 from pitune.experts.kind import Kind as Kind

@@ -119,6 +119,11 @@ def _stamp(folder: Path) -> str:
     return ""
 
 
+def problem_of(pool: ExpertPool, name: str) -> str | None:
+    """Read an expert whole, and return why it cannot be, if it cannot."""
+    return _read(pool, name).problem
+
+
 def _read(pool: ExpertPool, name: str) -> Entry:
     try:
         return _entry(pool.get(name))
