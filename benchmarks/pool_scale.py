@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import shutil
 import time
@@ -182,18 +181,78 @@ def storage(folder: Path) -> None:
     load_expert(folder / "ten" / "full0")
 
 
+def recall(folder: Path) -> None:
+    """Compare what sketches and codes say with what whole embeddings do, of six draws of Pocket-20's tasks."""
+    from pitune import load_backbone
+    from pitune.experts.fisher_file import decode_fisher, encode_fisher
+    from pitune.experts.sketches import sketch
+    from pitune.pocket.collections import POCKET_20
+    from pitune.prediction import probe_fisher
+    from pitune.prediction.retrieval import sketch_similarities
+    from pitune.tasks import few_shot, load_task, spread
+
+    backbone, embedded = load_backbone("pocket"), []
+    for seed in range(6):
+        for name in POCKET_20:
+            draw = few_shot(load_task(name), 4 if seed % 2 else 16, seed, at_most=True)
+            embedded.append(probe_fisher(backbone, draw.task, spread(draw.train, 24)))
+    exact = fisher_similarities(embedded)
+    coded = fisher_similarities([decode_fisher(safetensors.torch.load(encode_fisher(e)), "") for e in embedded])
+    moved = np.abs(coded - exact)
+    print(f"codes move similarities by {moved.mean():.5f} on average, {moved.max():.5f} at most")
+    places = torch.stack([torch.from_numpy(sketch(one)) for one in embedded]).float().exp2()
+    rough = np.stack([sketch_similarities(one, places).numpy() for one in places])
+    orders = [np.argsort(-(matrix - 2 * np.eye(len(matrix)))) for matrix in (exact, coded, rough)]
+    for what, order in (("codes", orders[1]), ("sketches", orders[2])):
+        for most in (10, 20, 30):
+            right = [len(set(a[:10]) & set(b[:most])) for a, b in zip(orders[0], order, strict=True)]
+            print(f"of the ten most alike among the first {most} by {what}: {np.mean(right) / 10:.3f}")
+
+
+def trial(folder: Path, experts: int) -> None:
+    """Try a pool of LoRAs: one that was trained on the target's kin, and the same at ever more noise."""
+    from pitune import load_backbone
+    from pitune.prediction import Target, neighbours
+    from pitune.prediction.trials import halved
+    from pitune.tasks import few_shot, load_task
+    from pitune.training import TrainingSettings, fit_expert
+
+    backbone, pool = load_backbone("pocket"), ExpertPool(folder / f"trials-{experts}")
+    draw = few_shot(load_task("pocket/tweets"), 16, 0)
+    if len(pool) < experts:
+        like = few_shot(load_task("pocket/amazon"), 16, 0)
+        trained, _ = fit_expert(backbone, like, settings=TrainingSettings(steps=30))
+        random = torch.Generator().manual_seed(0)
+        for i in range(experts):
+            noise = 0.02 * (1 + 40 * i / experts)
+            tensors = {
+                n: v + noise * v.std() * torch.randn(v.shape, generator=random) for n, v in trained.tensors.items()
+            }
+            card = trained.card.model_copy(update={"name": f"t{i * 7919 % experts:05}"})
+            pool.add(replace(trained, tensors=tensors, card=card))
+    index, target = PoolIndex(pool), Target(backbone, draw)
+    names = list(index.entries)
+    with timed(f"halving {len(names)} on {len(target.support)} labels", "1,000 in about 60 s of two cores"):
+        halved(target, index, names, 4)
+    with timed("neighbours by trial", "the same and the last few whole"):
+        found = neighbours(backbone, draw, pool, k=4, by="trial").pairs
+    with timed("every expert on every label", "no aim"):
+        losses = {name: target.evaluated(pool.get(name)).loss for name in names}
+    best = sorted(losses, key=lambda name: losses[name])[:4]
+    print(f"chosen by halves {[name for name, _ in found]}, by trying all {best}")
+
+
 def main() -> None:
     """Run what is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("plant", "open", "graph", "storage"))
+    parser.add_argument("what", choices=("plant", "open", "graph", "storage", "recall", "trial"))
     parser.add_argument("--experts", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/pitune-pool-scale"))
     options = parser.parse_args()
-    os.environ.setdefault("PITUNE_HOME", str(options.folder / "home"))
-    if options.what == "plant":
-        plant(options.folder, options.experts)
+    if options.what in ("plant", "trial"):
+        {"plant": plant, "trial": trial}[options.what](options.folder, options.experts)
     else:
-        {"open": open_pool, "graph": graph, "storage": storage}[options.what](options.folder)
+        {"open": open_pool, "graph": graph, "storage": storage, "recall": recall}[options.what](options.folder)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def load_expert(folder: str | Path) -> Expert:
     """Read an expert; raise `InputError` naming the file that is missing, altered or malformed."""
     folder = Path(folder)
     record = _read_record(folder)
-    data = {name: _verified(folder / name, expected) for name, expected in record.files.items()}
+    data: dict[str, bytes] = {name: _verified(folder / name, expected) for name, expected in record.files.items()}
     if missing := {CONFIG, WEIGHTS} - data.keys():
         raise InputError(f"{folder / RECORD}: does not list {sorted(missing)[0]}; train the expert again")
     kind = _kind(record, folder)

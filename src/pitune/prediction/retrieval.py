@@ -49,8 +49,8 @@ def _stored(index: PoolIndex, name: str, by: Embedding) -> dict[str, Tensor]:
 def sketch_similarities(one: Tensor, others: Tensor) -> Tensor:
     """Return about the `fisher_similarity` (N,) of embeddings, of F at a sketch's places (T, S) and (N, T, S)."""
     found = []
-    for part in others.split(_BLOCK):
-        a = torch.add(part, one).reciprocal_().mul_(one)
+    for start in range(0, len(others), _BLOCK):
+        a = torch.add(others[start : start + _BLOCK], one).reciprocal_().mul_(one)
         sums, squares = a.sum(2), a.square_().sum(2)
         found.append(((sums - squares) / (squares * (a.shape[2] - 2 * sums + squares)).sqrt()).nan_to_num_().mean(1))
     return torch.cat(found)

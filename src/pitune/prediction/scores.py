@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pitune.experts import Expert, PoolIndex
 from pitune.prediction.embedding import embedding
@@ -11,6 +12,7 @@ from pitune.prediction.formulas import feature_similarity, h_score, label_simila
 from pitune.prediction.retrieval import nearest
 from pitune.prediction.similarity import fisher_similarity, task2vec_distance
 from pitune.prediction.target import Target
+from pitune.prediction.trials import calibrated, halved
 from pitune.registry import Registry
 
 
@@ -126,8 +128,13 @@ PROBE = Score(
     _probe,
     shortlist=_probe_nearest,
 )
-TRIAL = Score("trial", "minus the loss of the untouched expert on the few labels", _trial)
-CALIBRATED_TRIAL = Score("calibrated-trial", "the same without the expert's over-confidence", _calibrated_trial)
+TRIAL = Score("trial", "minus the loss of the untouched expert on the few labels", _trial, shortlist=halved)
+CALIBRATED_TRIAL = Score(
+    "calibrated-trial",
+    "the same without the expert's over-confidence",
+    _calibrated_trial,
+    shortlist=partial(halved, judge=calibrated),
+)
 EXPERT_FISHER = Score(
     "expert-fisher",
     "how alike the Fisher information is at each task's own expert",
