@@ -76,7 +76,7 @@ class TuneSettings(BaseModel):
     kind: Weighting = "free"
     select: bool = Field(default=True, description="use those neighbours alone that serve the few labels")
     neighbour_rate: float = Field(default=1.0, ge=0, description="share of the learning rate for neighbours' experts")
-    weight_rate: float = Field(default=10.0, gt=0, description="multiple of the learning rate for mixing weights")
+    weight_rate: float = Field(default=0.03, gt=0, description="learning rate of the mixing weights")
     own: Mapping[str, Any] = Field(default={}, description="settings of the target's own expert, such as its rank")
     own_weight: float = Field(default=1.0, gt=0, description="where the weight of the target's own expert begins")
     rank: Annotated[int, Field(ge=1)] | Literal["auto", "exact"] = Field(
@@ -297,7 +297,8 @@ def _alone(own: Expert, used: Sequence[Expert], scale: float, settings: TuneSett
 
 
 def _joint(own: Expert, used: Sequence[Expert], scale: float, settings: TuneSettings) -> _Start:
-    rates = Rates(neighbours=settings.neighbour_rate, weights=settings.weight_rate)
+    rate = settings.training.learning_rate if settings.training else own.kind.learning_rate
+    rates = Rates(neighbours=settings.neighbour_rate, weights=settings.weight_rate / rate)
     return _Start([own, *used], [settings.own_weight, *equal_shares(used, scale)], rates)
 
 

@@ -90,7 +90,7 @@ class Variant:
 
 _LINEAR = r".*\.(query|key|value|dense)"  # every linear layer of the default backbone's
 _JOINT = {"candidates": ("joint",)}
-_PAPER = {"kind": "softmax", "select": False, "weight_rate": 1.0, "own_weight": 0.25}
+_PAPER = {"kind": "softmax", "select": False, "weight_rate": 3e-3, "own_weight": 0.25}
 VARIANTS: Mapping[str, Variant] = {
     DEFAULT: Variant({}),
     "joint, equal softmax start (the paper's)": Variant({**_JOINT, **_PAPER}, 4),

@@ -41,6 +41,7 @@ class Lora(Kind):
     merges = True
     exports = True
     ranked = True
+    learning_rate = 1e-2
     peft_type = "LORA"
 
     def attach(self, backbone: Backbone, settings: LoraSettings) -> Attachment:
