@@ -63,8 +63,8 @@ def sandbox(
         return replace(tiny_tasks["colour" if pictures else "taste"], name=name)
 
     monkeypatch.setattr(PocketLibrary, "load", load)
-    monkeypatch.setattr(settings, "_FEWEST", 4)
-    monkeypatch.setattr(settings, "_MOST", 4)
+    for steps in ("_FEWEST", "_MOST", "_AT_ANSWERS"):
+        monkeypatch.setattr(settings, steps, 4)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     place = tmp_path / "docs"
     place.mkdir()

@@ -33,7 +33,7 @@ def test_a_clear_winner_and_neighbours_that_help(draw: Draw) -> None:
     tried = [candidate("backbone", 0.5, 1.0), candidate("alone", 0.7, 0.6), candidate("joint", 0.9, 0.3)]
     worth, why, help_ = verdict(draw, tried, "joint")
     assert worth.startswith(
-        "joint has accuracy 0.900 [0.77, 0.96] on the 40 labels that judge (the backbone alone 0.500"
+        "joint has accuracy 0.900 [0.77, 0.96] on the 40 labels that judge (the backbone alone 0.500 [0.35, 0.65], "
     )
     assert "lowest loss of 3" in why
     assert help_ == "The neighbours help: joint has a lower loss than the own expert alone by 12.0 nats."

@@ -53,7 +53,8 @@ class Fitted:
         if self.folds:
             how = f"{self.best_step} steps on every label, {value} on labels held out in turn"
         else:
-            how = f"best at step {self.best_step}, {value} on validation data"
+            best = f"best at step {self.best_step}" if self.best_step else "no step better than the untouched backbone"
+            how = f"{best}, {value} on validation data"
         return f"{name}: {self.parameters:,} parameters, {how}"
 
 

@@ -14,17 +14,17 @@ _95 = 1.96  # standard errors of a 95 % interval
 def worth(draw: Draw, what: str, value: float, n: int, beside: Mapping[str, float] | None = None) -> tuple[str, ...]:
     """Return what a value of the task's metric says that `n` labels gave, `beside` others of the same labels.
 
-    Accuracy comes with its 95 % interval and with what the commonest answer alone would have; that it is not told from
-    guessing is a sentence of its own.
+    Accuracies come with their 95 % intervals and with what the commonest answer alone would have; that it is not told
+    from guessing is a sentence of its own.
     """
-    task, beside = draw.task, dict(beside or {})
+    task, beside = draw.task, beside or {}
     if task.metric != "accuracy":
-        return (f"{what} has {task.metric} {value:.3f} on the {n} labels that judge{_listed(beside)}.",)
-    low, high = wilson(value, n)
+        others = [f"{name} {other:.3f}" for name, other in beside.items()]
+        return (f"{what} has {task.metric} {value:.3f} on the {n} labels that judge{_listed(others)}.",)
     name, share = chance(draw.labels)
-    beside[name] = share
-    said = f"{what} has accuracy {value:.3f} [{low:.2f}, {high:.2f}] on the {n} labels that judge{_listed(beside)}."
-    if low > share:
+    others = [f"{one} {_with_interval(other, n)}" for one, other in beside.items()] + [f"{name} {share:.3f}"]
+    said = f"{what} has accuracy {_with_interval(value, n)} on the {n} labels that judge{_listed(others)}."
+    if wilson(value, n)[0] > share:
         return (said,)
     return (said, "That is not told from guessing: more labels, or experts of more alike tasks, are needed first.")
 
@@ -44,5 +44,10 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
-def _listed(beside: Mapping[str, float]) -> str:
-    return f" ({', '.join(f'{what} {value:.3f}' for what, value in beside.items())})" if beside else ""
+def _with_interval(share: float, n: int) -> str:
+    low, high = wilson(share, n)
+    return f"{share:.3f} [{low:.2f}, {high:.2f}]"
+
+
+def _listed(others: Sequence[str]) -> str:
+    return f" ({', '.join(others)})" if others else ""
