@@ -38,8 +38,10 @@ from pitune.commands import (
 from pitune.commands.groups import flat
 from pitune.commands.output import QUIET, VERBOSE, VERBOSITY, is_verbose
 from pitune.errors import InputError, printable
+from pitune.processes import team
 
 _INTERRUPTED, _TERMINATED = 130, 143  # as shells report a command that was stopped by the keyboard, or by `kill`
+_SHARED = ("fit", "multitask", "tune")  # what several processes do together
 _AGAIN = "run the same command again to go on where it stopped"
 _SURROUNDINGS = {  # what a disk, an account or a system refuses is no fault of the program
     getattr(errno, name, None)
@@ -141,19 +143,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _ended(given: list[str]) -> int:
     try:
+        _check_shared(given)
         with _terminable():
             status = app(given or ["--help"], prog_name="pitune", standalone_mode=False)
             sys.stdout.flush()
     except (InputError, typer.TyperException) as error:
         if is_verbose():
             traceback.print_exc()
-        print(f"pitune: {_one_line(error)}", file=sys.stderr)
+        among = team()
+        who = "pitune" if among.first else f"pitune (process {among.index + 1} of {among.size})"
+        print(f"{who}: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         status = _INTERRUPTED
     except _Terminated:
-        print(f"pitune: terminated; {_AGAIN}", file=sys.stderr)
+        _say(f"terminated; {_AGAIN}")
         return _TERMINATED
+    except ConnectionAbortedError as error:
+        _say(f"{error.strerror}; {_AGAIN}")
+        return 1
     except OSError as error:
         _let_go_of_output()
         if error.errno == errno.EPIPE:
@@ -164,8 +172,24 @@ def _ended(given: list[str]) -> int:
         print(printable(f"pitune: {place}{error.strerror}"), file=sys.stderr)
         return 1
     if status == _INTERRUPTED:
-        print(f"pitune: interrupted; {_AGAIN}", file=sys.stderr)
+        _say(f"interrupted; {_AGAIN}")
     return int(status or 0)
+
+
+def _check_shared(given: Sequence[str]) -> None:
+    """Raise `InputError` where several processes were started for what one does."""
+    command = next((one for one in given if not one.startswith("-")), _SHARED[0])
+    if team().size > 1 and command not in _SHARED:
+        raise InputError(
+            f"`pitune {command}` runs in one process, found {team().size}; start it without torchrun, which is for "
+            f"{', '.join(_SHARED)}"
+        )
+
+
+def _say(problem: str) -> None:
+    """Tell on stderr what ended a command; of the processes of one run the first does."""
+    if team().first:
+        print(f"pitune: {problem}", file=sys.stderr)
 
 
 class _Terminated(BaseException):

@@ -25,6 +25,7 @@ class Batch:
     family made of the answer texts. `target` (B,) indexes the right answer; `allowed` (B, C) is False
     for the answers that an example may not choose, or None where all may be chosen. `relevant` (B, C) marks
     every right answer where an example may have several. Where any text may be an answer, C is 1, the target's.
+    `share` is how much of a whole batch these examples are, where several processes divide one.
     """
 
     ids: tuple[str, ...]
@@ -33,6 +34,7 @@ class Batch:
     target: Tensor
     allowed: Tensor | None = None
     relevant: Tensor | None = None
+    share: float = 1.0
 
     def __len__(self) -> int:
         return len(self.ids)

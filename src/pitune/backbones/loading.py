@@ -11,6 +11,7 @@ from pitune.backbones.base import Backbone
 from pitune.backbones.checkpoint import Checkpoint, is_checkpoint, open_checkpoint, read_dtype, with_weights
 from pitune.backbones.family import FAMILIES
 from pitune.errors import InputError
+from pitune.processes import team
 from pitune.registry import unknown
 
 _SHOWN = 5  # types of a family, the commonest, where none reads a model
@@ -54,7 +55,7 @@ def _commonest(types: Sequence[str]) -> str:
 def read_device(name: str | None) -> torch.device:
     """Return a device by name, `cuda` where there is one unless told; raise `InputError` if it cannot be used."""
     try:
-        place = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        place = team().device(torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu")))
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
         raise InputError(

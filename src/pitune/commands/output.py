@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pitune.processes import team
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from rich.table import Table
@@ -20,7 +22,9 @@ _GAP = 3  # characters between columns
 
 
 def report(as_json: bool, result: Mapping[str, Any] | DataclassInstance, lines: Iterable[str | Table]) -> None:
-    """Print a command's result, as JSON or for reading."""
+    """Print a command's result, as JSON or for reading; of the processes of one run the first does."""
+    if not team().first:
+        return
     if as_json:
         result = result if isinstance(result, Mapping) else asdict(result)
         print(json.dumps(result, ensure_ascii=False, allow_nan=False))
@@ -118,5 +122,5 @@ def is_verbose() -> bool:
 
 
 def is_told() -> bool:
-    """Return whether what goes on is told on stderr."""
-    return os.environ.get(VERBOSITY) != QUIET
+    """Return whether what goes on is told on stderr; of the processes of one run the first does."""
+    return os.environ.get(VERBOSITY) != QUIET and team().first

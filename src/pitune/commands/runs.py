@@ -17,6 +17,7 @@ from pitune import __version__
 from pitune.commands.output import note
 from pitune.commands.set_up import check_out, check_writable
 from pitune.errors import InputError
+from pitune.processes import team
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -84,7 +85,7 @@ class Run:
         """Make the run's folder, if it is not there, and tell on stderr what is done."""
         from pitune.files import write_atomic
 
-        if not (self.folder / INPUTS).is_file():
+        if team().first and not (self.folder / INPUTS).is_file():
             write_atomic(self.folder / INPUTS, self.inputs)
         note(f"{what}; its run is kept in {self.folder}")
 
@@ -92,10 +93,12 @@ class Run:
         """Keep what the run made, and how it answers; from here on the same command only delivers it."""
         from pitune.files import json_bytes, write_atomic
 
-        expert.save(self.folder / "expert")
-        if outcome is not None:
-            write_atomic(self.folder / OUTCOME, json_bytes(outcome.model_dump(mode="json")))
-        write_atomic(self.folder / RESULT, json_bytes(asdict(result)))
+        if team().first:
+            expert.save(self.folder / "expert")
+            if outcome is not None:
+                write_atomic(self.folder / OUTCOME, json_bytes(outcome.model_dump(mode="json")))
+            write_atomic(self.folder / RESULT, json_bytes(asdict(result)))
+        team().wait()
 
     def deliver(self, kind: type[Result]) -> Delivered[Result]:
         """Save the expert of an ended run wherever it was asked for; raise `InputError` if the run was altered."""
@@ -106,9 +109,9 @@ class Run:
         name = expert.name if self.name is None else self.name
         expert = replace(expert, card=expert.card.model_copy(update={"name": name}))
         folders = []
-        if self.pool is not None:
+        if self.pool is not None and team().first:
             folders.append(ExpertPool(self.pool).add(expert))
-        if self.out is not None:
+        if self.out is not None and team().first:
             expert.save(self.out)
             folders.append(self.out)
         return Delivered(expert, result, [str(one) for one in folders or [self.folder / "expert"]], str(self.folder))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from pitune.backbones import Batch, target_losses
 from pitune.errors import InputError
 from pitune.experts import Attached, Tensors
 from pitune.files import json_bytes, sha256_bytes, write_atomic
+from pitune.processes import ALONE, Team, team
 from pitune.tasks import Draw, Example, Task, loss_weights
 from pitune.training.batching import epoch_batches
 from pitune.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -61,8 +62,8 @@ class Feed(Protocol):
     def size(self) -> int:
         """Return how many labels it learns from."""
 
-    def batch(self, place: Attached, index: int) -> Batch:
-        """Return the index-th batch, a pure function of the index, so that a run can go on anywhere."""
+    def batch(self, place: Attached, index: int, among: Team = ALONE) -> Batch:
+        """Return a process's part of the index-th batch, a pure function of the index: a run can go on anywhere."""
 
     def look(self, place: Attached, tensors: Tensors) -> Look | None:
         """Return how well validation examples are answered; None where there are none."""
@@ -103,8 +104,10 @@ def train(
     φ₀ where the run began (ProLIP, arXiv 2410.05270, where that is the backbone): a run that learns from every label
     has nothing to stop by, and so stays near where the labels do not tell.
     What is read when, and every starting value, is given, so
-    an interrupted run ends at the same bytes on CPU. Raise `InputError` if the loss is not finite.
+    an interrupted run ends at the same bytes on CPU. Where several processes train (`Team`), each computes on its part
+    of every batch, the first one's looks decide, and it alone writes. Raise `InputError` if the loss is not finite.
     """
+    together = team()
     leaves = learner.parameters()
     parameters = [parameter for parameter, _ in leaves]
     for parameter in parameters:
@@ -114,11 +117,12 @@ def train(
     rate = _rate(settings, optimizer)
     key = _key(parameters, feed, settings)
     progress = (load_checkpoint(run, key, parameters, optimizer) if run else None) or Progress()
+    together.agree((key, progress.step))
     every = max(1, settings.steps // settings.evaluations)
     since: list[float] = []  # training losses of the steps since the last look
 
     def look() -> None:
-        found = feed.look(place, learner.tensors())
+        found = together.of_first(feed.look(place, learner.tensors()))
         value, loss = (found.value, found.loss) if found else (0.0, -float(progress.step))
         progress.since_best += 1
         if loss < progress.best_loss:
@@ -144,7 +148,7 @@ def train(
                 look()
             for group, (_, factor) in zip(optimizer.param_groups, leaves, strict=True):
                 group["lr"] = settings.learning_rate * factor * rate(progress.step)
-            loss = _step(place, learner, feed, progress.step, settings)
+            loss = _step(place, learner, feed, progress.step, settings, together)
             if not torch.isfinite(loss):
                 raise InputError(
                     f"the loss on task {feed.name!r} is not finite at step {progress.step}; lower the learning rate"
@@ -158,7 +162,7 @@ def train(
             bar.set_postfix(loss=f"{since[-1]:.3f}", validation=f"{progress.best_value:.3f}")
             if progress.step % every == 0 or progress.step == settings.steps:
                 look()
-                if run:
+                if run and together.first:
                     save_checkpoint(run, key, progress, parameters, optimizer)
                     lines = [json.dumps(line, sort_keys=True) for line in progress.history]
                     write_atomic(run / LOG, ("\n".join(lines) + "\n").encode())
@@ -210,16 +214,16 @@ class OneTask:
         self._whole: Batch | None = None
         self._epoch, self._order = -1, list[list[Example]]()
 
-    def batch(self, place: Attached, index: int) -> Batch:
+    def batch(self, place: Attached, index: int, among: Team = ALONE) -> Batch:
         """Return a step's examples: all, where they fit one batch, or the next of an epoch's own order."""
         if len(self._examples) <= self._batch:
-            self._whole = self._whole or place.backbone.prepare(list(self._examples), self._task)
+            self._whole = self._whole or part_of(place, self._task, list(self._examples), among)
             return self._whole
         an_epoch = -(-len(self._examples) // self._batch)
         if index // an_epoch != self._epoch:
             self._epoch = index // an_epoch
             self._order = epoch_batches(self._examples, self._batch, self._seed, self._epoch)
-        return place.backbone.prepare(self._order[index % an_epoch], self._task)
+        return part_of(place, self._task, self._order[index % an_epoch], among)
 
     def look(self, place: Attached, tensors: Tensors) -> Look | None:
         """Return the metric and the calibrated losses of the validation examples; None where there are none."""
@@ -254,18 +258,27 @@ def weighted(losses: Tensor, weights: Tensor | None) -> Tensor:
     return losses if weights is None else losses * weights.to(losses.device)
 
 
-def _step(place: Attached, learner: Learner, feed: Feed, step: int, settings: TrainingSettings) -> Tensor:
+def part_of(place: Attached, task: Task, examples: Sequence[Example], among: Team) -> Batch:
+    """Return a process's part of a batch of examples, as the backbone reads it."""
+    own, share = among.part(examples)
+    return replace(place.backbone.prepare(own, task), share=share)
+
+
+def _step(place: Attached, learner: Learner, feed: Feed, step: int, settings: TrainingSettings, among: Team) -> Tensor:
+    """Leave the gradients of a step's loss in the learner's parameters, and return the loss: a scalar."""
     total = torch.zeros(())
     for part in range(settings.accumulation):
-        batch = feed.batch(place, step * settings.accumulation + part)
+        batch = feed.batch(place, step * settings.accumulation + part, among)
         tensors = learner.tensors()
         losses = smoothed_losses(place, tensors, batch, settings.label_smoothing)
-        loss = weighted(losses, feed.weights(batch.ids)).mean()
+        loss = weighted(losses, feed.weights(batch.ids)).mean() * batch.share
         if settings.pull:
-            loss = loss + settings.pull / feed.size * 0.5 * learner.moved(tensors)
+            loss = loss + settings.pull / feed.size / among.size * 0.5 * learner.moved(tensors)
         loss = loss / settings.accumulation
         loss.backward()  # type: ignore[no-untyped-call]
         total = total + loss.detach().cpu()
+    gradients = [parameter.grad for parameter, _ in learner.parameters() if parameter.grad is not None]
+    among.add_up([*gradients, total])
     return total
 
 

@@ -14,10 +14,11 @@ from torch import Tensor
 from pitune.backbones import Batch, has_several_labels
 from pitune.errors import InputError
 from pitune.experts import Attached, Tensors
+from pitune.processes import ALONE, Team
 from pitune.tasks import Draw, Example, Task, Wording, loss_weights, open_image
 from pitune.training.batching import epoch_batches
 from pitune.training.evaluate import evaluate_tensors
-from pitune.training.loop import Look, asked, weighted
+from pitune.training.loop import Look, asked, part_of, weighted
 from pitune.training.proportions import Mixing, quotas, turn
 
 Scope = Literal["task", "union"]
@@ -87,13 +88,13 @@ class Mixture:
             except InputError as error:
                 raise InputError(f"{_refused(draw.task)}: {error}") from error
 
-    def batch(self, place: Attached, index: int) -> Batch:
+    def batch(self, place: Attached, index: int, among: Team = ALONE) -> Batch:
         """Return a step's examples, all of one kind of input, with the answers of their own tasks and no others."""
         epoch = index // self._an_epoch
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._ordered(epoch)
         task, examples = self._order[index % self._an_epoch]
-        return place.backbone.prepare(examples, task)
+        return part_of(place, task, examples, among)
 
     def look(self, place: Attached, tensors: Tensors) -> Look | None:
         """Return the means over tasks, each by its own metric and over its own answers."""
