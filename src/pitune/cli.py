@@ -84,6 +84,8 @@ COMMANDS: dict[typer.Typer, dict[str, Callable[..., None]]] = {
         "clean": pool.clean,
         "import": pool.import_expert,
         "export": pool.export_expert,
+        "push": pool.push,
+        "pull": pool.pull,
     },
     study_app: {
         "compare": study.compare,

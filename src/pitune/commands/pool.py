@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
@@ -12,6 +12,9 @@ from pitune.commands import options
 from pitune.commands.output import report, shown, table
 from pitune.commands.set_up import check_writable, open_pool, quieten
 from pitune.errors import InputError
+
+if TYPE_CHECKING:
+    from pitune.experts import Expert
 
 Name = Annotated[str, Argument(metavar="NAME", help="An expert of the pool.")]
 
@@ -72,13 +75,9 @@ def add(
 ) -> None:
     """Copy an expert into a pool, made if it is not there."""
     quieten()
-    from pitune.experts import ExpertPool, check_name, load_expert
+    from pitune.experts import load_expert
 
-    found = load_expert(expert)
-    called = check_name(found.name if name is None else name)
-    check_writable(pool)
-    path = ExpertPool(pool).add(replace(found, card=found.card.model_copy(update={"name": called})))
-    report(common.as_json, {"expert": called, "folder": str(path)}, [f"added {called} as {path}"])
+    _take_in(load_expert(expert), pool, name, common)
 
 
 def remove(name: Name, pool: options.PoolFolder, common: options.Common) -> None:
@@ -179,6 +178,60 @@ def export_expert(
     result = {"expert": name, "method": expert.method, "merged": merged, "folder": str(out)}
     told = {"checked": checked and asdict(checked), "for": server, "served": served and asdict(served)}
     report(common.as_json, result | told, lines)
+
+
+def push(
+    name: Name,
+    to: Annotated[str, Argument(metavar="TO", help="OWNER/NAME of the hub, or the URL of a folder, as s3://….")],
+    *,
+    pool: options.PoolFolder,
+    task: Annotated[
+        str | None, Option(help="Its task's data, to tell its licence and labels; not needed for a named task.")
+    ] = None,
+    licence: Annotated[str, Option(help="The expert's licence; that of its data unless given.")] = "",
+    trained_on: Annotated[str, Option(help="The hardware and the time that it took, in your words.")] = "",
+    no_examples: Annotated[bool, Option("--no-examples", help="Show no example of the data.")] = False,
+    private: Annotated[bool, Option("--private", help="Make a repository that others do not see.")] = False,
+    common: options.Common,
+) -> None:
+    """Share an expert with its model card, on the hub or in any folder that fsspec reaches."""
+    quieten()
+    from pitune.experts import Sharing, hub_card, push_expert
+    from pitune.tasks import library_of, load_task
+
+    expert = open_pool(pool).get(name)
+    if task is None and library_of(expert.card.task) is not None:
+        task = expert.card.task
+    known = load_task(task) if task is not None else None
+    if known is not None and expert.card.data_hash not in ("", known.data_hash):
+        raise InputError(f"--task {task}: is not the data that {name} learned from; give that, or leave it out")
+    sharing = Sharing(to, known, licence, trained_on, examples=not no_examples)
+    push_expert(expert, to, hub_card(expert, sharing), private=private)
+    report(common.as_json, {"expert": name, "to": to}, [f"pushed {name} to {to}"])
+
+
+def pull(
+    source: Annotated[str, Argument(metavar="FROM", help="OWNER/NAME or OWNER/NAME@REVISION, or a folder's URL.")],
+    *,
+    pool: options.PoolFolder,
+    name: Annotated[str | None, Option(help="Name in the pool; its own unless given.")] = None,
+    common: options.Common,
+) -> None:
+    """Take a shared expert into a pool, made if it is not there, checked as any other."""
+    quieten()
+    from pitune.experts import pull_expert
+
+    check_writable(pool)
+    _take_in(pull_expert(source), pool, name, common)
+
+
+def _take_in(expert: Expert, pool: Path, name: str | None, common: options.Common) -> None:
+    from pitune.experts import ExpertPool, check_name
+
+    called = check_name(expert.name if name is None else name)
+    check_writable(pool)
+    path = ExpertPool(pool).add(replace(expert, card=expert.card.model_copy(update={"name": called})))
+    report(common.as_json, {"expert": called, "folder": str(path)}, [f"added {called} as {path}"])
 
 
 def _short(value: object) -> object:

@@ -13,6 +13,8 @@ from pitune.experts.expert import Expert as Expert
 from pitune.experts.expert import check_tensors as check_tensors
 from pitune.experts.expert import digest as digest
 from pitune.experts.expert import expert_of as expert_of
+from pitune.experts.hub_card import Sharing as Sharing
+from pitune.experts.hub_card import hub_card as hub_card
 from pitune.experts.index import Entry as Entry
 from pitune.experts.index import PoolIndex as PoolIndex
 from pitune.experts.index import problem_of as problem_of
@@ -36,6 +38,8 @@ from pitune.experts.registry import register_method as register_method
 from pitune.experts.serving import SERVERS as SERVERS
 from pitune.experts.serving import Served as Served
 from pitune.experts.serving import export_for as export_for
+from pitune.experts.sharing import pull_expert as pull_expert
+from pitune.experts.sharing import push_expert as push_expert
 from pitune.experts.storage import check_name as check_name
 from pitune.experts.storage import load_expert as load_expert
 from pitune.experts.storage import load_fisher as load_fisher

@@ -95,7 +95,7 @@ class Expert:
         folder = Path(folder)
         if folder.exists() and not (folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir()))):
             raise InputError(f"{folder}: exists and is not an expert; choose another folder")
-        files = _encode(self)
+        files = encode(self)
         with atomic_folder(folder, replace=replace) as beside:
             for name, data in files.items():
                 (beside / name).write_bytes(data)
@@ -132,14 +132,15 @@ def weights_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save(named, metadata={"format": "pt"})
 
 
-def _encode(expert: Expert) -> dict[str, bytes]:
+def encode(expert: Expert, card: bytes | None = None) -> dict[str, bytes]:
+    """Return an expert's files by name; a `card` given takes the README's place, and may change without the record."""
     peft = expert.kind.peft(expert.settings)
     base = base_of(expert.card)
     if peft is None:
         config = {"peft_type": f"PITUNE_{expert.method.upper().replace('-', '_')}", **base, **expert.config}
     else:
         config = {**peft, **base, "inference_mode": True}
-    files = {CONFIG: json_bytes(config), WEIGHTS: weights_bytes(expert.tensors), README: expert.readme()}
+    files = {CONFIG: json_bytes(config), WEIGHTS: weights_bytes(expert.tensors), README: card or expert.readme()}
     if expert.fisher is not None:
         files[FISHER] = encode_fisher(expert.fisher)
     package = KINDS.package(expert.method)
@@ -148,7 +149,7 @@ def _encode(expert: Expert) -> dict[str, bytes]:
         "method": expert.method,
         "config": expert.config,
         "card": expert.card.model_dump(mode="json"),
-        "files": {name: sha256_bytes(data) for name, data in files.items()},
+        "files": {name: sha256_bytes(data) for name, data in files.items() if name != README or card is None},
         **({"package": package} if package else {}),
     }
     return {**files, RECORD: json_bytes(record)}

@@ -43,6 +43,11 @@ def check_name(name: str) -> str:
     return name
 
 
+def files_of(folder: Path) -> list[str]:
+    """Return the names of the files that an expert's record lists; raise `InputError` if it is malformed."""
+    return list(_read_record(folder).files)
+
+
 def load_expert(folder: str | Path) -> Expert:
     """Read an expert; raise `InputError` naming the file that is missing, altered or malformed."""
     folder = Path(folder)

@@ -194,7 +194,8 @@ def tune_nearest(
     """Tune with the neighbours that were found for a target, and embed its task by the probe that found them."""
     backbone, draw = near.target.backbone, near.target.draw
     result = tune_expert(backbone, draw, near.experts, settings=settings, run=run, progress=progress)
-    expert = embed(backbone, draw, result.expert, probe=near.target.probe)
+    told = result.expert.noting(neighbours=dict(near.pairs))
+    expert = embed(backbone, draw, told, probe=near.target.probe)
     return replace(result, expert=expert, neighbours=tuple(near.pairs))
 
 

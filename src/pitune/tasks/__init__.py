@@ -4,6 +4,7 @@ from pitune.tasks.asking import Input as Input
 from pitune.tasks.asking import as_example as as_example
 from pitune.tasks.asking import asked_of as asked_of
 from pitune.tasks.asking import asked_task as asked_task
+from pitune.tasks.asking import reads_of as reads_of
 from pitune.tasks.declared import declaration as declaration
 from pitune.tasks.declared import declared_names as declared_names
 from pitune.tasks.draw import Draw as Draw
