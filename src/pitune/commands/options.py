@@ -17,6 +17,7 @@ from pitune.defaults import BACKBONE as BACKBONE
 
 if TYPE_CHECKING:
     from pitune import backbones
+    from pitune.studies import Spread
     from pitune.tasks import Draw, Task
     from pitune.training import TrainingSettings
 
@@ -48,6 +49,23 @@ class Common:
         Path | None,
         Option(is_eager=True, callback=read_config, metavar="YAML", help="A file with these fields; flags win."),
     ] = None
+
+
+@dataclass(frozen=True)
+class Spreading:
+    """Over what jobs are spread."""
+
+    workers: Annotated[int, Option(min=1, help="Processes side by side; they share the cores.")] = 1
+    ray: Annotated[
+        str | None, Option(metavar="ADDRESS", help="Let Ray have them: local, auto, or a cluster's HOST:PORT.")
+    ] = None
+
+    @property
+    def spread(self) -> Spread:
+        """Return it as studies take it."""
+        from pitune.studies import Spread
+
+        return Spread(self.workers, self.ray)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def predictors(
     from pitune.studies import PREDICTORS, run_predictors
 
     plan = study.make_plan(PREDICTORS, tasks, study.Draws([str(shots)], seeds), effort, on)
-    results = run_predictors(plan, out, adapted=adapted, workers=on.workers, progress=is_told())
+    results = run_predictors(plan, out, adapted=adapted, workers=on.spread, progress=is_told())
     on.told(results, [*_tables(results), f"rows and all of it: {out / 'predictors.json'}"])
 
 

@@ -47,10 +47,9 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Workers:
+class Workers(options.Spreading):
     """How many processes, with which backbone."""
 
-    workers: Annotated[int, Option(min=1, help="Processes side by side; they share the cores.")] = 1
     backbone: options.BackboneName = options.BACKBONE
 
 
@@ -126,7 +125,7 @@ def compare(
 
     given = str(pool) if pool else None
     plan = make_plan(QUICK if quick else ComparePlan(), tasks, draws, effort, on, methods=methods, k=k, pool=given)
-    results = run_compare(plan, out, workers=on.workers, progress=is_told())
+    results = run_compare(plan, out, workers=on.spread, progress=is_told())
     write_comparison(results, out, as_typed())
     kept = ", ".join(str(out / name) for name in ("results.json", "results.md", "gains.svg"))
     on.told(results, [*comparison(results), f"all of it: {kept}"])
@@ -147,7 +146,7 @@ def settings(
     from pitune.studies import VARIANTS, ComparePlan, run_settings
 
     plan = make_plan(ComparePlan(), tasks, draws, effort, on)
-    results = run_settings(plan, out, tuple(variants or VARIANTS), workers=on.workers, progress=is_told())
+    results = run_settings(plan, out, tuple(variants or VARIANTS), workers=on.spread, progress=is_told())
     kept = f"rows, means and gains: {out / 'settings.json'}"
     on.told(results, [*_settings_tables(results), kept])
 

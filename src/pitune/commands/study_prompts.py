@@ -94,7 +94,7 @@ def transfer(
         **trained,
         **on.plan(),
     )
-    results = run_transfer(plan, out, workers=on.workers, progress=is_told())
+    results = run_transfer(plan, out, workers=on.spread, progress=is_told())
     write_transfer(results, out, study.as_typed())
     kept = ", ".join(str(out / name) for name in ("results.json", "results.md", f"{plan.stages[-1]}.svg"))
     on.told(results, [*_transfer(results), f"all of it: {kept}"])
@@ -174,7 +174,7 @@ def _run(
         **trained,
         **on.plan(),
     )
-    results = run_prompts(plan, out, workers=on.workers, progress=is_told())
+    results = run_prompts(plan, out, workers=on.spread, progress=is_told())
     write_prompts(results, out, study.as_typed())
     kept = f"all of it: {out / 'results.json'}, {out / 'results.md'}"
     on.told(results, [*_prompts(results), kept])

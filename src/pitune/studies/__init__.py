@@ -53,6 +53,9 @@ from pitune.studies.statistics import paired_gains as paired_gains
 from pitune.studies.statistics import summed_gains as summed_gains
 from pitune.studies.study import Study as Study
 from pitune.studies.study import held_out as held_out
+from pitune.studies.study import load_once as load_once
 from pitune.studies.transfer import read_transfer as read_transfer
 from pitune.studies.transfer import run_transfer as run_transfer
 from pitune.studies.trial import Trial as Trial
+from pitune.studies.workers import Spread as Spread
+from pitune.studies.workers import run_jobs as run_jobs

@@ -17,6 +17,7 @@ from pitune.studies.sources import train_pool
 from pitune.studies.statistics import method_means, summed_gains
 from pitune.studies.study import Study, distinct
 from pitune.studies.trial import Trial
+from pitune.studies.workers import Spread
 from pitune.tasks import expand
 
 
@@ -33,7 +34,7 @@ class Cell:
         return {trial.key(one.name): partial(one.measure, trial) for one in methods if one.applies(trial.task)}
 
 
-def run_compare(plan: ComparePlan, out: Path, *, workers: int = 1, progress: bool = True) -> CompareResults:
+def run_compare(plan: ComparePlan, out: Path, *, workers: int | Spread = 1, progress: bool = True) -> CompareResults:
     """Train a source expert for every task, then measure every method on every (task, shots, seed).
 
     What is there already is kept: experts in `pool/`, rows in `rows.jsonl`, checkpoints in `runs/`. Raise

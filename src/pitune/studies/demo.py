@@ -19,6 +19,7 @@ from pitune.studies.sources import train_pool
 from pitune.studies.statistics import paired_gains
 from pitune.studies.study import Study, open_backbone, open_task
 from pitune.studies.trial import Trial
+from pitune.studies.workers import Spread
 from pitune.tasks import Task, expand, few_shot, short_name, spread
 
 _MOST = 64  # examples that a task is embedded by
@@ -30,7 +31,7 @@ def run_demo(
     plan: ComparePlan = DEMO,
     targets: Sequence[str] = (DEMO_TARGETS,),
     quick: bool = False,
-    workers: int = 1,
+    workers: int | Spread = 1,
     progress: bool = True,
 ) -> DemoResults:
     """Train the pool of all tasks but the targets, tune every target on every seed, leave `results.json` and `expert/`.

@@ -17,6 +17,7 @@ from pitune.studies.results import PredictorsResults, Row, Summary
 from pitune.studies.rows import Measured, Measures
 from pitune.studies.study import Study, open_backbone, open_task
 from pitune.studies.trial import Trial
+from pitune.studies.workers import Spread
 from pitune.tasks import Draw, Example, expand
 from pitune.training import Evaluation, evaluate_expert
 
@@ -69,7 +70,7 @@ def run_predictors(
     out: Path = Path("predictors"),
     *,
     adapted: bool = False,
-    workers: int = 1,
+    workers: int | Spread = 1,
     progress: bool = True,
 ) -> PredictorsResults:
     """Measure every source's expert on every target's test part, score every source, and compare the two.

@@ -20,6 +20,7 @@ from pitune.studies.rows import Measured, Measures
 from pitune.studies.sources import check_kind, joins_names, kind_of, source_expert, target_settings, vectors_of
 from pitune.studies.statistics import method_means, summed_gains
 from pitune.studies.study import Study, at_most, distinct, measured, open_backbone, open_task
+from pitune.studies.workers import Spread
 from pitune.tasks import Draw, Task, few_shot
 from pitune.training import fit_every_label, fit_expert
 
@@ -68,7 +69,7 @@ class Cell:
         return measured(open_backbone(self.plan), task, expert(), test)
 
 
-def run_prompts(plan: PromptPlan, out: Path, *, workers: int = 1, progress: bool = True) -> PromptsResults:
+def run_prompts(plan: PromptPlan, out: Path, *, workers: int | Spread = 1, progress: bool = True) -> PromptsResults:
     """Train every source, then measure every target alone and from its source, on every draw.
 
     What is there already is kept: experts in `sources/`, rows in `rows.jsonl`, checkpoints in `runs/`. Raise

@@ -26,6 +26,7 @@ from pitune.studies.sources import train_pool
 from pitune.studies.statistics import method_means, summed_gains
 from pitune.studies.study import Study, held_out, measured
 from pitune.studies.trial import Trial
+from pitune.studies.workers import Spread
 from pitune.tasks import spread
 from pitune.training import evaluate_expert
 
@@ -160,7 +161,7 @@ def run_settings(
     out: Path,
     names: Sequence[str] = tuple(VARIANTS),
     *,
-    workers: int = 1,
+    workers: int | Spread = 1,
     progress: bool = True,
 ) -> SettingsResults:
     """Tune every (task, shots, seed) in every way; of several candidates each counts as a way of its own.

@@ -16,7 +16,7 @@ from pitune.files import json_bytes, write_atomic
 from pitune.studies.plans import Plan
 from pitune.studies.results import Results, Row
 from pitune.studies.rows import Measured, Measures, Rows, environment
-from pitune.studies.workers import run_jobs
+from pitune.studies.workers import Spread, run_jobs
 from pitune.tasks import Draw, Example, Task, load_task, spread
 from pitune.training import evaluate_expert
 
@@ -45,7 +45,7 @@ class Study:
     """A study in a folder. What is there already is kept: rows, experts, and the checkpoints of runs."""
 
     out: Path
-    workers: int = 1
+    workers: int | Spread = 1
     progress: bool = True
     file: str = ROWS
 

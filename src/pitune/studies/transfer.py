@@ -31,6 +31,7 @@ from pitune.studies.study import (
     open_backbone,
     open_task,
 )
+from pitune.studies.workers import Spread
 from pitune.tasks import few_shot, stem_of
 from pitune.training import fit_every_label
 
@@ -89,7 +90,7 @@ class Pair:
         return measured(open_backbone(plan), task, expert(), examples)
 
 
-def run_transfer(plan: TransferPlan, out: Path, *, workers: int = 1, progress: bool = True) -> TransferResults:
+def run_transfer(plan: TransferPlan, out: Path, *, workers: int | Spread = 1, progress: bool = True) -> TransferResults:
     """Train each task's own expert, then measure every pair as it is, and at last adapted to the target's few labels.
 
     Each pair is a row as soon as it is known, and `results.json` is there after either stage. Raise `InputError`

@@ -5,46 +5,73 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from pitune.errors import InputError
+from pitune.processes import team
 from pitune.registry import given_everywhere, register_again
+from pitune.studies.cluster import on_ray
 
 Job = TypeVar("Job")
 
 
-def run_jobs(work: Callable[[Job], object], jobs: Sequence[Job], workers: int = 1, title: str = "") -> None:
-    """Do every job, `workers` at a time; `work` and the jobs must be picklable where there are several workers.
+@dataclass(frozen=True)
+class Spread:
+    """Over how many workers jobs are spread: processes of this machine, or Ray's at an address (`on_ray`)."""
 
-    Each process gets its share of the cores, and knows what this program has registered. A bar on stderr shows how
-    far it is, if there is a `title`. The first error stops what has not begun and is raised; rows that are on disk by
-    then stay there.
+    workers: int = 1
+    ray: str | None = None
+
+
+def run_jobs(work: Callable[[Job], object], jobs: Sequence[Job], over: int | Spread = 1, title: str = "") -> None:
+    """Do every job, some side by side; `work` and the jobs must be picklable where there are several workers.
+
+    Each worker gets its share of the cores, and knows what this program has registered. A bar on stderr shows how far
+    it is, if there is a `title`. The first error stops what has not begun and is raised; rows that are on disk by then
+    stay there.
     """
-    if workers < 1:
-        raise InputError(f"workers is {workers}; expected 1 or more")
-    bar = tqdm(total=len(jobs), desc=title, disable=None if title else True)
-    with bar:
-        if workers == 1 or len(jobs) < 2:
-            for job in jobs:
-                work(job)
-                bar.update()
-            return
-        context = multiprocessing.get_context("spawn")
-        cores = max(1, len(os.sched_getaffinity(0)) // workers) if hasattr(os, "sched_getaffinity") else 1
-        with ProcessPoolExecutor(workers, context, _begin, (cores, given_everywhere())) as pool:
-            futures = [pool.submit(_do, work, job) for job in jobs]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    bar.update()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    over = over if isinstance(over, Spread) else Spread(over)
+    if over.workers < 1:
+        raise InputError(f"workers is {over.workers}; expected 1 or more")
+    if over.workers > 1 and team().size > 1:
+        raise InputError("--workers and torchrun both begin processes; leave one out")
+    if over.ray is not None:
+        ended = on_ray(over.ray, work, jobs, over.workers)
+    elif over.workers == 1 or len(jobs) < 2:
+        ended = in_turn(work, jobs)
+    else:
+        ended = in_processes(work, jobs, over.workers)
+    with tqdm(total=len(jobs), desc=title, disable=None if title else True) as bar:
+        for _ in ended:
+            bar.update()
+
+
+def in_turn(work: Callable[[Job], object], jobs: Sequence[Job]) -> Iterator[None]:
+    """Do one job after the other, here, and yield as each has ended."""
+    for job in jobs:
+        work(job)
+        yield
+
+
+def in_processes(work: Callable[[Job], object], jobs: Sequence[Job], workers: int) -> Iterator[None]:
+    """Do every job, so many at a time, each in a process of its own, and yield as each has ended."""
+    context = multiprocessing.get_context("spawn")
+    cores = max(1, len(os.sched_getaffinity(0)) // workers) if hasattr(os, "sched_getaffinity") else 1
+    with ProcessPoolExecutor(workers, context, _begin, (cores, given_everywhere())) as pool:
+        futures = [pool.submit(_do, work, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _do(work: Callable[[Job], object], job: Job) -> None:
