@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from tests.conftest import Command, draw_of
 
 from pitune.errors import InputError
-from pitune.experts import Expert, ExpertPool, Parent, Sharing, digest, load_expert, hub_card, pull_expert, sharing
+from pitune.experts import Expert, ExpertPool, Parent, Sharing, digest, hub_card, load_expert, pull_expert, sharing
 from pitune.pocket.backbone import Pocket
 from pitune.tasks import Task
 from pitune.training import TrainingSettings, fit_expert
