@@ -71,9 +71,9 @@ def test_what_needs_an_extra_says_in_one_line_how_to_get_it(without: dict[str, A
 
 
 def extras() -> set[str]:
-    """Return the extras that a user may ask for."""
+    """Return the extras that a user may ask for; the others are for who works on the package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return set(project["optional-dependencies"]) - {"dev"}
+    return set(project["optional-dependencies"]) - {"dev", "docs"}
 
 
 def test_the_extras_are_those_that_messages_name() -> None:
