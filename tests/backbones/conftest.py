@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tests.backbones.tiny_parts import WIDTH as WIDTH
+from tests.backbones.tiny_parts import tokenizer as tokenizer
+from tests.backbones.tiny_parts import tower as tower
+from tests.backbones.vision_models import write_gemma3, write_qwen2
 from transformers import (
     CONFIG_MAPPING,
     AutoModel,
@@ -22,7 +25,6 @@ from transformers import (
     CLIPModel,
     Florence2Config,
     Florence2ForConditionalGeneration,
-    PreTrainedTokenizerFast,
     Siglip2Config,
     Siglip2ImageProcessorPil,
     Siglip2Model,
@@ -38,82 +40,6 @@ from transformers import (
 
 from pitune.backbones import Backbone, load_backbone
 from pitune.tasks import Task, load_task
-
-WORDS = [
-    "a",
-    "photo",
-    "of",
-    "the",
-    "red",
-    "green",
-    "blue",
-    "good",
-    "bad",
-    "sea",
-    "hill",
-    "town",
-    "happy",
-    "sad",
-    "sweet",
-    "fresh",
-    "warm",
-    "sour",
-    "stale",
-    "cold",
-    "smile",
-    "tear",
-    "wave",
-    "sand",
-    "salt",
-    "rock",
-    "path",
-    "peak",
-    "road",
-    "shop",
-    "tram",
-    "what",
-    "colour",
-    "is",
-    "it",
-    "question",
-    "answer",
-    "no",
-    "yes",
-    "User",
-    "Assistant",
-    ":",
-    ".",
-    "?",
-]
-SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
-WIDTH = 16
-
-
-def tokenizer(extra: tuple[str, ...] = (), start: bool = True, length: int = 64) -> PreTrainedTokenizerFast:
-    words = [*SPECIAL, *extra, *WORDS]
-    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    template = "<s> $A </s>" if start else "$A </s>"
-    made.post_processor = processors.TemplateProcessing(single=template, special_tokens=[("<s>", 1), ("</s>", 2)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        additional_special_tokens=list(extra),
-        model_max_length=length,
-    )
-
-
-def tower(**more: object) -> dict[str, object]:
-    return {
-        "hidden_size": WIDTH,
-        "intermediate_size": 2 * WIDTH,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        **more,
-    }
 
 
 def write_clip(folder: Path) -> None:
@@ -278,6 +204,8 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "t5": write_t5,
     "florence": write_florence,
     "smolvlm": write_smolvlm,
+    "qwen2_vl": write_qwen2,
+    "gemma3": write_gemma3,
     "llama": write_language_model,
     "bert": write_sentence_encoder,
     "mpnet": write_mpnet,

@@ -21,6 +21,8 @@ TASKS = {
     "florence": ("questions", "shade"),
     "smolvlm": ("questions", "shade"),
     "llama": ("taste", "mood"),
+    "qwen2_vl": ("questions", "shade"),
+    "gemma3": ("questions", "shade"),
     "bert": ("taste", "mood"),
     "mpnet": ("taste", "mood"),
     "modernbert": ("taste", "mood"),

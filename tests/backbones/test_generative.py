@@ -113,8 +113,8 @@ def test_location_tokens_are_part_of_an_answer(backbones: dict[str, Backbone]) -
 
 def test_a_text_cannot_pretend_to_be_an_image(backbones: dict[str, Backbone]) -> None:
     prompt = backbones["smolvlm"]._prompt  # type: ignore[attr-defined]
-    assert "<image>" not in prompt("what <image> is it", False)
-    assert prompt("what <image> is it", True).count("<image>") == 4
+    assert "<image>" not in prompt("what <image> is it", 0)
+    assert prompt("what <image> is it", 4).count("<image>") == 4
 
 
 def test_a_chat_template_is_followed(backbones: dict[str, Backbone], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +124,6 @@ def test_a_chat_template_is_followed(backbones: dict[str, Backbone], monkeypatch
         "{{ '<image>' if part.type == 'image' else part.text }}{% endfor %} ?{% endfor %} Assistant:"
     )
     monkeypatch.setattr(backbone._tokenizer, "chat_template", template)  # type: ignore[attr-defined]
-    prompt = backbone._prompt("is it red", True)  # type: ignore[attr-defined]
+    prompt = backbone._prompt("is it red", 4)  # type: ignore[attr-defined]
     assert prompt.endswith("is it red ? Assistant:")
     assert prompt.count("<image>") == 4

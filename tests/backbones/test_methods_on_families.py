@@ -35,6 +35,8 @@ CARRIES: Mapping[str, tuple[str, ...]] = {
     "florence": ENCODERS,
     "smolvlm": ("lora", "adapter", "ia3", "layernorm", "prefix"),  # a decoder with a key cache, and no biases
     "llama": ("lora", "adapter", "ia3", "layernorm", "prefix"),
+    "qwen2_vl": ("lora", "adapter", "ia3", "bitfit", "layernorm", "prefix"),
+    "gemma3": ("lora", "adapter", "ia3", "layernorm", "prefix"),
     "bert": ENCODERS,
     "mpnet": tuple(method for method in ENCODERS if "pr" not in method),  # a number is added for every two places
     "modernbert": ("lora", "adapter", "layernorm"),  # keys and values come out of one layer, and it has no biases

@@ -83,7 +83,7 @@ def test_an_export_loads_by_itself_with_the_same_scores(
     if kind == "t5":
         assert config["task_type"] == "SEQ_2_SEQ_LM"
         loaded = AutoPeftModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
-    elif kind == "llama":
+    elif kind in ("llama", "gemma3"):
         assert config["task_type"] == "CAUSAL_LM"
         loaded = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     else:

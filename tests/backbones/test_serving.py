@@ -163,6 +163,7 @@ def test_what_a_server_cannot_express_is_refused_by_name(backbones: dict[str, Ba
         )
         refuse(random_expert(backbones["t5"]), server, "of language models; .* is of type 't5'", backbones["t5"])
         refuse(random_expert(backbones["t5"]), server, "belongs to another backbone")
+        refuse(random_expert(backbones["gemma3"]), server, "is of type 'gemma3'", backbones["gemma3"])
     for server, most in (("vllm", 512), ("lorax", 128)):
         refuse(
             random_expert(backbone, r=most + 1), server, f"has rank {most + 1}, and {server} takes at most {most}; fold"

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from pitune.backbones.base import LONGEST_ANSWER, Batch
-from pitune.backbones.generative import TARGET, Generative
+from pitune.backbones.generative import Generative
 from pitune.backbones.likelihood import Prefix, repeated_cache
 
 LONGEST_INPUT = 2048  # tokens
@@ -27,7 +27,7 @@ class Decoder(Generative):
 
         What a prompt says before and behind a text stays, since an answer is to follow it.
         """
-        tokenizer, marked = self._tokenizer, not self._tokenizer.chat_template  # a template writes the marks itself
+        tokenizer, marked = self._tokenizer, not self._writes_marks()
 
         def tokens(text: str, marked: bool) -> list[int]:
             row: list[int] = tokenizer(text, add_special_tokens=marked, verbose=False)["input_ids"]
@@ -47,6 +47,10 @@ class Decoder(Generative):
         mask = torch.tensor([[*[0] * (length - len(row)), *[1] * len(row)] for row in rows])
         return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
 
+    def _writes_marks(self) -> bool:
+        """Return whether prompts have the tokenizer's marks in them, as a template writes them itself."""
+        return bool(self._tokenizer.chat_template)
+
     def _positions(self) -> int:
         return int(self._model.config.get_text_config().max_position_embeddings)
 
@@ -55,34 +59,43 @@ class Decoder(Generative):
         found = self._tokenizer.pad_token_id
         return 0 if found is None else int(found)
 
+    def _given(self, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return what the model is called with to read prompts, the place of each token with it."""
+        return {**self._asked(inputs), "position_ids": _places(inputs["attention_mask"])}
+
     def _read(self, inputs: Mapping[str, Tensor]) -> Prefix:
-        given = {name: value for name, value in inputs.items() if name != TARGET}
-        mask = given["attention_mask"]
-        cache = DynamicCache()  # of whole layers: the mask tells how far a layer of a sliding window looks
-        output = self._model(
-            **given, position_ids=_places(mask), past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        return Prefix(output.logits[:, -1], output.past_key_values, mask)
+        given, mask = self._given(inputs), inputs["attention_mask"]
+        output = self._model(**given, past_key_values=self._new_cache(), use_cache=True, logits_to_keep=1)
+        last = given["position_ids"][..., -1:]  # (B, 1), or (3, B, 1) alike where an image's tokens lie in space
+        shift = (last if last.ndim == 2 else last[0]) - _places(mask)[:, -1:]
+        return Prefix(output.logits[:, -1], output.past_key_values, mask, shift=shift)
+
+    def _new_cache(self) -> DynamicCache:
+        return DynamicCache()  # of whole layers: the mask tells how far a layer of a sliding window looks
+
+    def _proceeding(self) -> Any:
+        """Return what is called to go on from a prompt."""
+        return self._model
 
     def _proceed(self, prefix: Prefix, tokens: Tensor, times: int) -> tuple[Tensor, Prefix]:
-        before = prefix.mask.repeat_interleave(times, 0)
+        assert prefix.shift is not None
+        before, shift = (one.repeat_interleave(times, 0) for one in (prefix.mask, prefix.shift))
         mask = torch.cat([before, before.new_ones(tokens.shape)], 1)
-        output = self._model(
+        output = self._proceeding()(
             input_ids=tokens,
             attention_mask=mask,
-            position_ids=_places(mask)[:, -tokens.shape[1] :],
+            position_ids=_places(mask)[:, -tokens.shape[1] :] + shift,
             past_key_values=repeated_cache(prefix.cache, times),
             use_cache=True,
         )
-        return output.logits, Prefix(output.logits[:, -1], output.past_key_values, mask)
+        return output.logits, Prefix(output.logits[:, -1], output.past_key_values, mask, shift=shift)
 
     def _skipped(self, batch: Batch) -> int:
         return batch.inputs["input_ids"].shape[1]
 
     def features(self, batch: Batch) -> Tensor:
         """Return the last state (B, D) of the prompt, from which the answer would begin."""
-        given: dict[str, Any] = {name: value for name, value in batch.inputs.items() if name != TARGET}
-        output = self._model.model(**given, position_ids=_places(given["attention_mask"]))
+        output = self._model.model(**self._given(batch.inputs))
         states: Tensor = output.last_hidden_state
         return states[:, -1].float()
 

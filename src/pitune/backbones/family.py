@@ -40,6 +40,7 @@ FAMILIES: Registry[Family] = Registry(
         "sequence to sequence": "pitune.backbones.seq2seq:FAMILY",
         "causal language model": "pitune.backbones.causal_lm:FAMILY",
         "vision-language": "pitune.backbones.vision_language:FAMILY",
+        "BLIP-2": "pitune.backbones.blip_2:FAMILY",
         "sentence encoder": "pitune.backbones.sentence_encoder:FAMILY",
     },
 )

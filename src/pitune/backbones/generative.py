@@ -80,9 +80,12 @@ class Generative(ABC):
     @torch.no_grad()
     def generate(self, batch: Batch) -> list[str]:
         """Return the best answer that beam search finds for each example."""
-        inputs = {name: value for name, value in batch.inputs.items() if name != TARGET}
         written = self._model.generate(
-            **inputs, num_beams=_BEAMS, do_sample=False, max_new_tokens=LONGEST_ANSWER, early_stopping=True
+            **self._asked(batch.inputs),
+            num_beams=_BEAMS,
+            do_sample=False,
+            max_new_tokens=LONGEST_ANSWER,
+            early_stopping=True,
         )
         return [self._text(row) for row in written[:, self._skipped(batch) :].tolist()]
 
@@ -102,6 +105,10 @@ class Generative(ABC):
             if bool(ended.all()):
                 break
         return replace(batch, inputs={**batch.inputs, TARGET: torch.stack(written, 1)})
+
+    def _asked(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what the model itself is given of a batch's inputs."""
+        return {name: value for name, value in inputs.items() if name != TARGET}
 
     def _text(self, tokens: Sequence[int]) -> str:
         """Return tokens as text; location tokens are part of an answer, the marks around it are not."""

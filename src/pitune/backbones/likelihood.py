@@ -16,12 +16,16 @@ _ROWS = 256  # answers times examples in one pass
 
 @dataclass(frozen=True)
 class Prefix:
-    """What a model has read of B inputs before the answers: the next token's logits (B, V), keys and values, masks."""
+    """What a model has read of B inputs before the answers: the next token's logits (B, V), keys and values, masks.
+
+    `shift` (B, 1) is how far the next token's place is from the number of tokens before it; images may count otherwise.
+    """
 
     logits: Tensor
     cache: Any
     mask: Tensor
     hidden: Tensor | None = None
+    shift: Tensor | None = None
 
 
 Continue = Callable[[Prefix, Tensor, int], tuple[Tensor, Prefix]]

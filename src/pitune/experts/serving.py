@@ -122,8 +122,10 @@ def _check(expert: Expert, backbone: Backbone, server: str) -> None:
     if expert.kind.peft_type != "LORA":
         other = whole_model if expert.kind.merges else "it runs with pitune alone"
         raise InputError(f"{server} reads LoRAs alone; {expert.name!r} is of kind {expert.method!r}; {other}")
-    model_type = getattr(getattr(module, "config", None), "model_type", type(module).__name__)
-    if classes_of(module).get("task_type") != "CAUSAL_LM" or (rules.models and model_type not in rules.models):
+    config = getattr(module, "config", None)
+    model_type = getattr(config, "model_type", type(module).__name__)
+    reads = classes_of(module).get("task_type") == "CAUSAL_LM" and not hasattr(config, "vision_config")
+    if not reads or (rules.models and model_type not in rules.models):
         known = f"; expected one of: {', '.join(sorted(rules.models))}" if rules.models else ""
         raise InputError(f"{server} reads LoRAs of language models; {backbone.name} is of type {model_type!r}{known}")
     for site in expert.sites:
