@@ -4,7 +4,7 @@ A group is declared once and taken by every command that has these options:
 
     @dataclass(frozen=True)
     class Labels:
-        shots: Annotated[int | None, typer.Option(help="Examples a class.")] = None
+        shots: Annotated[int | None, typer.Option(help="Examples per class.")] = None
 
     def fit(task: TaskName, *, labels: Labels) -> None: ...     # pitune fit TASK --shots N
 

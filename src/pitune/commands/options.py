@@ -27,7 +27,7 @@ BackboneName = Annotated[str, Option(help="Name, checkpoint folder or hub id, su
 PoolFolder = Annotated[Path, Option("--pool", metavar="DIR", help="The pool's folder.")]
 MaybePool = Annotated[Path | None, Option("--pool", metavar="DIR", help="Where the expert is, if it is given by name.")]
 Method = Annotated[str, Option(help="Kind of expert, such as lora or adapter.")]
-Shots = Annotated[int | None, Option(help="Examples a class; all of them unless given.")]
+Shots = Annotated[int | None, Option(help="Examples per class; all of them unless given.")]
 Folds = Annotated[
     int | None,
     Option(min=0, help="Folds of the labels, so that all train and all judge; 0 keeps some apart. By their number."),
@@ -35,7 +35,7 @@ Folds = Annotated[
 By = Annotated[str, Option(help="The score that finds neighbours, such as probe or trial.")]
 Neighbours = Annotated[int, Option("-k", "--k", min=1, help="How many neighbours.")]
 LearningRate = Annotated[float | None, Option(help="Highest learning rate.")]
-BatchSize = Annotated[int | None, Option(help="Examples a forward pass.")]
+BatchSize = Annotated[int | None, Option(help="Examples per forward pass.")]
 
 
 @dataclass(frozen=True)

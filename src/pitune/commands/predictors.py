@@ -22,7 +22,7 @@ def predictors(
     tasks: study.Tasks = None,
     *,
     out: study.Out = Path("predictors"),
-    shots: Annotated[int, Option(min=1, help="Examples a class that scores may read.")] = 4,
+    shots: Annotated[int, Option(min=1, help="Examples per class that scores may read.")] = 4,
     seeds: study.Seeds = None,
     adapted: Annotated[
         bool, Option("--adapted", help="Measure experts trained on for a few steps, too; far slower.")

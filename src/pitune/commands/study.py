@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Tasks = Annotated[list[str] | None, Argument(metavar="TASK…", help=f"Tasks or collections; {TASKS} unless given.")]
 Out = Annotated[Path, Option(metavar="DIR", help="Keeps pool, runs, rows and results.")]
-Shots = Annotated[list[str] | None, Option("--shots", help="Examples a class, or all; repeatable.")]
+Shots = Annotated[list[str] | None, Option("--shots", help="Examples per class, or all; repeatable.")]
 Seeds = Annotated[int | None, Option(min=1, help="How many seeds.")]
 Steps = Annotated[int | None, Option(help="Steps on a target at most.")]
 Test = Annotated[int | None, Option(min=1, help="Examples to score a task by.")]

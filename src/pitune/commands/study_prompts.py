@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MoreTasks = Annotated[list[str] | None, Argument(metavar="TASK…", help=f"Tasks; {IMAGE_TASKS} unless given.")]
 SOURCES = Option("--source", metavar="TASK", help="A task to learn the source on; repeatable.")
-SourceShots = Annotated[str, Option(help="Examples a class of the sources, or all.")]
+SourceShots = Annotated[str, Option(help="Examples per class of the sources, or all.")]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def transfer(
     *,
     out: study.Out = Path("transfer"),
     method: Annotated[str, Option(help="Kind of expert that all the tasks can carry.")] = "visual_prompt",
-    shots: Annotated[str, Option(help="Examples a class of a target, or all.")] = "16",
+    shots: Annotated[str, Option(help="Examples per class of a target, or all.")] = "16",
     source_shots: SourceShots = "all",
     seeds: study.Seeds = None,
     training: Training,

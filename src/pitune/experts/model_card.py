@@ -87,7 +87,7 @@ def _origin(card: Card) -> Iterator[str]:
     if isinstance(origin, dict):
         yield f"- taken over from `{origin.get('imported_from')}`"
         return
-    labels = "all labels" if card.shots is None else f"{card.shots} labels a class"
+    labels = "all labels" if card.shots is None else f"{card.shots} labels per class"
     yield f"- {labels} of the task's training part (data `{card.data_hash[:16]}`, seed {card.seed})"
 
 

@@ -61,7 +61,7 @@ def judged(gain: Gain) -> str:
 
 
 def named(shots: int | None) -> str:
-    """Return how many labels a class there were, as headings say it."""
+    """Return how many labels per class there were, as headings say it."""
     return "All labels" if shots is None else f"{shots} shots"
 
 

@@ -84,7 +84,7 @@ def _facts(expert: Expert) -> list[tuple[str, str]]:
         ("backbone", card.base_model),
         ("kind of expert", expert.method),
         ("parameters", f"{expert.parameters:,}"),
-        ("labels a class", "all" if card.shots is None else str(card.shots)),
+        ("labels per class", "all" if card.shots is None else str(card.shots)),
         ("seed", str(card.seed)),
     ]
 

@@ -24,7 +24,7 @@ def order_methods(methods: Sequence[str]) -> list[str]:
 
 
 def show_shots(shots: int | None) -> str:
-    """Return how many labels a class there were."""
+    """Return how many labels per class there were."""
     return "all labels" if shots is None else "1 shot" if shots == 1 else f"{shots} shots"
 
 

@@ -36,7 +36,7 @@ Changes = Annotated[
     AfterValidator(_known),
     Field(description="fields of its training that are not as is usual for the kind"),
 ]
-Shots = Annotated[int | None, Field(description="examples a class, or all")]
+Shots = Annotated[int | None, Field(description="examples per class, or all")]
 
 
 class Plan(BaseModel):

@@ -36,7 +36,7 @@ class Expected:
         minutes = self.seconds / 60
         said = f"{minutes:.0f} minutes" if minutes >= 2 else f"{self.seconds:.0f} seconds"
         runs = f"{self.runs} runs of {self.steps} steps" if self.runs > 1 else f"{self.steps} steps"
-        return f"a fit takes about {said} here: {runs}, by a trial of {self.a_step:.2g} s a step"
+        return f"a fit takes about {said} here: {runs}, by a trial of {self.a_step:.2g} s per step"
 
 
 def expected_time(
