@@ -35,8 +35,8 @@ def fit(
 
     `shots` examples per class, or all; with `at_most` rare classes give what they have. Few labels all train, and
     `folds` of them judge; of more than a thousand, or with 0 folds, the validation part stops training and judges.
-    Training is as long as the labels ask for unless `settings` say so. `config` holds the method's own settings, such as
-    `r=8`.
+    Training is as long as the labels ask for unless `settings` say so. `config` holds the method's own settings, such
+    as `r=8`.
     With a `run` folder, an interrupted run goes on where it stopped and ends at the same bytes (on CPU). From the
     common starting values, or from the expert `start`, such as one of `fit_multitask` (MVLPT, stage 2); its kind must
     be `method`, and all its tensors must fit.
