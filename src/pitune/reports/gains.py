@@ -81,6 +81,8 @@ def verdict(gains: Sequence[TaskGain]) -> str:
     surely = sum(gain.low is not None and gain.low > 0 for gain in over)
     worse = sum(gain.high is not None and gain.high < 0 for gain in over)
     text = f"π-Tuning is ahead on {better} of {_targets(len(over))}"
+    if all(gain.low is None for gain in over):
+        return f"{text}; one seed has no interval."
     return f"{text}; the 95% interval lies above zero on {surely or 'none'} and below zero on {worse or 'none'}."
 
 

@@ -55,7 +55,7 @@ def grouped(network: Network, most: int) -> tuple[Network, list[list[int]]]:
     means = [[float(network.similarity[np.ix_(one, other)].mean()) for other in groups] for one in groups]
     return (
         Network(
-            tuple(network.names[i] + (f" and {len(rest)} more" if rest else "") for i, *rest in groups),
+            tuple(network.names[i] + (f" +{len(rest)}" if rest else "") for i, *rest in groups),
             np.array(means),
             tuple(Counter(network.kinds[i] for i in group).most_common(1)[0][0] for group in groups),
             ("",) * len(groups),
