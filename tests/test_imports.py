@@ -24,7 +24,7 @@ PIPELINE = (
     "studies",
     "reports",
 )
-BELOW_ALL = ("compat", "errors", "extras", "files", "registry", "defaults", "archives")
+BELOW_ALL = ("compat", "errors", "extras", "files", "registry", "defaults", "archives", "processes")
 ABOVE_ALL = ("__init__", "api", "cli", "commands", "pocket", "smollm2")
 HEAVY = ("torch", "transformers", "peft", "numpy", "pydantic")
 MODULES = sorted(PACKAGE.rglob("*.py"))
