@@ -6,7 +6,9 @@ greedily on test inputs. llama.cpp computes with the package's four-bit weights,
 equal       inputs whose written tokens are all the same with the expert
 changed     inputs that the expert makes PEFT write otherwise about
 
-llama.cpp is `pip install llama-cpp-python`; without it, the file is read back with the `gguf` package alone.
+llama.cpp is `pip install llama-cpp-python`; without it, the file is held against the base model's by the rules that
+llama.cpp loads it by (same architecture; each pair of factors beside a tensor of its name and shape), with the `gguf`
+package alone.
 """
 
 from __future__ import annotations
@@ -58,6 +60,22 @@ def written_by_llama_cpp(model: Path, lora: Path, prompts: list[list[int]], toke
     return made
 
 
+def fitting_pairs(base: Path, lora: Path) -> int:
+    """Return how many tensors of a base model have factors that fit them; raise `AssertionError` where one does not."""
+    import gguf
+
+    files = [gguf.GGUFReader(path) for path in (base, lora)]
+    architectures = {file.fields["general.architecture"].contents() for file in files}
+    assert len(architectures) == 1, architectures
+    whole, factors = ({one.name: one.shape.tolist() for one in file.tensors} for file in files)
+    names = {name.rpartition(".lora_")[0] for name in factors}
+    for name in names:
+        down, up = factors[f"{name}.lora_a"], factors[f"{name}.lora_b"]  # llama.cpp's shapes, the last dimension first
+        assert [down[0], up[1]] == whole[name], name
+        assert down[1] == up[0], name
+    return len(names)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="pocket/tweets")
@@ -68,21 +86,24 @@ def main() -> None:
 
     backbone: Any = load_backbone(NAME, "cpu")
     task = load_task(asked.task)
-    expert = fit(backbone, task, shots=4, folds=0, r=4, settings=TrainingSettings(steps=asked.steps, batch_size=8))
+    expert = fit(
+        backbone, task, shots=4, folds=0, progress=True, r=4, settings=TrainingSettings(steps=asked.steps, batch_size=8)
+    )
     examples = task.examples("test")[: asked.prompts]
     prompts = [backbone.prepare([one], task).inputs["input_ids"][0].tolist() for one in examples]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print("rank", export_for(expert, folder / "gguf", backbone, "gguf").rank, "written and read back with gguf")
+        export_for(expert, folder / "gguf", backbone, "gguf")
+        lora = next((folder / "gguf").glob("*.gguf"))
+        base = Path(ZipFile(fetch(ARCHIVE)).extract(MEMBER, folder))
+        print(f"the factors fit {fitting_pairs(base, lora)} tensors of the base model")
         try:
             import llama_cpp
         except ModuleNotFoundError:
-            print("llama-cpp-python is not installed: the file is read back, and not run")
+            print("llama-cpp-python is not installed: the file is read, and not run")
             return
         export_peft(expert, folder / "peft", backbone)
         bare = written_by_peft(backbone.module, prompts, asked.tokens)
-        base = Path(ZipFile(fetch(ARCHIVE)).extract(MEMBER, folder))
-        lora = next((folder / "gguf").glob("*.gguf"))
         theirs = written_by_llama_cpp(base, lora, prompts, asked.tokens, backbone.module.config.eos_token_id)
         peft = written_by_peft(PeftModel.from_pretrained(backbone.module, folder / "peft"), prompts, asked.tokens)
     equal = sum(one == other for one, other in zip(theirs, peft, strict=True))
