@@ -169,14 +169,14 @@ def layout_key(embedding: Mapping[str, Tensor]) -> str:
 
 def _kept(path: Path) -> list[tuple[str, Entry]]:
     """Return what was kept with its stamps, nothing of a file that cannot be read; a damaged one is deleted."""
-    if not path.is_file():
-        return []
     try:
+        if not path.is_file():
+            return []
         with closing(sqlite3.connect(path, timeout=_PATIENCE)) as base:
             return [
                 (row[0], _decoded(row[1], row[2])) for row in base.execute("SELECT stamp, facts, numbers FROM experts")
             ]
-    except sqlite3.OperationalError:
+    except (sqlite3.OperationalError, OSError):
         return []
     except (sqlite3.DatabaseError, ValueError, TypeError, KeyError):
         with suppress(OSError):

@@ -141,11 +141,12 @@ class Kind(ABC):
 
         Its squared length is 16 times that of what is projected, on average.
         """
-        parts = [
-            directions(name, value.numel()) @ (value.float().flatten() - self.neutral)
-            for name, value in tensors.items()
-        ]
-        return torch.stack(parts).sum(0)
+        total = torch.zeros(len(directions("", 1)))
+        for name, value in tensors.items():
+            rows = (value.float() - self.neutral).reshape(value.shape[0] if value.ndim else 1, -1)
+            left, right = (directions(f"{name} {i}", size) for i, size in enumerate(rows.shape))
+            total += (left @ rows * right).sum(1)
+        return total
 
     def rank_and_scale(self, settings: Any) -> tuple[int, float] | None:
         """Return the rank and the factor on the update that the settings name, where the kind is `ranked`."""

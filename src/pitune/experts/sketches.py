@@ -48,13 +48,9 @@ def _places(layout: Layout) -> tuple[tuple[str, Tensor], ...]:
     )
 
 
+@lru_cache(maxsize=256)
 def directions(name: str, width: int) -> Tensor:
     """Return random directions (16, width) of length √width that depend on a name alone."""
-    return _directions(name, width)
-
-
-@lru_cache(maxsize=256)
-def _directions(name: str, width: int) -> Tensor:
     return torch.from_numpy(_random(name).standard_normal((_DIRECTIONS, width), dtype=np.float32))
 
 

@@ -11,7 +11,7 @@ from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pitune.backbones import Batch, target_losses
-from pitune.experts import Expert, PoolIndex, attached
+from pitune.experts import Expert, PoolIndex, attached, check_tensors
 from pitune.prediction.target import Target
 from pitune.tasks import Example
 from pitune.training import calibrated_losses
@@ -73,6 +73,8 @@ def _tried(
 ) -> Iterable[tuple[str, float]]:
     first, backbone = experts[0], target.backbone
     with torch.no_grad(), attached(backbone, first.kind, first.settings) as place:
+        for one in experts:
+            check_tensors(place.shapes, one.tensors, f"expert {one.name!r}")
         batch: Batch = backbone.prepare(examples, target.draw.task)
         if backbone.vectorises:
             stacked = {name: torch.stack([one.tensors[name] for one in experts]) for name in first.tensors}
