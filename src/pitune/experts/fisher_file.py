@@ -20,6 +20,7 @@ TOPS = "tops"
 _STEPS = 8  # an octave; 254 of them reach 9.5 decades below a tensor's largest value
 _HIGHEST = 255
 _RANGE = (-149 * _STEPS, 128 * _STEPS)  # of single precision
+_MEANT = np.exp2(np.arange(_RANGE[0] - _HIGHEST, _RANGE[1]) / _STEPS).astype(np.float32)
 
 
 def encode_fisher(fisher: Mapping[str, Tensor]) -> bytes:
@@ -58,6 +59,7 @@ def decode_fisher(stored: Mapping[str, Tensor], where: str) -> dict[str, Tensor]
 
 
 def _values(codes: Tensor, top: int) -> Tensor:
-    meant = np.exp2((np.arange(_HIGHEST + 1) - _HIGHEST + top) / _STEPS).astype(np.float32)
+    first = top - _RANGE[0]
+    meant = _MEANT[first : first + _HIGHEST + 1].copy()
     meant[0] = 0.0
     return torch.from_numpy(meant[codes.numpy()])

@@ -35,11 +35,11 @@ def similarities_to(one: Mapping[str, Tensor], others: Sequence[Mapping[str, Ten
     for name, value in one.items():
         theirs = _stacked(name, [value, *(other[name] for other in others)])
         mine, theirs = theirs[0], theirs[1:]
-        inverse = (mine + theirs).reciprocal_().nan_to_num_(posinf=0.0)
+        inverse = (mine + theirs).clamp_min_(_SMALLEST).reciprocal_()  # of zeros in both, 0 times the largest
         a, b = mine * inverse, theirs.mul_(inverse)
-        ab, aa, bb = (torch.linalg.vecdot(x, y) for x, y in ((a, b), (a, a), (b, b)))
-        total += ab / (aa * bb).sqrt().clamp_min(_SMALLEST)
-        counted += (aa + bb) > 0
+        lengths = torch.linalg.vector_norm(a, dim=1), torch.linalg.vector_norm(b, dim=1)
+        total += torch.linalg.vecdot(a, b) / (lengths[0] * lengths[1]).clamp_min(_SMALLEST)
+        counted += (lengths[0] + lengths[1]) > 0
     if bool((counted == 0).any()):
         raise InputError(_ZERO)
     return np.asarray((total / counted).numpy(), dtype=np.float64)
@@ -107,7 +107,8 @@ def _stacked(name: str, values: Sequence[Tensor]) -> Tensor:
                 f"two embeddings differ in shape at tensor {name!r}: {shapes}; embed both by the same probe"
             )
     rows = torch.stack([value.flatten() for value in values]).double()
-    if not torch.isfinite(rows).all() or (rows < 0).any():
+    least, most = rows.aminmax() if rows.numel() else (torch.zeros(()), torch.zeros(()))
+    if not (least >= 0 and most < torch.inf):
         raise InputError(
             f"embedding tensor {name!r} holds values that are negative or not finite; embed the task again"
         )
