@@ -58,7 +58,7 @@ def test_what_is_loaded_is_what_was_saved(expert: Expert, folder: Path) -> None:
 def test_fisher_information_is_kept_to_an_eighth_of_an_octave(expert: Expert, folder: Path, tmp_path: Path) -> None:
     """Zeros stay zeros, 9 decades keep their ratios, and what was rounded once is not rounded again."""
     values = torch.tensor([0.0, 3e-44, 1e-9, 0.5, 1.0])
-    replace(expert, fisher={"wide": values, "none": torch.zeros(2), "bias": torch.rand(7)}).save(folder)
+    replace(expert, fisher={"wide": values, "none": torch.zeros(2), "one": torch.rand(())}).save(folder)
     again = load_fisher(folder)
     assert again["wide"][0] == 0
     assert not again["none"].any()

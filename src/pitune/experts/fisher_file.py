@@ -62,4 +62,4 @@ def _values(codes: Tensor, top: int) -> Tensor:
     first = top - _RANGE[0]
     meant = _MEANT[first : first + _HIGHEST + 1].copy()
     meant[0] = 0.0
-    return torch.from_numpy(meant[codes.numpy()])
+    return torch.from_numpy(np.asarray(meant[codes.numpy()]))
