@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.conftest import draw_of, stopped_after
 
 from pitune.errors import InputError
-from pitune.experts import digest
+from pitune.experts import Attached, digest
 from pitune.pocket.backbone import Pocket
 from pitune.tasks import Task, few_shot
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
@@ -92,6 +93,42 @@ def test_accumulation_is_one_larger_batch(tiny_backbone: Pocket, tiny_tasks: dic
         torch.testing.assert_close(two.tensors[name], value, rtol=1e-3, atol=1e-5)
 
 
+def test_a_batch_that_memory_is_too_small_for_is_taken_in_pieces(
+    tiny_backbone: Pocket,
+    tiny_tasks: dict[str, Task],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = TrainingSettings(steps=4, batch_size=16, learning_rate=1e-2, pull=1.0)
+    data = draw_of(tiny_tasks["taste"], 16)
+    whole, how = fit_expert(tiny_backbone, data, method="lora", settings=settings)
+    true_losses, true_scores, most = loop.smoothed_losses, Attached.scores, 4
+
+    def losses(place: Attached, tensors: Any, batch: Any, smoothing: float) -> torch.Tensor:
+        if len(batch) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return true_losses(place, tensors, batch, smoothing)
+
+    def scores(self: Attached, tensors: Any, batch: Any) -> torch.Tensor:
+        if len(batch) > most:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return true_scores(self, tensors, batch)
+
+    monkeypatch.setattr(loop, "smoothed_losses", losses)
+    monkeypatch.setattr(Attached, "scores", scores)
+    parts, same = fit_expert(tiny_backbone, data, method="lora", settings=settings)
+    assert capsys.readouterr().err.splitlines() == [
+        f"out of memory on task 'taste': a batch of 16 is taken in {n} pieces; a step still learns from all of it"
+        for n in (2, 4)
+    ]
+    torch.testing.assert_close(torch.tensor(same.validation_losses), torch.tensor(how.validation_losses))
+    for name, value in whole.tensors.items():
+        torch.testing.assert_close(parts.tensors[name], value, rtol=1e-3, atol=1e-5)
+    most = 0
+    with pytest.raises(InputError, match="out of memory on task 'taste' with one example at a time"):
+        fit_expert(tiny_backbone, draw_of(tiny_tasks["taste"], 16, validate=False), method="lora", settings=settings)
+
+
 def test_label_smoothing_keeps_the_answers_less_sure(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
     task = tiny_tasks["taste"]
     data = draw_of(task, validate=False)
@@ -103,9 +140,37 @@ def test_label_smoothing_keeps_the_answers_less_sure(tiny_backbone: Pocket, tiny
     assert sure[1] < sure[0]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
+@pytest.mark.parametrize("validate", [True, False])
+def test_a_loss_that_is_not_finite_ends_the_run_at_the_last_good_step(
+    tiny_backbone: Pocket,
+    tiny_tasks: dict[str, Task],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    validate: bool,
+) -> None:
+    true_step, data = loop._step, draw_of(tiny_tasks["taste"], validate=validate)
+
+    def step(*arguments: Any) -> torch.Tensor:
+        return true_step(*arguments) * (float("nan") if arguments[3] == 9 else 1)
+
+    monkeypatch.setattr(loop, "_step", step)
+    expert, trained = fit_expert(tiny_backbone, data, method="lora", settings=SETTINGS, run=tmp_path)
+    said = capsys.readouterr().err
+    assert "is not finite at step 9: stopped there, and kept step" in said
+    assert trained.stopped == expert.card.hyperparameters["stopped"] == 9
+    assert trained.history[-1]["step"] == 8
+    assert trained.best_step in ((0, 4, 8) if validate else (8,))
+    monkeypatch.setattr(loop, "_step", lambda *arguments: pytest.fail("trained again"))
+    again, told = fit_expert(tiny_backbone, data, method="lora", settings=SETTINGS, run=tmp_path)
+    assert (digest(again), told) == (digest(expert), trained)
+
+
+def test_a_run_that_learns_nothing_before_its_loss_is_not_finite_is_refused(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task]
+) -> None:
     task = tiny_tasks["taste"]
-    with pytest.raises(InputError, match="not finite at step"):
+    with pytest.raises(InputError, match="not finite at step 1, and nothing was learned before"):
         fit_expert(
             tiny_backbone,
             draw_of(task),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -38,6 +38,17 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def rows(self, which: slice) -> Batch:
+        """Return some of the examples as a batch of their own, against the same answers."""
+        return replace(
+            self,
+            ids=self.ids[which],
+            inputs={name: value[which] for name, value in self.inputs.items()},
+            target=self.target[which],
+            allowed=None if self.allowed is None else self.allowed[which],
+            relevant=None if self.relevant is None else self.relevant[which],
+        )
 
 
 class Backbone(Protocol):

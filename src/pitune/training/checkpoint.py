@@ -30,6 +30,7 @@ class Progress:
     best_loss: float = float("inf")
     since_best: int = 0
     done: bool = False
+    stopped: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     best: list[Tensor] = field(default_factory=list)
 

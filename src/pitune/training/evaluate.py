@@ -16,6 +16,7 @@ from pitune.experts import Attached, Expert, Tensors, attached, check_tensors, m
 from pitune.tasks import Example, Task
 from pitune.tasks.metrics import METRICS, compute_metric, compute_text_metric
 from pitune.training.batching import by_length
+from pitune.training.memory import in_halves
 
 CHUNK = 64
 _OCTAVES = tuple(step / 4 for step in range(-8, 13))  # of temperature, from a quarter to eight
@@ -118,7 +119,7 @@ def _rows(task: Task, examples: Sequence[Example], calls: Calls) -> list[_Row]:
     with torch.no_grad():
         for chunk in by_length(examples, CHUNK):
             batch = calls.prepare(chunk, task)
-            scores = calls.score(batch).float().cpu()
+            scores = in_halves(lambda some: calls.score(some).float().cpu(), batch)
             written = _written(task, chunk, batch, scores, calls)
             target = batch.target.cpu()
             relevant = None if batch.relevant is None else batch.relevant.cpu()

@@ -191,6 +191,7 @@ def fit_expert(
         hyperparameters={
             **settings.model_dump(),
             "best_step": trained.best_step,
+            **({} if trained.stopped is None else {"stopped": trained.stopped}),
             **({"weights": task.weights} if task.weights else {}),
             **asked_of(task),
             **({"start": start.name} if start else {}),

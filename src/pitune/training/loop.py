@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from tqdm import tqdm
 from transformers import get_scheduler
 
 from pitune.backbones import Batch, target_losses
-from pitune.errors import InputError
+from pitune.errors import InputError, printable
 from pitune.experts import Attached, Tensors
 from pitune.files import json_bytes, sha256_bytes, write_atomic
 from pitune.processes import ALONE, Team, team
@@ -23,6 +25,7 @@ from pitune.tasks import Draw, Example, Task, loss_weights
 from pitune.training.batching import epoch_batches
 from pitune.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pitune.training.evaluate import evaluate_tensors
+from pitune.training.memory import free_memory, is_out_of_memory
 from pitune.training.settings import TrainingSettings
 
 LOG = "log.jsonl"
@@ -77,7 +80,10 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """How a run went; the learner's parameters hold the values of the best evaluation."""
+    """How a run went; the learner's parameters hold the values of the best evaluation.
+
+    `stopped` is the step at which the loss was not finite, which ended the run before its time.
+    """
 
     steps: int
     best_step: int
@@ -85,6 +91,7 @@ class Trained:
     validation_loss: float
     validation_losses: tuple[float, ...]
     history: tuple[dict[str, Any], ...]
+    stopped: int | None = None
 
 
 def train(
@@ -103,9 +110,13 @@ def train(
     Without validation examples the last step counts. A `pull` c adds `c / N · ½ ‖φ − φ₀‖²` to the loss of N labels,
     φ₀ where the run began (ProLIP, arXiv 2410.05270, where that is the backbone): a run that learns from every label
     has nothing to stop by, and so stays near where the labels do not tell.
-    What is read when, and every starting value, is given, so
-    an interrupted run ends at the same bytes on CPU. Where several processes train (`Team`), each computes on its part
-    of every batch, the first one's looks decide, and it alone writes. Raise `InputError` if the loss is not finite.
+    What is read when, and every starting value, is given, so an interrupted run ends at the same bytes on CPU. Where
+    several processes train (`Team`), each computes on its part of every batch, the first one's looks decide, and it
+    alone writes.
+
+    A batch that there is no memory for is taken in pieces, which is said on stderr; a step is of all of it as before.
+    Values are looked at once their own loss and gradient are known to be finite; where these are not, the run ends with
+    the best values until then, and says so on stderr. Raise `InputError` if there are none but those it began with.
     """
     together = team()
     leaves = learner.parameters()
@@ -118,12 +129,15 @@ def train(
     key = _key(parameters, feed, settings)
     progress = (load_checkpoint(run, key, parameters, optimizer) if run else None) or Progress()
     together.agree((key, progress.step))
-    every = max(1, settings.steps // settings.evaluations)
+    every, pieces = max(1, settings.steps // settings.evaluations), 1
     since: list[float] = []  # training losses of the steps since the last look
 
-    def look() -> None:
+    def look() -> bool:
+        """Hold the values against the best until now; return whether their validation loss is finite."""
         found = together.of_first(feed.look(place, learner.tensors()))
         value, loss = (found.value, found.loss) if found else (0.0, -float(progress.step))
+        if not math.isfinite(loss):
+            return False
         progress.since_best += 1
         if loss < progress.best_loss:
             progress.best_step, progress.best_value, progress.best_loss = progress.step, value, loss
@@ -139,36 +153,42 @@ def train(
             line |= {"tasks": {name: dict(part) for name, part in found.parts.items()}} if found.parts else {}
         progress.history.append(line)
         progress.done = progress.step >= settings.steps or progress.since_best >= settings.patience
+        return True
+
+    def keep() -> None:
+        if run and together.first:
+            save_checkpoint(run, key, progress, parameters, optimizer)
+            lines = [json.dumps(line, sort_keys=True) for line in progress.history]
+            write_atomic(run / LOG, ("\n".join(lines) + "\n").encode())
 
     with tqdm(
         total=settings.steps, initial=progress.step, desc=title, leave=False, disable=None if title else True
     ) as bar:
         while not progress.done:
-            if progress.step == 0 and not progress.history:
-                look()
+            loss, pieces = _affordable(place, learner, feed, progress.step, settings, together, pieces)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
+            finite = math.isfinite(float(loss) + float(norm))
+            seen = progress.history[-1]["step"] if progress.history else -1
+            due = progress.step % every == 0 or progress.step == settings.steps
+            if not finite or (due and progress.step != seen and not look()):
+                _stop(progress, feed.name)
+                keep()
+            elif due and progress.step != seen:
+                keep()
+            if progress.done:
+                break
             for group, (_, factor) in zip(optimizer.param_groups, leaves, strict=True):
                 group["lr"] = settings.learning_rate * factor * rate(progress.step)
-            loss = _step(place, learner, feed, progress.step, settings, together)
-            if not torch.isfinite(loss):
-                raise InputError(
-                    f"the loss on task {feed.name!r} is not finite at step {progress.step}; lower the learning rate"
-                )
-            torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
             optimizer.step()
             optimizer.zero_grad()
             progress.step += 1
             since.append(float(loss))
             bar.update()
             bar.set_postfix(loss=f"{since[-1]:.3f}", validation=f"{progress.best_value:.3f}")
-            if progress.step % every == 0 or progress.step == settings.steps:
-                look()
-                if run and together.first:
-                    save_checkpoint(run, key, progress, parameters, optimizer)
-                    lines = [json.dumps(line, sort_keys=True) for line in progress.history]
-                    write_atomic(run / LOG, ("\n".join(lines) + "\n").encode())
     for parameter, best in zip(parameters, progress.best, strict=True):
         parameter.data.copy_(best)
         parameter.requires_grad_(False)
+        parameter.grad = None
     return Trained(
         progress.step,
         progress.best_step,
@@ -176,7 +196,19 @@ def train(
         progress.best_loss,
         tuple(progress.best_losses),
         tuple(progress.history),
+        progress.stopped,
     )
+
+
+def _stop(progress: Progress, name: str) -> None:
+    """End a run whose loss is not finite; raise `InputError` if nothing was learned before."""
+    what = f"the loss on task {name!r} is not finite at step {progress.step}"
+    if not progress.history or progress.history[-1]["step"] == 0:
+        raise InputError(f"{what}, and nothing was learned before; lower the learning rate")
+    progress.done, progress.stopped = True, progress.step
+    kept = f"stopped there, and kept step {progress.best_step}, the best of those that were finite"
+    if team().first:
+        tqdm.write(printable(f"{what}: {kept}; lower the learning rate"), file=sys.stderr)
 
 
 def _rate(settings: TrainingSettings, optimizer: torch.optim.Optimizer) -> Callable[[int], float]:
@@ -264,19 +296,46 @@ def part_of(place: Attached, task: Task, examples: Sequence[Example], among: Tea
     return replace(place.backbone.prepare(own, task), share=share)
 
 
-def _step(place: Attached, learner: Learner, feed: Feed, step: int, settings: TrainingSettings, among: Team) -> Tensor:
+def _affordable(
+    place: Attached, learner: Learner, feed: Feed, step: int, settings: TrainingSettings, among: Team, pieces: int
+) -> tuple[Tensor, int]:
+    """Return a step's loss and into how many pieces, so many or more, each of its batches had to be divided."""
+    while True:
+        try:
+            return _step(place, learner, feed, step, settings, among, pieces), pieces
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        for parameter, _ in learner.parameters():
+            parameter.grad = None
+        free_memory()  # here, where the error no longer keeps what was computed
+        if pieces >= settings.batch_size:
+            raise InputError(
+                f"out of memory on task {feed.name!r} with one example at a time; choose a smaller backbone or "
+                "--dtype bfloat16, or shorten the texts"
+            )
+        pieces *= 2
+        what = f"a batch of {settings.batch_size} is taken in {pieces} pieces; a step still learns from all of it"
+        tqdm.write(printable(f"out of memory on task {feed.name!r}: {what}"), file=sys.stderr)
+
+
+def _step(
+    place: Attached, learner: Learner, feed: Feed, step: int, settings: TrainingSettings, among: Team, pieces: int = 1
+) -> Tensor:
     """Leave the gradients of a step's loss in the learner's parameters, and return the loss: a scalar."""
     total = torch.zeros(())
     for part in range(settings.accumulation):
         batch = feed.batch(place, step * settings.accumulation + part, among)
-        tensors = learner.tensors()
-        losses = smoothed_losses(place, tensors, batch, settings.label_smoothing)
-        loss = weighted(losses, feed.weights(batch.ids)).mean() * batch.share
-        if settings.pull:
-            loss = loss + settings.pull / feed.size / among.size * 0.5 * learner.moved(tensors)
-        loss = loss / settings.accumulation
-        loss.backward()  # type: ignore[no-untyped-call]
-        total = total + loss.detach().cpu()
+        size = -(-len(batch) // pieces)
+        for piece in (batch.rows(slice(i, i + size)) for i in range(0, len(batch), size)) if pieces > 1 else (batch,):
+            tensors, share = learner.tensors(), len(piece) / len(batch) if pieces > 1 else 1.0
+            losses = smoothed_losses(place, tensors, piece, settings.label_smoothing)
+            loss = weighted(losses, feed.weights(piece.ids)).mean() * (batch.share * share)
+            if settings.pull:
+                loss = loss + settings.pull / feed.size / among.size * 0.5 * learner.moved(tensors) * share
+            loss = loss / settings.accumulation
+            loss.backward()  # type: ignore[no-untyped-call]
+            total = total + loss.detach().cpu()
     gradients = [parameter.grad for parameter, _ in learner.parameters() if parameter.grad is not None]
     among.add_up([*gradients, total])
     return total

@@ -64,6 +64,7 @@ def fit_multitask(
         hyperparameters={
             **settings.model_dump(),
             "best_step": trained.best_step,
+            **({} if trained.stopped is None else {"stopped": trained.stopped}),
             "tasks": [task.name for task in tasks],
             "mixing": str(read_mixing(mixing)),
             "scope": scope,
