@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ import pytest
 
 import pitune
 from pitune import cli
+from pitune.files import hold
 from pitune.training import loop
 
 CODE = "import sys; from pitune.cli import main; sys.exit(main())"
@@ -85,6 +90,67 @@ def test_a_full_disk_is_one_line() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False)
     assert (done.returncode, done.stderr) == (1, "pitune: No space left on device\n")
+
+
+def run(*arguments: object, before: str = "", **environment: str | None) -> tuple[int, str]:
+    """Run a command in a shell that does something before; return its status and what it said on stderr."""
+    known = {name: value for name, value in {**ENVIRONMENT, **environment}.items() if value is not None}
+    line = shlex.join([sys.executable, "-c", CODE, *map(str, arguments)])
+    done = subprocess.run(f"{before} {line}", shell=True, capture_output=True, text=True, env=known, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("home", [None, "", "/dev/null"])
+def test_without_a_home_what_needs_none_is_done(home: str | None) -> None:
+    assert run("tasks", "list", HOME=home, PITUNE_HOME=None, XDG_CACHE_HOME=None) == (0, "")
+
+
+def test_no_cache_and_a_full_disk_are_one_line(tmp_path: Path, png: Callable[[int], bytes]) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for i in range(8):
+            archive.writestr(f"{'ab'[i % 2]}/{i}.png", png(i) + bytes(4096))
+    given = ("tasks", "check", tmp_path / "a.zip")
+    status, said = run(*given, PITUNE_HOME="/dev/null/x")
+    assert (status, said[:19], said[-18:], said.count("\n")) == (1, "pitune: /dev/null/x", ": Not a directory\n", 1)
+    home = str(tmp_path / "home")
+    assert run(*given, before="ulimit -f 2;", PITUNE_HOME=home) == (1, "pitune: File too large\n")
+    assert not [one for one in (tmp_path / "home" / "unpacked").iterdir() if one.is_dir()]
+
+
+def test_closed_streams_are_no_fault() -> None:
+    assert run("tasks", "list", before="exec >&- 2>&-;") == (0, "")
+    assert run("tasks", "show", "nothing", before="exec >&- 2>&-;") == (2, "")
+
+
+def _hold(path: Path, held: Event, enough: Event) -> None:
+    lock = hold(path)
+    held.set()
+    enough.wait(60)
+    assert lock.is_locked
+
+
+@pytest.mark.parametrize("what", ["--out", "--run"])
+def test_a_second_process_is_refused_what_a_first_one_writes(
+    pocket_is_tiny: object,
+    capsys: pytest.CaptureFixture[str],
+    tiny_task_paths: dict[str, Path],
+    tmp_path: Path,
+    what: str,
+) -> None:
+    context = multiprocessing.get_context("fork")
+    held, enough = context.Event(), context.Event()
+    first = context.Process(target=_hold, args=(tmp_path / "mine", held, enough))
+    first.start()
+    given = ["fit", str(tiny_task_paths["taste"]), "--shots", "2", "--steps", "1", what, str(tmp_path / "mine")]
+    try:
+        assert held.wait(60)
+        assert cli.main(given) == 2
+        assert "mine: another process writes there; wait until it has ended" in capsys.readouterr().err
+        assert not (tmp_path / "mine").exists()
+    finally:
+        enough.set()
+        first.join()
+    assert cli.main(given) == 0
 
 
 def test_worker_processes_end_with_their_parent(tmp_path: Path) -> None:

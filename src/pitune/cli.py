@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import multiprocessing
 import os
 import signal
@@ -45,7 +46,10 @@ _SHARED = ("fit", "multitask", "tune")  # what several processes do together
 _AGAIN = "run the same command again to go on where it stopped"
 _SURROUNDINGS = {  # what a disk, an account or a system refuses is no fault of the program
     getattr(errno, name, None)
-    for name in ("EACCES", "EDQUOT", "EIO", "EMFILE", "ENAMETOOLONG", "ENFILE", "ENOSPC", "EPERM", "EROFS")
+    for name in (
+        *("EACCES", "EDQUOT", "EFBIG", "EIO", "ELOOP", "EMFILE", "ENAMETOOLONG", "ENFILE", "ENOSPC", "ENOTDIR"),
+        *("EPERM", "EROFS"),
+    )
 }
 
 app = typer.Typer(
@@ -136,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     before = os.environ.get(VERBOSITY)
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()  # closed by the shell's `>&-`
     try:
         return _ended(given)
     finally:

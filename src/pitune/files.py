@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_cache_path
 
 from pitune.errors import InputError
@@ -75,28 +76,28 @@ def atomic_folder(folder: Path, *, replace: bool = True) -> Iterator[Path]:
     things in order.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PART, dir=folder.parent))
-    handle = os.open(beside, os.O_RDONLY)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PART, dir=folder.parent))
+    handle = os.open(part, os.O_RDONLY)
     try:
         with _held(handle):
-            yield beside
-            for file in beside.rglob("*"):
+            yield part
+            for file in part.rglob("*"):
                 if file.is_file():
                     flush(file)
-            beside.chmod(0o755)  # mkdtemp makes folders that only their owner may read
-            _move_in(beside, folder, replace)
+            part.chmod(0o755)  # mkdtemp makes folders that only their owner may read
+            _move_in(part, folder, replace)
             flush(folder.parent)
     finally:
         os.close(handle)
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
-def _move_in(beside: Path, folder: Path, replace: bool) -> None:
+def _move_in(part: Path, folder: Path, replace: bool) -> None:
     """Rename a folder to where it belongs; what is there is put aside, as often as another process puts it there."""
-    aside = beside.with_name(f"{beside.name}{_ASIDE}")
+    aside = part.with_name(f"{part.name}{_ASIDE}")
     while True:
         try:
-            os.rename(beside, folder)
+            os.rename(part, folder)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 if aside.exists() and not folder.exists():
@@ -110,6 +111,11 @@ def _move_in(beside: Path, folder: Path, replace: bool) -> None:
             continue
         shutil.rmtree(aside, ignore_errors=True)
         return
+
+
+def beside(path: Path) -> Path:
+    """Return where to put aside what is to be deleted, such that `recover` deletes it if this process is killed."""
+    return path.with_name(f".{path.name}.{os.getpid()}{_PART}")
 
 
 def recover(parent: Path) -> list[Path]:
@@ -167,6 +173,23 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def hold(path: Path) -> BaseFileLock:
+    """Hold a path for this process while the lock is kept; raise `InputError` if another holds it.
+
+    The lock lies in the cache, so that nothing is left beside the path.
+    """
+    name = sha256_bytes(str(path.resolve()).encode())[:24]
+    lock = FileLock(home() / "locks" / name, is_singleton=True)
+    try:
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{path}: another process writes there; wait until it has ended, or choose another") from None
+    except (OSError, NotImplementedError):  # a cache that may only be read, or one without locks
+        pass
+    return lock
 
 
 def flush(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,12 @@ class FeatureCache:
     """Fixed-shape float16 arrays by content key, in one SQLite file that several processes may share."""
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._shape = shape
-        self._base = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._base.execute("PRAGMA journal_mode=WAL")
-        self._base.execute("PRAGMA synchronous=NORMAL")
-        self._base.execute("CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._base = _opened(path)
+        except (OSError, sqlite3.OperationalError):  # a disk that is full or may only be read: kept while this lives
+            self._base = _opened(":memory:")
 
     def get(self, keys: Sequence[str], compute: Callable[[list[int]], Features]) -> Features:
         """Return features (len(keys), *shape); `compute` makes those of the indices that are missing."""
@@ -30,9 +31,9 @@ class FeatureCache:
         if missing:
             made = compute(missing).astype(np.float16, copy=False)
             rows = [(keys[index], row.tobytes()) for index, row in zip(missing, made, strict=True)]
-            self._base.execute("BEGIN IMMEDIATE")
-            self._base.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
-            self._base.execute("COMMIT")
+            with suppress(sqlite3.OperationalError), self._base:  # what cannot be kept is computed again another time
+                self._base.execute("BEGIN IMMEDIATE")
+                self._base.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
             known |= {keys[index]: row for index, row in zip(missing, made, strict=True)}
         return np.stack([known[key] for key in keys])
 
@@ -43,3 +44,11 @@ class FeatureCache:
     def close(self) -> None:
         """Close the file."""
         self._base.close()
+
+
+def _opened(path: Path | str) -> sqlite3.Connection:
+    base = sqlite3.connect(path, timeout=60, isolation_level=None)
+    base.execute("PRAGMA journal_mode=WAL")
+    base.execute("PRAGMA synchronous=NORMAL")
+    base.execute("CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID")
+    return base

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
@@ -70,6 +70,7 @@ class Run:
     name: str | None
     out: Path | None
     pool: Path | None
+    held: list[object] = field(default_factory=list)  # what keeps other processes from it while this one is at work
 
     @property
     def state(self) -> Path:
@@ -82,9 +83,14 @@ class Run:
         return (self.folder / RESULT).is_file()
 
     def begin(self, what: str) -> None:
-        """Make the run's folder, if it is not there, and tell on stderr what is done."""
-        from pitune.files import write_atomic
+        """Make the run's folder, if it is not there, and tell on stderr what is done.
 
+        Raise `InputError` if another process is at work in it, or on what it makes.
+        """
+        from pitune.files import hold, write_atomic
+
+        if team().first:
+            self.held.extend(hold(one) for one in (self.folder, self.out) if one is not None)
         if team().first and not (self.folder / INPUTS).is_file():
             write_atomic(self.folder / INPUTS, self.inputs)
         note(f"{what}; its run is kept in {self.folder}")

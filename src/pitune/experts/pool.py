@@ -11,7 +11,7 @@ from pathlib import Path
 from pitune.errors import InputError
 from pitune.experts.expert import RECORD, Expert, digest
 from pitune.experts.storage import check_name, load_expert
-from pitune.files import recover
+from pitune.files import beside, recover
 
 
 class ExpertPool:
@@ -90,7 +90,7 @@ class ExpertPool:
         if path.is_symlink():
             path.unlink()
             return
-        aside = path.with_name(f".{name}.removed-{os.getpid()}")
+        aside = beside(path)
         os.replace(path, aside)
         shutil.rmtree(aside)
 

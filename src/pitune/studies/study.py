@@ -12,7 +12,7 @@ from pitune.backbones import Backbone, load_backbone
 from pitune.errors import InputError
 from pitune.experts import Expert
 from pitune.extras import need
-from pitune.files import json_bytes, write_atomic
+from pitune.files import hold, json_bytes, write_atomic
 from pitune.studies.plans import Plan
 from pitune.studies.results import Results, Row
 from pitune.studies.rows import Measured, Measures, Rows, environment
@@ -59,6 +59,7 @@ class Study:
         path, data = self.out / "plan.json", json_bytes(common)
         if path.exists() and path.read_bytes() != data:
             raise InputError(f"{path}: a study with other tasks or settings is kept here; choose another --out")
+        object.__setattr__(self, "_held", hold(self.out))  # from other processes while this study is there
         write_atomic(path, data)
 
     def rows(self) -> Rows:

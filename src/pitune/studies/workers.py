@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -69,8 +70,11 @@ def in_processes(work: Callable[[Job], object], jobs: Sequence[Job], workers: in
             for future in as_completed(futures):
                 future.result()
                 yield
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            if not isinstance(error, Exception):  # nobody waits for what is half done
+                for worker in multiprocessing.active_children():
+                    worker.terminate()
             raise
 
 
@@ -83,6 +87,7 @@ def _begin(cores: int, given: Mapping[str, Mapping[str, Any]]) -> None:
     """Keep one process from using the cores of another, and from outliving the study."""
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that waits for this process
     register_again(given)
     torch.set_num_threads(cores)
     parent = multiprocessing.parent_process()

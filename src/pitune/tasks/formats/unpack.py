@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -25,6 +29,23 @@ MOST_BYTES = 64 << 30
 MOST_RATIO = 200  # images hardly compress; beyond this an archive is made to burst
 _FREE_RATIO = 1 << 26  # small archives may be text, which compresses well
 _CHUNK = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # is no fault of an archive's
+_BROKEN = (  # what the readers of archives raise at bytes that are none
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    OverflowError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+)
 
 
 class _Member(NamedTuple):
@@ -76,7 +97,9 @@ def _unpacked(path: Path, stamp: tuple[int, int]) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
-            beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            for left in folder.parent.glob(f".{folder.name}.*.part"):  # by a process that was killed: we hold the lock
+                shutil.rmtree(left, ignore_errors=True)
+            beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
             try:
                 _unpack(path, beside, stamp[0])
                 os.replace(beside, folder)
@@ -103,8 +126,8 @@ def _unpack(path: Path, folder: Path, packed: int) -> None:
                             f"{path}: unpacks to more than {most >> 20:,} MiB at {member.name!r}; unpack it yourself"
                         )
                     sink.write(chunk)
-    except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, ValueError, RuntimeError) as error:
-        if isinstance(error, InputError):
+    except _BROKEN as error:
+        if isinstance(error, InputError) or getattr(error, "errno", None) in _FULL:
             raise
         why = getattr(error, "strerror", None) or error
         at = f" at {name!r:.80}" if name else ""
