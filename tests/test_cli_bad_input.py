@@ -196,8 +196,8 @@ def test_an_expert_of_another_backbone(
         ("steps: 1.5", "'--steps'"),
         ("shots: true", "'--shots'"),
         ("- steps", "holds a list; expected `field: value` lines"),
-        ("steps: [", "not a YAML file"),
-        ("!!python/object/apply:os.system ['true']", "not a YAML file"),
+        ("steps: [", "not YAML"),
+        ("!!python/object/apply:os.system ['true']", "not YAML"),
         ("", "holds a NoneType"),
     ],
 )

@@ -40,14 +40,9 @@ def read_config(context: typer.Context, file: Path | None) -> Path | None:
 
 
 def _load(file: Path) -> dict[Any, Any]:
-    import yaml
+    from pitune.tasks.formats.parsing import yaml_value
 
-    try:
-        data = yaml.safe_load(file.read_bytes())
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: cannot be read ({error.strerror}); expected a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{file}: not a YAML file ({error})") from error
+    data = yaml_value(file, "a YAML file of options")
     if not isinstance(data, dict):
         raise typer.BadParameter(f"{file}: holds a {type(data).__name__}; expected `field: value` lines")
     return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,10 +65,17 @@ def _separated(separator: str) -> Callable[[Sequence[Mapping[str, Any]]], bytes]
         sink = io.StringIO(newline="")
         writer = csv.DictWriter(sink, list(flat[0]), delimiter=separator)
         writer.writeheader()
-        writer.writerows(flat)
+        writer.writerows({name: _inert(cell) for name, cell in row.items()} for row in flat)
         return sink.getvalue().encode()
 
     return write
+
+
+def _inert(cell: object) -> object:
+    """Return a cell such that a spreadsheet shows it: a text that begins as a formula does has a quote before it."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    return cell if re.fullmatch(r"[+-][\d.,]+(e[+-]?\d+)?", cell, re.IGNORECASE) else f"'{cell}"
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:

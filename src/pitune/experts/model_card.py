@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,7 +37,9 @@ def model_card(
 ) -> bytes:
     """Return the `README.md` of an expert's folder; `loads` says what loads that folder."""
     of_rank = f" of rank {config['r']}" if "r" in config else ""
-    front = ["---", f"base_model: {hub_id(card.base_model)[0]}", f"library_name: {library}", "---"]
+    base = hub_id(card.base_model)[0]
+    named = base if re.fullmatch(r"[A-Za-z/][\w./@-]*", base) else json.dumps(base)
+    front = ["---", f"base_model: {named}", f"library_name: {library}", "---"]
     lines = [
         *front,
         f"# {card.name}",

@@ -13,7 +13,7 @@ from pitune.files import write_atomic
 from pitune.reports.markup import tag
 from pitune.reports.numbers import fixed, ticks
 from pitune.reports.page import still
-from pitune.reports.text import columns
+from pitune.reports.text import columns, in_code, in_markdown
 from pitune.studies import SINGLE, CompareResults, Gain, Mean, Row
 from pitune.tasks import short_name
 from pitune.tasks.metrics import worth
@@ -25,7 +25,7 @@ _SETS = 2  # of shots that a figure can tell apart: full and hollow
 def write_comparison(results: CompareResults, folder: Path, command: str) -> None:
     """Write `results.md` and `gains.svg` of a comparison's results into a folder."""
     write_atomic(folder / "gains.svg", gains_figure(results.gains, SINGLE))
-    parts = [f"`{command}`\n"]
+    parts = [f"{in_code(command)}\n"]
     for shots in dict.fromkeys(row.shots for row in results.rows):
         table = _gains_table(results.means, results.gains, shots)
         parts += [f"## {named(shots)}\n", f"{told(results, shots)}\n", table, task_table(results.rows, shots)]
@@ -104,7 +104,11 @@ def task_table(rows: Sequence[Row], shots: int | None) -> str:
     lines = ["| | " + " | ".join(methods) + " |", "|---|" + "---|" * len(methods)]
     for task, of in values.items():
         best = max(map(fmean, of.values()), key=partial(worth, metrics[task]))
-        lines.append(f"| {short_name(task)} | " + " | ".join(_cell(of.get(method), best) for method in methods) + " |")
+        lines.append(
+            f"| {in_markdown(short_name(task))} | "
+            + " | ".join(_cell(of.get(method), best) for method in methods)
+            + " |"
+        )
     means = [[fmean(of[method]) for of in values.values() if method in of] for method in methods]
     lines.append("| **mean** | " + " | ".join(f"{fmean(of):.3f}{_few(len(of), len(values))}" for of in means) + " |")
     return "\n".join([*lines, ""])

@@ -9,6 +9,7 @@ from pitune.files import write_atomic
 from pitune.reports.comparison import interval, named, points, task_table
 from pitune.reports.heat_map import Cell, draw_heat_map
 from pitune.reports.page import still
+from pitune.reports.text import in_code, in_markdown
 from pitune.studies import STAGES, Correlation, Gain, PairValues, PromptsResults, Stage, TransferResults
 from pitune.tasks import short_name
 
@@ -16,7 +17,7 @@ from pitune.tasks import short_name
 def write_prompts(results: PromptsResults, folder: Path, command: str) -> None:
     """Write `results.md` of `pitune study coop`, `elevater` or `cross-task`: gains, then every task."""
     head = "| from multitask over alone | points | 95 % interval | win / loss | seeds |\n|---|---|---|---|---|"
-    parts = [f"`{command}`\n"]
+    parts = [f"{in_code(command)}\n"]
     for shots in dict.fromkeys(row.shots for row in results.rows):
         lines = [_line(gain) for gain in results.gains if gain.shots == shots]
         parts += [f"## {named(shots)}\n", "\n".join([head, *lines, ""]), task_table(results.rows, shots)]
@@ -31,13 +32,15 @@ def _line(gain: Gain) -> str:
 def write_transfer(results: TransferResults, folder: Path, command: str) -> None:
     """Write `results.md`, `adapted.svg` and `zero-adaptation.svg` of `pitune study transfer`."""
     names = [short_name(name) for name in results.tasks]
-    parts = [f"`{command}`\n", _correlations(results.correlations)]
+    parts = [f"{in_code(command)}\n", _correlations(results.correlations)]
     for stage in STAGES if "adapted" in results.plan.stages else STAGES[:1]:
         matrix = results.transfer["test"][stage]
         write_atomic(folder / f"{stage}.svg", transfer_figure(names, matrix, stage))
-        lines = [f"| {stage}: from | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+        lines = [f"| {stage}: from | " + " | ".join(map(in_markdown, names)) + " |", "|---|" + "---|" * len(names)]
         for name, line in zip(names, matrix, strict=True):
-            lines.append(f"| {name} | " + " | ".join("–" if one is None else f"{one:.2f}" for one in line) + " |")
+            lines.append(
+                f"| {in_markdown(name)} | " + " | ".join("–" if one is None else f"{one:.2f}" for one in line) + " |"
+            )
         parts.append("\n".join([*lines, ""]))
     write_atomic(folder / "results.md", "\n".join(parts).encode())
 

@@ -22,6 +22,16 @@ def _forbidden(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs") or character in _TURNING or ord(character) & 0xFFFE == 0xFFFE
 
 
+def in_markdown(text: str) -> str:
+    """Return a text as Markdown shows it in a line or a cell: no cell, element, link or code begins in it."""
+    return re.sub(r"([\\|<`\[])", r"\\\1", " ".join(clean(text).split()))
+
+
+def in_code(text: str) -> str:
+    """Return a text as a line of code in Markdown."""
+    return f"`{' '.join(clean(text).split()).replace('`', chr(0x2019))}`"
+
+
 def short_labels(names: Sequence[str], limit: int = 20) -> list[str]:
     """Return the names without the beginning that all share, and without their middle where still too long.
 

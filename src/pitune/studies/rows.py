@@ -70,11 +70,10 @@ def _locked(path: Path) -> Iterator[None]:
 def _read(path: Path) -> list[Row]:
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    whole, _, cut = text.rpartition("\n")
+    whole, _, cut = path.read_bytes().rpartition(b"\n")
     if cut:  # the process was stopped within a line
         with _locked(path):
-            os.truncate(path, len(whole.encode()) + (1 if whole else 0))
+            os.truncate(path, len(whole) + (1 if whole else 0))
     rows = []
     for number, line in enumerate(whole.splitlines(), 1):
         try:

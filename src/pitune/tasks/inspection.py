@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pitune.errors import InputError
+from pitune.errors import InputError, one_line
 from pitune.files import sha256_bytes
 from pitune.tasks.formats.labelled import check_text, content_key, joined_labels
 from pitune.tasks.formats.reading import Conflicts, Found, Reading, templates_for
@@ -97,8 +97,8 @@ def inspect(reading: Reading, conflicts: Conflicts = "refuse") -> Inspection:
         reading.name,
         dict(parts),
         classes,
-        tuple(map(as_members, problems)),
-        tuple(map(as_members, remarks)),
+        tuple(one_line(as_members(problem)) for problem in problems),
+        tuple(one_line(as_members(remark)) for remark in remarks),
         dict(seen.modes),
         tuple(f"{width}×{height}" for width, height in (min(seen.sizes), max(seen.sizes))) if seen.sizes else (),
         tuple(seen.preview),

@@ -33,6 +33,7 @@ SUFFIXES = (".yaml", ".yml")
 
 
 Template = Annotated[str, AfterValidator(with_one_gap)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Label = Annotated[str, Field(coerce_numbers_to_str=True)]
 _NAMES: TypeAdapter[tuple[str, ...] | dict[str, str]] = TypeAdapter(tuple[Label, ...] | dict[Label, Label])
 
@@ -68,14 +69,14 @@ class Declaration(BaseModel):
     label_separator: str | None = Field(
         default=None, min_length=1, description="between several labels in one cell, such as ;"
     )
-    cap: int | None = Field(default=None, ge=1, description="learn from at most so many examples of a class")
+    cap: Count | None = Field(default=None, ge=1, description="learn from at most so many examples of a class")
     weights: Literal["balanced"] | dict[Label, float] = Field(
         default_factory=dict,
         description="of classes in the loss, such as {rare: 3}; or balanced, by how rare they are",
     )
     metric: str = Field(default="accuracy", description="how answers are scored")
-    expected_classes: int | None = Field(default=None, ge=1, description="refuse any other number of classes")
-    expected_examples: dict[Split, int] = Field(
+    expected_classes: Count | None = Field(default=None, ge=1, description="refuse any other number of classes")
+    expected_examples: dict[Split, Count] = Field(
         default_factory=dict, description="refuse any other number of examples in a part"
     )
     licence: str = Field(default="unknown", description="licence of the data")

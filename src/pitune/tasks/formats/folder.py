@@ -15,6 +15,7 @@ from pitune.tasks.formats.reading import (
     Options,
     Reading,
     distinct_classes,
+    inside,
     is_ignored,
     shared_names,
     split_named,
@@ -117,8 +118,10 @@ def _classes(path: Path, root: Path, classes: Mapping[str, str]) -> Iterator[Fou
             yield Found(str(folder), split=split, problem=problem)
         for file in files:
             name = str(file.relative_to(root))
-            if not file.resolve().is_relative_to(root.resolve()):
-                problem = f"{file}: leads out of {root} to {file.resolve()}; copy the image into the folder"
+            try:
+                inside(root, name)
+            except InputError:
+                problem = f"{file}: leads out of {root} or nowhere; copy the image into the folder"
                 yield Found(name, split=split, problem=problem)
             else:
                 yield Found(name, Example(name, classes[folder.name], image=file), split)

@@ -62,14 +62,14 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
         return fields
 
 
-def yaml_value(path: Path) -> Any:
+def yaml_value(path: Path, expected: str = "a task in YAML") -> Any:
     """Return what a YAML file holds; raise `InputError` naming the file if it is none or cannot be read."""
     try:
         if regular_file(path).stat().st_size > _LONGEST_YAML:
-            raise InputError(f"{path}: larger than 4 MiB; expected a task in YAML")
+            raise InputError(f"{path}: larger than 4 MiB; expected {expected}")
         return yaml.load(path.read_bytes(), Loader=_Loader)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a task in YAML") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from error
     except RecursionError:
         raise InputError(f"{path}: not YAML (nested too deeply)") from None
     except (yaml.YAMLError, ValueError, OverflowError, TypeError, AttributeError) as error:
