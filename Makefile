@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint attacks docs bench clean
 
 demo: $(READY)
 	$(BIN)/pitune demo --out demo
@@ -22,6 +22,9 @@ docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python -m pytest tests/test_docs.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
+attacks: $(READY)
+	$(BIN)/python -m pytest tests/attacks
 
 bench: $(READY)
 	$(BIN)/python benchmarks/ratios.py

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from tests.attacks.answers import refused
 from tests.conftest import tarred
 
-from pitune.errors import InputError
 from pitune.tasks import inspect, load_task, read_task
 
 Png = Callable[[int], bytes]
@@ -23,19 +23,6 @@ def zipped(path: Path, files: Mapping[str, bytes]) -> Path:
         for name, data in files.items():
             archive.writestr(name, data)
     return path
-
-
-def refused(path: Path | str) -> str:
-    """Return what is said of data that cannot be read, the same for loading and checking, in one printable line."""
-    with pytest.raises(InputError) as loading:
-        load_task(path)
-    try:
-        said = inspect(read_task(path)).problems
-    except InputError as error:
-        said = (str(error),)
-    assert str(loading.value) in said
-    assert all(one.isprintable() and len(one) < 2000 for one in said)
-    return str(loading.value)
 
 
 def two_classes(png: Png) -> dict[str, bytes]:
