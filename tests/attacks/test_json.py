@@ -61,7 +61,7 @@ COCO = {
     "annotations": [{"image_id": i, "category_id": i} for i in (1, 2)],
     "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
 }
-VALUES = [
+VALUES: list[Any] = [
     None,
     True,
     -1,

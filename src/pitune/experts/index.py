@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pitune import __version__
 from pitune.errors import InputError, printable
 from pitune.experts.expert import Expert, digest
 from pitune.experts.pool import ExpertPool
@@ -26,6 +25,7 @@ from pitune.files import home, sha256_bytes
 
 _BATCH = 128  # experts that are read before they are written down
 _TABLE = "CREATE TABLE IF NOT EXISTS experts (name TEXT PRIMARY KEY, stamp TEXT, facts TEXT, numbers BLOB)"
+_READING = "1"  # changes with what an entry is made of, so that older ones are read again
 _PATIENCE = 10.0  # seconds to wait for another process
 Sketch = NDArray[np.float16]
 
@@ -115,7 +115,7 @@ def _stamp(folder: Path) -> str:
     with suppress(OSError), os.scandir(folder) as files:
         states = sorted((file.name, file.stat(follow_symlinks=False)) for file in files)
         told = [f"{name} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_mode}" for name, s in states]
-        return hashlib.sha256("\n".join([__version__, *told]).encode(errors="surrogateescape")).hexdigest()
+        return hashlib.sha256("\n".join([_READING, *told]).encode(errors="surrogateescape")).hexdigest()
     return ""
 
 
