@@ -49,7 +49,9 @@ def refused(pocket_is_tiny: Pocket, capsys: pytest.CaptureFixture[str], tmp_path
 
 
 def _files(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Return the files below a folder; what is known of pools is a cache that reading them may begin."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.parent.name != "pools")
+    return {path: path.read_bytes() for path in found}
 
 
 def _named(text: str, tasks: dict[str, Path]) -> list[str]:
@@ -86,7 +88,7 @@ def _named(text: str, tasks: dict[str, Path]) -> list[str]:
         ("fit @taste --name Not/A/Name", "'Not/A/Name' cannot name an expert"),
         ("fit @taste --steps many", "'--steps'"),
         ("fit @taste --nothing", "--nothing (see pitune fit --help)"),
-        ("fit", "Missing argument 'TASK'. (see pitune fit --help)"),
+        ("fit", "Missing argument 'TASK...'. (see pitune fit --help)"),
         ("nothing", "No such command 'nothing'"),
         ("pool", "Missing command"),
         ("neighbours @taste", "Missing option '--pool'"),

@@ -110,8 +110,9 @@ def must(folder: Path, arguments: Sequence[str]) -> tuple[str, float]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file's bytes by its path; what a run takes to measure is left out where it stands."""
-    return {str(path.relative_to(folder)): _timeless(path) if path.is_file() else b"" for path in folder.rglob("*")}
+    """Return every file's bytes by its path; what a run takes to measure is left out, and the cache of pools."""
+    found = (path for path in folder.rglob("*") if path.parent.name != "pools")
+    return {str(path.relative_to(folder)): _timeless(path) if path.is_file() else b"" for path in found}
 
 
 def _timeless(path: Path) -> bytes:

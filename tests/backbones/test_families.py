@@ -262,7 +262,7 @@ def test_a_hub_id_is_pinned_to_its_commit(
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     backbone = load_backbone("some/t5@v1.0", "cpu")
     weights = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-    assert asked == [("some/t5", "v1.0", ["config.json"]), ("some/t5", commit, weights)]
+    assert asked == [("some/t5", "v1.0", ["config.json", "open_clip_config.json"]), ("some/t5", commit, weights)]
     assert backbone.name == f"some/t5@{commit}"
     assert backbone.fingerprint != load_backbone(str(checkpoints["t5"]), "cpu").fingerprint
 

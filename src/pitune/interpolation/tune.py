@@ -86,6 +86,9 @@ class TuneSettings(BaseModel):
         default=None, min_length=1, description="what is tried; all, unless given"
     )
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     @property
     def tried(self) -> tuple[str, ...]:
         """The names of the candidates."""
