@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
+from pitune.errors import InputError
 from pitune.tasks import Task, Wording
+
+if TYPE_CHECKING:
+    from pitune.backbones.base import Batch
 
 ROWS = 4  # of what is read of a text: token ids, which are there, which are the name's, and whose text it is
 
@@ -78,8 +83,23 @@ def averaged(vectors: Tensor, owners: Tensor) -> Tensor:
     return F.normalize(vectors.new_zeros(total, vectors.shape[1]).index_add(0, owners, vectors), dim=-1)
 
 
-def templates_of(task: Task, joined: Joined | None) -> tuple[str, ...]:
-    """Return the templates that a task's answers are matched in, with the vectors that join them in brackets."""
-    if joined is None:
-        return task.answer_templates
-    return (joined.shown("{}." if joined.bare else task.answer_template),)
+class MatchesAnswers:
+    """What every backbone that matches inputs with answers by their vectors does alike."""
+
+    name: str
+    joined: Joined | None
+    _tokenizer: PreTrainedTokenizerBase
+
+    def templates(self, task: Task) -> tuple[str, ...]:
+        """Return the templates that a task's answers are matched in, with the vectors that join them in brackets."""
+        if self.joined is None:
+            return task.answer_templates
+        return (self.joined.shown("{}." if self.joined.bare else task.answer_template),)
+
+    def word_ids(self, text: str) -> tuple[int, ...]:
+        """Return the token ids of a text, without marks of its start and end."""
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def generate(self, batch: Batch) -> list[str]:
+        """Raise `InputError`: it writes no text."""
+        raise InputError(f"{self.name} matches answers and cannot write text; give the task candidate answers")

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPModel, PretrainedConfig
 
-from pitune.backbones import open_clip
+from pitune.backbones import open_clip_files
 from pitune.errors import InputError
 from pitune.files import sha256_bytes, sha256_file
 
@@ -43,7 +43,7 @@ class Checkpoint:
         """Load the weights into transformers' class for them; raise `InputError` if they do not fit it."""
         where: dict[str, Any] = {"pretrained_model_name_or_path": self.folder}
         if _is_open_clip(self.folder):
-            kind, tensors = CLIPModel, open_clip.read_tensors(self.folder)
+            kind, tensors = CLIPModel, open_clip_files.read_tensors(self.folder)
             where = {"pretrained_model_name_or_path": None, "config": self.config, "state_dict": tensors}
         try:
             loaded, report = kind.from_pretrained(**where, dtype=dtype, output_loading_info=True, **{**_CLOSED, **more})
@@ -75,7 +75,7 @@ class Checkpoint:
     def image_processor(self) -> Any:
         """Load the image processor in its PIL form; raise `InputError` if there is none."""
         if _is_open_clip(self.folder):
-            return open_clip.image_processor(self.folder)
+            return open_clip_files.image_processor(self.folder)
         return self._part(AutoImageProcessor, "image processor", backend="pil")
 
     def _part(self, kind: Any, called: str, **more: Any) -> Any:
@@ -107,16 +107,16 @@ def open_checkpoint(name: str) -> Checkpoint:
     """
     folder, revision = Path(name), ""
     if not folder.is_dir():
-        folder = _fetch(name, ("config.json", open_clip.CONFIG))
+        folder = _fetch(name, ("config.json", open_clip_files.CONFIG))
         revision = folder.name  # the commit, whatever branch or tag was asked for
         name = f"{name.split('@')[0]}@{revision}"
     if _is_open_clip(folder):
-        return Checkpoint(name, folder, revision, open_clip.read_config(folder))
+        return Checkpoint(name, folder, revision, open_clip_files.read_config(folder))
     return Checkpoint(name, folder, revision, _read_config(folder / "config.json"))
 
 
 def _is_open_clip(folder: Path) -> bool:
-    return (folder / open_clip.CONFIG).is_file() and not (folder / "config.json").is_file()
+    return (folder / open_clip_files.CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
 def with_weights(found: Checkpoint) -> Checkpoint:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, PretrainedConfig
 
-from pitune.backbones.answers import Joined, Texts, averaged, names_of, rows_of, templates_of, texts_of
+from pitune.backbones.answers import Joined, MatchesAnswers, Texts, averaged, names_of, rows_of, texts_of
 from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones.cache import FeatureCache, Features
 from pitune.backbones.checkpoint import Checkpoint
@@ -33,7 +33,7 @@ _PICTURES = ("pixel_values", "pixel_attention_mask", "spatial_shapes")
 _BEGINNINGS = {"text": ("text",), "vision": ("vision", "visual")}
 
 
-class DualEncoder:
+class DualEncoder(MatchesAnswers):
     """A frozen image tower and a frozen text tower with one matching space.
 
     A tower that carries no expert is encoded once: images are kept on disk, texts in memory.
@@ -125,18 +125,6 @@ class DualEncoder:
         if "image_features" in batch.inputs:
             return batch.inputs["image_features"]
         return _unit(self._model.get_image_features(**batch.inputs))
-
-    def generate(self, batch: Batch) -> list[str]:
-        """Raise `InputError`: it matches answers and writes no text."""
-        raise InputError(f"{self.name} matches answers and cannot write text; give the task candidate answers")
-
-    def templates(self, task: Task) -> tuple[str, ...]:
-        """Return the templates that a task's answers are matched in, as things are."""
-        return templates_of(task, self.joined)
-
-    def word_ids(self, text: str) -> tuple[int, ...]:
-        """Return the token ids of a text, without marks of its start and end."""
-        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _read(self, wordings: Sequence[Wording]) -> Tensor:
         """Return answers' vectors (C, D), or where the text tower carries an expert what it reads (ROWS, N, T)."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel
 
-from pitune.backbones.answers import Joined, averaged, templates_of, texts_of
+from pitune.backbones.answers import Joined, MatchesAnswers, averaged, texts_of
 from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones.checkpoint import Checkpoint
 from pitune.backbones.family import Family
@@ -60,7 +60,7 @@ class Reading:
     lower: bool
 
 
-class SentenceEncoder:
+class SentenceEncoder(MatchesAnswers):
     """A frozen encoder of texts; inputs and answers are matched by the cosine of their vectors.
 
     Experts attach inside `module`, which reads inputs; answers are read by the same weights without them, once.
@@ -119,18 +119,6 @@ class SentenceEncoder:
         if candidates is not None:
             read, allowed = self._read_answers([Wording(text, (text,)) for text in candidates]), None
         return masked_log_softmax(SCALE * features @ read.T, allowed)
-
-    def generate(self, batch: Batch) -> list[str]:
-        """Raise `InputError`: it matches answers and writes no text."""
-        raise InputError(f"{self.name} matches answers and cannot write text; give the task candidate answers")
-
-    def templates(self, task: Task) -> tuple[str, ...]:
-        """Return the templates that a task's answers are matched in."""
-        return templates_of(task, self.joined)
-
-    def word_ids(self, text: str) -> tuple[int, ...]:
-        """Return the token ids of a text, without marks of its start and end."""
-        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _read_answers(self, wordings: Sequence[Wording]) -> Tensor:
         texts = texts_of(wordings, self.joined)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from pitune.backbones import Family
-from pitune.backbones.answers import Joined, Texts, averaged, names_of, rows_of, templates_of, texts_of
+from pitune.backbones.answers import Joined, MatchesAnswers, Texts, averaged, names_of, rows_of, texts_of
 from pitune.backbones.base import Batch, batch_answers, check_inputs, masked_log_softmax, target_losses
 from pitune.backbones.cache import FeatureCache, Features
 from pitune.compat import hook_count
@@ -30,7 +30,7 @@ _ANSWERS = 1 << 15
 _FEATURES = TOKENS * WIDTH + CLASSES
 
 
-class Pocket:
+class Pocket(MatchesAnswers):
     """A frozen vision stem in front of a frozen sentence encoder; answers are matched by cosine."""
 
     name = "pocket"
@@ -88,10 +88,6 @@ class Pocket:
         """Return −log p(target) (B,), or its mean over all right answers of an example that has several."""
         return target_losses(self.scores(batch), batch.target, batch.relevant)
 
-    def generate(self, batch: Batch) -> list[str]:
-        """Raise `InputError`: it writes no text."""
-        raise InputError("pocket matches answers and cannot write text; give the task candidate answers")
-
     def features(self, batch: Batch) -> Tensor:
         """Return the vectors (B, D) that inputs are matched by."""
         return self.model.encode(batch.inputs)
@@ -148,14 +144,6 @@ class Pocket:
             return_token_type_ids=False,
         )
         return {name: value.to(self.device) for name, value in encoded.items()}
-
-    def templates(self, task: Task) -> tuple[str, ...]:
-        """Return the templates that a task's answers are matched in, as things are."""
-        return templates_of(task, self.joined)
-
-    def word_ids(self, text: str) -> tuple[int, ...]:
-        """Return the token ids of a text, without marks of its start and end."""
-        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _read_answers(self, wordings: Sequence[Wording]) -> Tensor:
         """Return answers' vectors (C, D), or where an expert joins their words what is read of them (C, ROWS, T)."""
