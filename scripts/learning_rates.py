@@ -3,8 +3,9 @@
     python scripts/learning_rates.py rates.jsonl [TASK …] [--kind lora …] [--rate 3e-3 …] [--longer 1 …] [--shots 4]
 
 Every label of a draw trains, as `pitune fit` does it but for the rate, and `--longer` times the usual number of steps;
-up to 200 validation examples judge, and the test part is not touched. Rows are kept in the file; the same command goes
-on where it was stopped. Printed is the mean over tasks of the metric, and of the calibrated loss.
+with `--stopped` some labels are kept apart to stop by, as `pitune fit --folds 0` does it. Up to 200 validation
+examples judge, and the test part is not touched. Rows are kept in the file; the same command goes on where it was
+stopped. Printed is the mean over tasks of the metric, and of the calibrated loss.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pitune.backbones import Backbone, load_backbone
 from pitune.experts import KINDS
 from pitune.studies import held_out
 from pitune.tasks import expand, few_shot, load_task
-from pitune.training import evaluate_expert, fit_every_label, target_training
+from pitune.training import evaluate_expert, fit_every_label, fit_expert, target_training
 
 TASKS = ("pocket/digits", "pocket/emoji-images", "pocket/fashion", "pocket/domain", "pocket/emoji-names")
 
@@ -35,41 +36,51 @@ def main() -> None:
     parser.add_argument("--longer", nargs="+", type=float, default=(1.0,))
     parser.add_argument("--shots", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stopped", action="store_true")
     parser.add_argument("--backbone", default="pocket")
     asked = parser.parse_args()
     backbone = load_backbone(asked.backbone)
     kept = [json.loads(line) for line in asked.rows.read_text().splitlines()] if asked.rows.exists() else []
     for task, kind, rate, longer in product(expand(asked.tasks), asked.kind, asked.rate, asked.longer):
         key = {"task": task, "kind": kind, "rate": rate, "longer": longer, "shots": asked.shots, "seed": asked.seed}
-        if KINDS.get(kind).has_place(backbone) and not any(key.items() <= row.items() for row in kept):
+        key |= {"stopped": True} if asked.stopped else {}
+        if KINDS.get(kind).has_place(backbone) and not any(key.items() == _asked(row).items() for row in kept):
             kept.append({**key, **measured(backbone, **key)})
             with asked.rows.open("a") as file:
                 file.write(json.dumps(kept[-1]) + "\n")
     show(kept)
 
 
-def measured(backbone: Backbone, task: str, kind: str, rate: float, longer: float, shots: int, seed: int) -> Any:
+def _asked(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in ("value", "loss", "steps")}
+
+
+def measured(
+    backbone: Backbone, task: str, kind: str, rate: float, longer: float, shots: int, seed: int, stopped: bool = False
+) -> Any:
     """Return the metric and the calibrated loss of one run on held-out validation examples."""
     draw = few_shot(load_task(task), shots, seed)
-    usual = target_training(len(draw.labels), KINDS.get(kind))
+    fit, labels = (fit_expert, draw.train) if stopped else (fit_every_label, draw.labels)
+    usual = target_training(len(labels), KINDS.get(kind), stopped=stopped)
     settings = usual.model_copy(update={"learning_rate": rate, "steps": round(longer * usual.steps)})
-    expert, _ = fit_every_label(backbone, draw, method=kind, settings=settings)
+    expert, _ = fit(backbone, draw, method=kind, settings=settings)
     seen = evaluate_expert(backbone, draw.task, expert, held_out(draw, 200))
     return {"value": seen.value, "loss": float(seen.calibrated.mean()), "steps": settings.steps}
 
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print a line a kind, rate and length: means over the tasks that all of a kind's lines have."""
-    for kind in dict.fromkeys(row["kind"] for row in rows):
+    for kind, stopped in dict.fromkeys((row["kind"], row.get("stopped", False)) for row in rows):
         of: dict[tuple[float, float, int], dict[str, Any]] = {}
         for row in rows:
-            if row["kind"] == kind:
+            if (row["kind"], row.get("stopped", False)) == (kind, stopped):
                 of.setdefault((row["rate"], row["longer"], row["shots"]), {})[row["task"], row["seed"]] = row
         common = set.intersection(*(set(found) for found in of.values()))
         for (rate, longer, shots), found in sorted(of.items()):
             means = [fmean(found[key][name] for key in common) for name in ("value", "loss")] if common else []
             told = " ".join(f"{mean:.3f}" for mean in means)
-            print(f"{kind} at {rate:g}, {longer:g} times as long, {shots} shots, {len(common)} draws: {told}")
+            how = f"{kind}{', stopped' * stopped} at {rate:g}, {longer:g} times as long"
+            print(f"{how}, {shots} shots, {len(common)} draws: {told}")
 
 
 if __name__ == "__main__":

@@ -63,12 +63,14 @@ def test_without_settings_training_is_as_long_as_the_labels_ask(
     tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lora, prompt = KINDS.get("lora"), KINDS.get("text_prompt")
-    assert [target_training(labels, lora).steps for labels in (0, 48, 160, 161, 9_999)] == [60, 60, 200, 202, 400]
-    assert target_training(48, lora).batch_size == 16
-    whole = [target_training(labels, prompt) for labels in (0, 48, 9_999)]
+    many = [target_training(labels, lora, stopped=False) for labels in (0, 48, 160, 161, 9_999)]
+    assert [one.steps for one in many] == [60, 60, 200, 202, 400]
+    assert target_training(48, lora, stopped=False).batch_size == 16
+    assert [target_training(48, lora, stopped=stopped).learning_rate for stopped in (False, True)] == [1e-2, 3e-3]
+    whole = [target_training(labels, prompt, stopped=False) for labels in (0, 48, 9_999)]
     assert [(one.steps, one.batch_size) for one in whole] == [(200, 1), (200, 48), (200, 256)]
 
-    def short(labels: int, kind: Kind) -> TrainingSettings:
+    def short(labels: int, kind: Kind, *, stopped: bool) -> TrainingSettings:
         return TrainingSettings(steps=labels, batch_size=16, evaluations=2)
 
     monkeypatch.setattr(tune_module, "target_training", short)

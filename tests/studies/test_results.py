@@ -79,6 +79,6 @@ def test_a_plan_that_is_wrong_is_one_clear_line() -> None:
 
 def test_methods_of_a_comparison_train_as_long_as_the_shipped_command(tiny_tasks: dict[str, Task]) -> None:
     draw = few_shot(tiny_tasks["mood"], 2, 0)
-    assert ComparePlan().training(draw) == target_training(len(draw.train), KINDS.get("lora"))
+    assert ComparePlan().training(draw) == target_training(len(draw.train), KINDS.get("lora"), stopped=True)
     short = TrainingSettings(steps=3)
     assert ComparePlan(tuning=TuneSettings(training=short)).training(draw) == short

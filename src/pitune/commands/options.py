@@ -158,7 +158,8 @@ class Training:
 
         if not self.given:
             return None
-        return self.settings(target_training(len(draw.labels if folds else draw.train), KINDS.get(method)))
+        learned = draw.labels if folds else draw.train
+        return self.settings(target_training(len(learned), KINDS.get(method), stopped=not folds))
 
     def settings(self, base: TrainingSettings | None = None) -> TrainingSettings:
         """Return settings with what was given, the rest as in `base`; raise `InputError` that names the flag."""

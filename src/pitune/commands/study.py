@@ -93,7 +93,8 @@ def make_plan(
 
     training = base.tuning.training
     if effort.steps is not None:
-        training = training_settings({"steps": effort.steps}, training or target_training(0, KINDS.get("lora")))
+        usual = training or target_training(0, KINDS.get("lora"), stopped=True)
+        training = training_settings({"steps": effort.steps}, usual)
     given = {"tasks": tasks, "shots": read_shots(draws.shots or ()), "seeds": draws.seeds, "test": effort.test, **rest}
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value}
     return base.but(**changes, tuning=base.tuning.model_copy(update={"training": training}), **on.plan())

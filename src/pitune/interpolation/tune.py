@@ -105,7 +105,7 @@ class TuneSettings(BaseModel):
 
     def lasting(self, draw: Draw, kind: Kind) -> TrainingSettings:
         """Return how a run on a draw trains: as labels and kind of expert ask for unless the settings say so."""
-        training = self.training or target_training(len(draw.train), kind)
+        training = self.training or target_training(len(draw.train), kind, stopped=not self.folds)
         return training.model_copy(update={"pull": self.pull}) if self.folds else training
 
 
@@ -237,7 +237,7 @@ def tune_expert(
     finished: dict[str, _Finished] = {}
     for name in tried:
         if name != SOUP:
-            finished[name] = _train(case, name, _PLANS[name](own, used, scale or 1.0, settings))
+            finished[name] = _train(case, name, _PLANS[name](own, used, scale or 1.0, case))
             continue
         parts = [one for one in finished.values() if not settings.folds or one.candidate.steps]
         if len(parts) > 1:
@@ -288,20 +288,21 @@ def _check(backbone: Backbone, neighbours: Sequence[Expert], settings: TuneSetti
         raise InputError(f"a rank was asked for, but {kind.name} experts have none; leave it out")
 
 
-def _backbone(own: Expert, used: Sequence[Expert], scale: float, settings: TuneSettings) -> _Start:
+def _backbone(own: Expert, used: Sequence[Expert], scale: float, case: _Case) -> _Start:
     return _Start([own], [1.0], Rates(0.0, 0.0, 0.0))
 
 
-def _neighbours(own: Expert, used: Sequence[Expert], scale: float, settings: TuneSettings) -> _Start:
+def _neighbours(own: Expert, used: Sequence[Expert], scale: float, case: _Case) -> _Start:
     return _Start(used, equal_shares(used, scale), Rates(0.0, 0.0, 0.0))
 
 
-def _alone(own: Expert, used: Sequence[Expert], scale: float, settings: TuneSettings) -> _Start:
+def _alone(own: Expert, used: Sequence[Expert], scale: float, case: _Case) -> _Start:
     return _Start([own], [1.0], Rates(weights=0.0))
 
 
-def _joint(own: Expert, used: Sequence[Expert], scale: float, settings: TuneSettings) -> _Start:
-    rate = settings.training.learning_rate if settings.training else own.kind.learning_rate
+def _joint(own: Expert, used: Sequence[Expert], scale: float, case: _Case) -> _Start:
+    settings = case.settings
+    rate = settings.lasting(case.learned, own.kind).learning_rate
     rates = Rates(neighbours=settings.neighbour_rate, weights=settings.weight_rate / rate)
     return _Start([own, *used], [settings.own_weight, *equal_shares(used, scale)], rates)
 

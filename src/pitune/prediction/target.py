@@ -13,7 +13,6 @@ from torch import Tensor
 
 from pitune.backbones import Backbone, Batch, Matching
 from pitune.experts import Attached, Expert, attached
-from pitune.experts.kinds.lora import LORA
 from pitune.prediction.embedding import EMBEDDED
 from pitune.prediction.fisher import expert_fisher, probe_fisher
 from pitune.tasks import Draw, Example, Task, load_task, spread
@@ -25,7 +24,6 @@ from pitune.training import (
     evaluate_expert,
     features_of,
     fit_expert,
-    target_training,
 )
 
 _CHUNK = 32
@@ -68,8 +66,7 @@ class Target:
     @cached_property
     def own(self) -> Mapping[str, Tensor]:
         """The Fisher information at an expert that is trained on the few labels alone."""
-        settings = self.training or target_training(len(self.draw.train), LORA)
-        expert, _ = fit_expert(self.backbone, self.draw, settings=settings, run=self.run)
+        expert, _ = fit_expert(self.backbone, self.draw, settings=self.training, run=self.run)
         return expert_fisher(self.backbone, self.draw.task, expert, self.support)
 
     @cached_property

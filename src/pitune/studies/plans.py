@@ -83,8 +83,8 @@ class ComparePlan(Plan):
     tuning: TuneSettings = TuneSettings()
 
     def training(self, draw: Draw) -> TrainingSettings:
-        """Return how every method trains on a draw: as long as `tune` would on so many labels."""
-        return self.tuning.training or target_training(len(draw.train), LORA)
+        """Return how a LoRA trains on a draw that labels kept apart stop: as long as `tune` would on so many labels."""
+        return self.tuning.training or target_training(len(draw.train), LORA, stopped=True)
 
 
 QUICK = ComparePlan(

@@ -105,7 +105,7 @@ def source_settings(plan: ComparePlan | PromptPlan | TransferPlan, method: str) 
 
 def target_settings(plan: PromptPlan | TransferPlan, draw: Draw, method: str) -> TrainingSettings:
     """Return how an expert of a target is trained: as the plan says, the rest as suits its kind and labels."""
-    usual = target_training(len(draw.labels), KINDS.get(kind_of(method)))
+    usual = target_training(len(draw.labels), KINDS.get(kind_of(method)), stopped=False)
     return TrainingSettings(**{**usual.model_dump(), **plan.training})
 
 

@@ -56,7 +56,8 @@ def expected_time(
     """
     folds = (folds_of(len(draw.labels)) if folds is None else folds) if draw.validation else 0
     kind = KINDS.get(method)
-    settings = settings or target_training(len(draw.labels if folds else draw.train), kind)
+    learned = draw.labels if folds else draw.train
+    settings = settings or target_training(len(learned), kind, stopped=not folds)
     own = make_settings(kind, backbone, **config)
     some = list(draw.train[: settings.batch_size])
     with attached(backbone, kind, own) as place:

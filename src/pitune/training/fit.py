@@ -149,7 +149,7 @@ def fit_every_label(
 
     `TrainingSettings.pull` says how strongly; `how` is the rest of what `fit_expert` takes.
     """
-    chosen = settings or target_training(len(draw.labels), KINDS.get(method))
+    chosen = settings or target_training(len(draw.labels), KINDS.get(method), stopped=False)
     pulled = chosen.model_copy(update={"pull": chosen.pull or PULL})
     return fit_expert(backbone, draw.whole, method=method, settings=pulled, **how)
 
@@ -172,7 +172,7 @@ def fit_expert(
     shape: nothing of it is passed over.
     """
     kind, task = KINDS.get(method), draw.task
-    settings = settings or target_training(len(draw.train), kind)
+    settings = settings or target_training(len(draw.train), kind, stopped=bool(draw.validation))
     own = make_settings(kind, backbone, **continued(start, backbone, method, config))
     with attached(backbone, kind, own) as place:
         learner = start_learner(place, kind, own, start.tensors if start else None)

@@ -37,13 +37,13 @@ class TrainingSettings(BaseModel):
     patience: int = Field(default=4, ge=1, description="evaluations without a gain before stopping")
 
 
-def target_training(examples: int, kind: Kind) -> TrainingSettings:
+def target_training(examples: int, kind: Kind, *, stopped: bool) -> TrainingSettings:
     """Return how to train an expert of a kind on a target's labels.
 
     Twenty passes in batches of 16, at least 60 steps and at most 400; a kind that touches answers alone takes 200 steps
-    of all the labels, 256 at most.
+    of all the labels, 256 at most. `stopped` runs have labels kept apart to stop by, and may learn at another rate.
     """
-    rate = kind.learning_rate
+    rate = (stopped and kind.stopped_rate) or kind.learning_rate
     if kind.at_answers:
         return TrainingSettings(steps=_AT_ANSWERS, batch_size=max(1, min(examples, _ALL)), learning_rate=rate)
     steps = min(_MOST, max(_FEWEST, math.ceil(_PASSES * examples / _BATCH)))
