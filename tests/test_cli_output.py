@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from functools import partial
+
 import pytest
 from rich.console import Console
 
@@ -41,3 +47,32 @@ def test_what_there_is_no_room_for_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_terminal_too_small_for_any_word_still_shows_every_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     text = printed(30, monkeypatch, *TASKS, row=NAMED)
     assert set("openclipart-retrieval") <= set("".join(text.split()))
+
+
+@pytest.mark.parametrize(("surroundings", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_no_color_takes_colours_away_on_a_terminal(surroundings: dict[str, str], coloured: bool) -> None:
+    program = "import sys; from pitune.cli import main; sys.exit(main(sys.argv[1:]))"
+    kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "fit", "--help"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**kept, "TERM": "xterm-256color", **surroundings},
+    ) as process:
+        os.close(theirs)
+        seen = b"".join(iter(partial(_read, ours), b"")).decode()
+    os.close(ours)
+    assert process.returncode == 0
+    assert "--shots" in re.sub(r"\x1b\[[\d;]*m", "", seen)
+    styles = {int(code) for of in re.findall(r"\x1b\[([\d;]+)m", seen) for code in of.split(";")}
+    assert any(30 <= code <= 49 or 90 <= code <= 107 for code in styles) is coloured
+
+
+def _read(terminal: int) -> bytes:
+    """Return what a terminal was written, nothing where its writer has ended."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
