@@ -128,6 +128,24 @@ def test_the_difference_hash_sees_through_size_and_compression(tmp_path: Path) -
     assert (difference_hash(first) ^ difference_hash(picture(2))).bit_count() > 10
 
 
+def test_the_command_tells_everything_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for n in range(12):
+        place = tmp_path / "pets" / ("cat", "dog")[n % 2] / f"{n}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        picture(n).save(place)
+    assert cli.main(["tasks", "check", str(tmp_path / "pets")]) == 0
+    printed = "".join(capsys.readouterr())
+    assert printed.count("answers are matched as 'a photo of a {}.'") == 1
+    rows = ["review;class", *(f"text {n};{n % 2}" for n in range(30))]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    for status, row in ((0, ""), (2, "\ntext 1;0")):  # of data that cannot be used it tells the same
+        (tmp_path / "t.csv").write_text("\n".join(rows) + row)
+        assert cli.main(["tasks", "check", str(tmp_path / "t.csv")]) == status
+        printed = "".join(capsys.readouterr())
+        assert printed.count("text from column 'review', label from column 'class'") == 1
+        assert printed.count("fields are divided by ';'") == 1
+
+
 def test_the_command_prints_a_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["tasks", "check", str(folder)]) == 0
     assert "pets: sound (8 test, 8 train)" in capsys.readouterr().out

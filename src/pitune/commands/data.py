@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -72,19 +73,19 @@ class Data:
             said["weights"] = "balanced" if self.weights == ["balanced"] else dict(map(_weight, self.weights))
         return cast("OwnData", said)
 
-    def open_task(self, name: str) -> Task:
-        """Load a task, telling on stderr what was guessed of a table; raise `InputError` if it cannot be used."""
+    def open_task(self, name: str, tell: Callable[[str], None] = note) -> Task:
+        """Load a task, telling what was guessed, doubtful or left out; raise `InputError` if it cannot be used."""
         from pitune.tasks import load_task
 
         columns = read_columns(self.columns)
         words = self.templates or ()
-        return load_task(name, columns, note, conflicts=self.conflicts, limit=self.limit, templates=words, **self.own)
+        return load_task(name, columns, tell, conflicts=self.conflicts, limit=self.limit, templates=words, **self.own)
 
     def inspect(self, name: str) -> Inspection:
-        """Read all of a task's data; raise `InputError` only if there is nothing to read."""
+        """Read all of a task's data, telling what was guessed; raise `InputError` only if there is nothing to read."""
         from pitune.tasks import inspect, read_task
 
-        found = read_task(name, read_columns(self.columns), templates=self.templates or (), **self.own)
+        found = read_task(name, read_columns(self.columns), note, templates=self.templates or (), **self.own)
         return inspect(found, self.conflicts)
 
 

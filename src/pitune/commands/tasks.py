@@ -66,7 +66,7 @@ def check(
     found, known = data.inspect(task), None
     try:
         if not found.problems:
-            known = data.open_task(task)
+            known = data.open_task(task, lambda _: None)  # the report says all that it would tell
             ahead = _ahead(known, shots, common, backbone, method)
     except InputError as error:
         found, known = replace(found, problems=(str(error),)), None
