@@ -110,14 +110,20 @@ def test_what_cannot_attach_is_refused_and_leaves_nothing(case: Case) -> None:
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in case.backbone.module.modules())
 
 
-@pytest.mark.parametrize("case", [pair for pair in CASES if "prompt" not in pair[1]], indirect=True, ids="-".join)
-def test_starting_values_leave_outputs_as_they_are(case: Case) -> None:
-    if case.method.name == "prefix":
-        return  # keys and values among the others always weigh something
+@pytest.mark.parametrize("case", CASES, indirect=True, ids="-".join)
+def test_starting_values_are_untouched_where_they_leave_outputs_as_they_are(case: Case) -> None:
     config = make_settings(case.method, case.backbone)
     with attached(case.backbone, case.method, config) as place:
-        found = place.scores(initial_tensors(case.method, place.shapes, 3, config), case.batch)
-    torch.testing.assert_close(found, case.backbone.scores(case.batch), rtol=1e-5, atol=1e-5)
+        start = initial_tensors(case.method, place.shapes, 3, config)
+        found = place.scores(start, case.batch)
+    alone = case.backbone.scores(case.batch)
+    fresh = replace(case.experts[0], settings=config, tensors=start)
+    assert fresh.untouched is not case.method.adds_input
+    if fresh.untouched:
+        torch.testing.assert_close(found, alone, rtol=1e-5, atol=1e-5)
+    else:  # tokens, keys and values among the others always weigh something
+        assert not torch.equal(found, alone)
+    assert not case.experts[0].untouched
 
 
 @pytest.mark.parametrize("case", MERGED, indirect=True, ids="-".join)

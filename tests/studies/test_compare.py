@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ from tests.studies.conftest import small_plan
 
 from pitune.cli import main
 from pitune.errors import InputError
-from pitune.experts import ExpertPool, digest
+from pitune.experts import Expert, ExpertPool, digest
+from pitune.interpolation import mix
 from pitune.pocket import POCKET_20
 from pitune.pocket.backbone import Pocket
 from pitune.reports import points, write_comparison
-from pitune.studies import BASELINES, Baseline, ComparePlan, CompareResults, Study, Trial, run_compare
+from pitune.studies import BASELINES, Baseline, ComparePlan, CompareResults, Study, Trial, run_compare, untouched
 from pitune.studies import trial as trial_module
 from pitune.studies.baselines.full import full_fine_tuning
 from pitune.studies.compare import prepare_pool
@@ -119,7 +121,7 @@ def test_full_fine_tuning_leaves_the_backbone_as_it_was(tiny_backbone: Pocket, t
     draw = replace(few_shot(task, 4, 0), validation=few_shot(task, 4, 0).train)
     before = {name: value.clone() for name, value in tiny_backbone.module.named_parameters()}
     settings = TrainingSettings(steps=20, batch_size=16, evaluations=4)
-    metric, value, n = full_fine_tuning(tiny_backbone, draw, task.examples("test"), settings=settings)
+    metric, value, n, _ = full_fine_tuning(tiny_backbone, draw, task.examples("test"), settings=settings)
     assert (metric, n) == ("accuracy", len(task.examples("test")))
     assert 0 <= value <= 1
     assert all((before[name] == value).all() for name, value in tiny_backbone.module.named_parameters())
@@ -157,8 +159,8 @@ def test_the_figure_and_tables_say_what_the_rows_say(pocket_is_tiny: Pocket, pla
     gain = results.gains[0]
     line = next(line for line in text.splitlines() if line.startswith("| single | "))
     assert f"{single.mean:.3f}" in line
-    assert line.endswith(f" | {gain.wins} / {4 - gain.wins - gain.losses} / {gain.losses} | 1 |")
-    assert any(line.startswith("| pi | ") and line.endswith(" |  |  |  |  |  |") for line in text.splitlines())
+    assert line.endswith(f" | {gain.wins} / {4 - gain.wins - gain.losses} / {gain.losses} | 1 | 0 of 4 runs |")
+    assert any(re.fullmatch(r"\| pi \| [^|]*(\|  ){5}\| \d of 4 runs \|", line) for line in text.splitlines())
     drawing = ElementTree.fromstring((tmp_path / "gains.svg").read_bytes())
     circles = drawing.findall("{http://www.w3.org/2000/svg}circle")
     gains = sorted(gain.tasks.values(), reverse=True)
@@ -207,6 +209,37 @@ def test_a_strangers_baseline_is_measured_where_it_applies(
     assert sorted(row.task for row in rows if row.method == STRANGE.name) == ["mood", "taste"]  # place has three
     assert main([*common, "--method", "magic", "--out", str(tmp_path)]) == 2
     assert "unknown method 'magic'" in capsys.readouterr().err
+
+
+def nothing_learned(trial: Trial) -> Expert:
+    """Return an expert that changes nothing on one task, and another's on the rest."""
+    return mix(trial.near(1), [0.0 if trial.task.name == "mood" else 1.0])
+
+
+def test_runs_that_are_the_untouched_backbone_are_counted_wherever_results_are_shown(
+    pocket_is_tiny: Pocket, plan: ComparePlan, registered: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered(Baseline("nothing", nothing_learned, "nothing on one task"))
+    out, page = tmp_path / "out", tmp_path / "page.html"
+    asked = ["study", "compare", *plan.tasks[:3], "--seeds", "2", "--steps", "3", "--shots", "2", "--out", str(out)]
+    methods = [part for one in ("zero-shot", "single", "nothing") for part in ("--method", one)]
+    assert main([*asked, *methods, "--html", str(page)]) == 0
+    rows = CompareResults.read(out / "results.json").rows
+    found = {(row.task, row.method): row.untouched for row in rows}
+    nothing = {task: found[task, "nothing"] for task in ("mood", "taste", "place")}
+    assert nothing == {"mood": True, "taste": False, "place": False}
+    assert {found[task, "zero-shot"] for task in nothing} == {None}
+    values = {(row.task, row.method): row.value for row in rows}
+    assert values["mood", "nothing"] == values["mood", "zero-shot"]
+    assert untouched(rows)["nothing"] == (2, 6)
+    printed = capsys.readouterr().out
+    assert re.search(r"mean over tasks +tasks +untouched backbone", printed)
+    assert re.search(r"^ nothing .* 2 of 6 runs *$", printed, re.MULTILINE)
+    told = (out / "results.md").read_text()
+    assert re.search(r"^\| nothing \| .* \| 2 of 6 runs \|$", told, re.MULTILINE)
+    assert re.search(r"^\| mood \| .* °", told, re.MULTILINE)
+    assert not re.search(r"^\| (taste|place) \| .* °", told, re.MULTILINE)
+    assert "<small>untouched backbone in 2 of 2</small>" in page.read_text()
 
 
 def test_what_all_draws_of_a_task_share_is_done_once_a_task(

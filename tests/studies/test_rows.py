@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy import stats
 
 from pitune.errors import InputError
-from pitune.studies import Row, Rows, interval, method_means, paired_gains, summed_gains
+from pitune.studies import Measured, Row, Rows, interval, method_means, paired_gains, summed_gains, untouched
 from pitune.tasks.metrics import Metric
 
 
@@ -20,14 +21,23 @@ def row(method: str, seed: int, value: float, task: str = "t") -> Row:
 def test_a_measurement_is_made_once(tmp_path: Path) -> None:
     calls = []
 
-    def run() -> tuple[str, float, int]:
+    def run() -> Measured:
         calls.append(1)
-        return "accuracy", 0.5, 10
+        return Measured("accuracy", 0.5, 10)
 
     first = Rows(tmp_path / "rows.jsonl").measure(("t", "m", 4, 0), run)
     second = Rows(tmp_path / "rows.jsonl").measure(("t", "m", 4, 0), run)
     assert first == second
     assert len(calls) == 1
+
+
+def test_runs_that_changed_nothing_are_counted_of_those_that_say_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    for seed, said in enumerate((True, False, True, None)):
+        Rows(path).measure(("t", "m", 4, seed), partial(Measured, "accuracy", 0.5, 10, said))
+    Rows(path).add(row("of before", 0, 0.1))
+    assert untouched(Rows(path)) == {"m": (2, 3)}
+    assert path.read_text().count("untouched") == 3
 
 
 def test_a_line_cut_short_is_dropped_and_another_damage_named(tmp_path: Path) -> None:

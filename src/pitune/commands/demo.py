@@ -12,7 +12,7 @@ from typer import Option
 from pitune.commands import options
 from pitune.commands.output import is_told, report, table
 from pitune.commands.set_up import check_writable, quieten, usable_cores
-from pitune.commands.study import in_points
+from pitune.commands.study import in_points, untouched_column
 from pitune.defaults import DEMO_TARGETS, QUICK_DEMO_TARGETS
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ def _lines(results: DemoResults, out: Path) -> Iterator[str | Table]:
     for row in results.rows:
         values.setdefault(row.method, {}).setdefault(row.task, []).append(row.value)
     targets = list(dict.fromkeys(row.task for row in results.rows))
-    means = [(method, *(mean(of[target]) for target in targets)) for method, of in values.items()]
-    yield table(("mean over seeds", *targets), means)
+    heads, last = untouched_column(results.rows)
+    means = [(method, *(mean(of[target]) for target in targets), *last(method)) for method, of in values.items()]
+    yield table(("mean over seeds", *targets, *heads), means)
     shown = ("π-Tuning over", "on", "points", "from", "to", "seeds")
     gains = [
         (gain.baseline, gain.task, *in_points(gain.mean, gain.low, gain.high), gain.seeds) for gain in results.gains

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +20,7 @@ from pitune.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pitune.studies import ComparePlan, CompareResults, Gain, Mean, Results, SettingsResults
+    from pitune.studies import ComparePlan, CompareResults, Gain, PromptsResults, Results, Row, SettingsResults
 
 Tasks = Annotated[list[str] | None, Argument(metavar="TASK…", help=f"Tasks or collections; {TASKS} unless given.")]
 Out = Annotated[Path, Option(metavar="DIR", help="Keeps pool, runs, rows and results.")]
@@ -159,15 +159,16 @@ def _settings_tables(results: SettingsResults) -> Iterator[Table]:
     for shots in dict.fromkeys(one.shots for one in results.means):
         means = {one.method: one.mean for one in results.means if one.shots == shots}
         few = "all" if shots is None else f"{shots}"
+        heads, last = untouched_column(row for row in results.rows if row.shots == shots)
         alone, changed = [], []
         for gain in results.gains:
             if gain.shots == shots:
                 rest = (*_points(gain), gain.wins, gain.losses)
                 if gain.baseline == ALONE:
-                    alone.append((gain.method, means[gain.method], *rest))
+                    alone.append((gain.method, means[gain.method], *rest, *last(gain.method)))
                 else:
                     changed.append((gain.method, gain.baseline, *rest))
-        yield table((f"{few} shots", "mean", "points over alone", *spread), alone)
+        yield table((f"{few} shots", "mean", "points over alone", *spread, *heads), alone)
         if changed:
             yield table((f"{few} shots", "over", "points", *spread), changed)
 
@@ -190,7 +191,7 @@ def comparison(results: CompareResults) -> Iterator[str | Table]:
 
     heads = ("π-Tuning over", "points", "from", "to", "tasks: from", "to", "win", "tie", "loss", "seeds")
     for shots in dict.fromkeys(one.shots for one in results.means):
-        yield means_table(results.means, shots)
+        yield means_table(results, shots)
         gains = [
             (gain.baseline, *_points(gain), gain.wins, gain.ties, gain.losses, gain.seeds)
             for gain in results.gains
@@ -200,8 +201,23 @@ def comparison(results: CompareResults) -> Iterator[str | Table]:
         yield told(results, shots)
 
 
-def means_table(means: Iterable[Mean], shots: int | None) -> Table:
-    """Return a line a method: its mean over tasks, and how many there are."""
+def means_table(results: CompareResults | PromptsResults, shots: int | None) -> Table:
+    """Return a line a method: its mean over tasks, how many there are, and runs that are the untouched backbone."""
     few = "all" if shots is None else f"{shots}"
-    rows = [(one.method, one.mean, one.tasks) for one in means if one.shots == shots]
-    return table((f"{few} shots", "mean over tasks", "tasks"), rows)
+    heads, last = untouched_column(row for row in results.rows if row.shots == shots)
+    rows = [(one.method, one.mean, one.tasks, *last(one.method)) for one in results.means if one.shots == shots]
+    return table((f"{few} shots", "mean over tasks", "tasks", *heads), rows)
+
+
+def untouched_column(rows: Iterable[Row]) -> tuple[tuple[str, ...], Callable[[str], tuple[str, ...]]]:
+    """Return the head of a column of runs that are the untouched backbone, and its cell for a method.
+
+    Both are empty where no row says it.
+    """
+    from pitune.reports import UNTOUCHED, in_runs
+    from pitune.studies import untouched
+
+    counts = untouched(rows)
+    if not counts:
+        return (), lambda method: ()
+    return (UNTOUCHED,), lambda method: (in_runs(counts.get(method)),)

@@ -182,7 +182,7 @@ def _run(
 
 def _prompts(results: PromptsResults) -> Iterator[Table]:
     for shots in dict.fromkeys(one.shots for one in results.means):
-        yield study.means_table(results.means, shots)
+        yield study.means_table(results, shots)
         gains = [
             (
                 gain.baseline.removesuffix(" alone"),

@@ -69,6 +69,11 @@ class Expert:
         """The submodules that it attaches to, in order."""
         return tuple(dict.fromkeys(self.kind.site(name) for name in self.tensors))
 
+    @property
+    def untouched(self) -> bool:
+        """Whether it changes nothing: the backbone answers with it as without."""
+        return self.kind.untouched(self.settings, self.tensors)
+
     def noting(self, **more: Any) -> Expert:
         """Return the expert with more hyperparameters in its card, in place of any of the same name."""
         hyperparameters = {**self.card.hyperparameters, **more}

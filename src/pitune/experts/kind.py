@@ -65,6 +65,8 @@ class Kind(ABC):
     """Whether what a site computes from its input is affine in the mixing weights."""
     neutral: ClassVar[float] = 0.0
     """The value of a parameter that leaves the backbone as it is; what is mixed is the distance from it."""
+    adds_input: ClassVar[bool] = False
+    """Whether it adds to what is read, as prompts and prefixes do, so that no value leaves the backbone as it is."""
     merges: ClassVar[bool] = False
     """Whether a change of the backbone's own weights can express it."""
     ranked: ClassVar[bool] = False
@@ -133,6 +135,10 @@ class Kind(ABC):
     def adds_nothing(self, settings: Any, tensors: Tensors) -> bool:
         """Return whether an expert leaves any mix as it is, whatever its weight there."""
         return all(bool((value == self.neutral).all()) for value in tensors.values())
+
+    def untouched(self, settings: Any, tensors: Tensors) -> bool:
+        """Return whether the backbone answers with the expert as without it."""
+        return not self.adds_input and self.adds_nothing(settings, tensors)
 
     def distance(self, settings: Any, tensors: Tensors, other: Tensors) -> Tensor:
         """Return how far apart two experts of the same settings are, squared: a scalar, differentiable in `tensors`."""

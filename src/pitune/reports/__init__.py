@@ -5,6 +5,8 @@ from pitune.extras import need
 for library in ("jinja2", "markupsafe", "networkx", "scipy"):
     need(library, "report")  # before a run, not after it
 
+from pitune.reports.comparison import UNTOUCHED as UNTOUCHED
+from pitune.reports.comparison import in_runs as in_runs
 from pitune.reports.comparison import interval as interval
 from pitune.reports.comparison import points as points
 from pitune.reports.comparison import told as told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -14,11 +14,13 @@ from pitune.reports.markup import tag
 from pitune.reports.numbers import fixed, ticks
 from pitune.reports.page import still
 from pitune.reports.text import columns, in_code, in_markdown
-from pitune.studies import SINGLE, CompareResults, Gain, Mean, Row
+from pitune.studies import PI, SINGLE, CompareResults, Gain, Row, untouched
 from pitune.tasks import short_name
 from pitune.tasks.metrics import worth
 
 _ROW, _TOP, _PLOT, _CHARACTER = 24.0, 34.0, 420.0, 7.2
+UNTOUCHED = "untouched backbone"  # heads a column of runs whose expert changes nothing
+_MARK = " °"
 _SETS = 2  # of shots that a figure can tell apart: full and hollow
 
 
@@ -27,7 +29,7 @@ def write_comparison(results: CompareResults, folder: Path, command: str) -> Non
     write_atomic(folder / "gains.svg", gains_figure(results.gains, SINGLE))
     parts = [f"{in_code(command)}\n"]
     for shots in dict.fromkeys(row.shots for row in results.rows):
-        table = _gains_table(results.means, results.gains, shots)
+        table = _gains_table(results, shots)
         parts += [f"## {named(shots)}\n", f"{told(results, shots)}\n", table, task_table(results.rows, shots)]
     write_atomic(folder / "results.md", "\n".join(parts).encode())
 
@@ -43,7 +45,16 @@ def told(results: CompareResults, shots: int | None) -> str:
     said = [judged(gains[SINGLE])] if SINGLE in gains else []
     if best != SINGLE:
         said.append(f"{judged(gains[best])}, the best of {len(means)} others")
-    return f"{named(shots)}: π-Tuning gains {'; '.join(said)}."
+    nothing = learned_nothing(row for row in results.rows if row.shots == shots)
+    return f"{named(shots)}: π-Tuning gains {'; '.join(said)}.{nothing}"
+
+
+def learned_nothing(rows: Iterable[Row]) -> str:
+    """Return a sentence on the runs of the single expert and of π-Tuning that are the untouched backbone, if any."""
+    counts = untouched(rows)
+    of = {"the single expert": counts.get(SINGLE), "π-Tuning": counts.get(PI)}
+    said = [f"{name} in {in_runs(counted)}" for name, counted in of.items() if counted and counted[0]]
+    return f" The untouched backbone is all that came of {' and of '.join(said)}." if said else ""
 
 
 def judged(gain: Gain) -> str:
@@ -65,21 +76,26 @@ def named(shots: int | None) -> str:
     return "All labels" if shots is None else f"{shots} shots"
 
 
-def _gains_table(means: Sequence[Mean], gains: Sequence[Gain], shots: int | None) -> str:
-    """Return a line a method: its mean over tasks, and by how much π-Tuning is better."""
-    over = {gain.baseline: gain for gain in gains if gain.shots == shots}
-    means = [mean for mean in means if mean.shots == shots]
+def _gains_table(results: CompareResults, shots: int | None) -> str:
+    """Return a line a method: its mean over tasks, by how much π-Tuning is better, and runs that learned nothing."""
+    over = {gain.baseline: gain for gain in results.gains if gain.shots == shots}
+    means = [mean for mean in results.means if mean.shots == shots]
     most = max(mean.tasks for mean in means)
     best = max(mean.mean for mean in means if mean.tasks == most)
-    head = (
-        "| | mean over tasks | π-Tuning over it, points | 95 %, other labels | 95 %, other tasks | win / tie / loss "
-        "| seeds |\n|---|---|---|---|---|---|---|"
-    )
-    lines = [
-        f"| {mean.method} | {_cell([mean.mean], best)}{_few(mean.tasks, most)} | {_gain_cells(over.get(mean.method))} |"
-        for mean in means
-    ]
-    return "\n".join([head, *lines, ""])
+    counts = untouched(row for row in results.rows if row.shots == shots)
+    heads = ["", "mean over tasks", "π-Tuning over it, points", "95 %, other labels", "95 %, other tasks"]
+    heads += ["win / tie / loss", "seeds", *([UNTOUCHED] if counts else [])]
+    lines = []
+    for mean in means:
+        cells = [mean.method, f"{_cell([mean.mean], best)}{_few(mean.tasks, most)}", _gain_cells(over.get(mean.method))]
+        cells += [in_runs(counts.get(mean.method))] if counts else []
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines, ""])
+
+
+def in_runs(counted: tuple[int, int] | None) -> str:
+    """Return in how many runs of a method the expert is the untouched backbone, nothing where no run says it."""
+    return "" if counted is None else f"{counted[0]} of {counted[1]} run{'s' * (counted[1] != 1)}"
 
 
 def _few(tasks: int, most: int) -> str:
@@ -97,21 +113,23 @@ def task_table(rows: Sequence[Row], shots: int | None) -> str:
     """Return a line a task and a column a method: means over seeds, and at the end the mean over tasks."""
     values: dict[str, dict[str, list[float]]] = {}
     metrics = {row.task: row.metric for row in rows}
-    for row in rows:
-        if row.shots == shots:
-            values.setdefault(row.task, {}).setdefault(row.method, []).append(row.value)
+    some = [row for row in rows if row.shots == shots]
+    nothing = {(row.task, row.method) for row in some if row.untouched}
+    for row in some:
+        values.setdefault(row.task, {}).setdefault(row.method, []).append(row.value)
     methods = list(dict.fromkeys(method for of in values.values() for method in of))
     lines = ["| | " + " | ".join(methods) + " |", "|---|" + "---|" * len(methods)]
     for task, of in values.items():
         best = max(map(fmean, of.values()), key=partial(worth, metrics[task]))
         lines.append(
             f"| {in_markdown(short_name(task))} | "
-            + " | ".join(_cell(of.get(method), best) for method in methods)
+            + " | ".join(_cell(of.get(method), best) + _MARK * ((task, method) in nothing) for method in methods)
             + " |"
         )
     means = [[fmean(of[method]) for of in values.values() if method in of] for method in methods]
     lines.append("| **mean** | " + " | ".join(f"{fmean(of):.3f}{_few(len(of), len(values))}" for of in means) + " |")
-    return "\n".join([*lines, ""])
+    note = f"\n{_MARK.strip()} In some of its runs, or all, the expert is the untouched backbone.\n" if nothing else ""
+    return "\n".join([*lines, note])
 
 
 def _cell(values: Sequence[float] | None, best: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pitune.errors import InputError
 from pitune.files import write_atomic
+from pitune.reports.comparison import learned_nothing
 from pitune.reports.gains import gain_charts, seed_charts, verdict
 from pitune.reports.graph_section import describe_graph
 from pitune.reports.network import Network, draw_network
@@ -31,7 +32,7 @@ def write_report(results: DemoResults, path: Path) -> None:
         "report.html",
         environment=results.environment,
         setting=_setting(results.environment),
-        verdict=verdict(results.gains),
+        verdict=verdict(results.gains) + learned_nothing(results.rows),
         gains=gain_charts(results.gains, results.rows),
         graph=describe_graph(_network(results)),
         mixes=[describe_mix(task, results.targets[task]) for task in sorted(results.targets, key=natural_key)],

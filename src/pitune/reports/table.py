@@ -30,11 +30,12 @@ def show_shots(shots: int | None) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """One method on one target, as printed."""
+    """One method on one target, as printed; `untouched` says of how many of its runs nothing but the backbone came."""
 
     value: str
     interval: str
     best: bool
+    untouched: str
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Table:
 
     methods: tuple[str, ...]
     lines: tuple[Line, ...]
+
+    @property
+    def untouched(self) -> bool:
+        """Whether some run of it is the untouched backbone."""
+        return any(entry and entry.untouched for line in self.lines for entry in line.entries)
 
 
 Key = tuple[str, int | None, str]
@@ -86,16 +92,20 @@ def _line(key: Key, rows: Sequence[Row], methods: Sequence[str]) -> Line:
     seeds = max(summary.count for summary in summaries.values())
     count = f"n = {_range([row.n for row in rows])}".replace(" ", "\N{NO-BREAK SPACE}")
     setting = f"{show_shots(shots)}, {metric}, {_count(seeds, 'seed')}, {count}"
-    entries = tuple(_entry(summaries[method], unit, seeds, best) if method in summaries else None for method in methods)
+    entries = tuple(
+        _entry(summaries[method], unit, seeds, best, of[method]) if method in summaries else None for method in methods
+    )
     return Line(task, setting, entries)
 
 
-def _entry(summary: Summary, unit: Unit, seeds: int, best: str) -> Entry:
+def _entry(summary: Summary, unit: Unit, seeds: int, best: str, rows: Sequence[Row]) -> Entry:
     value = unit.show(summary.mean)
     interval = "" if summary.half_width is None else f"±{unit.show(summary.half_width)}"
     if summary.count != seeds:
         interval = f"{interval} ({_count(summary.count, 'seed')})".strip()
-    return Entry(value, interval, value == best)
+    found = sum(bool(row.untouched) for row in rows)
+    nothing = f"untouched backbone{f' in {found} of {len(rows)}' if len(rows) > 1 else ''}" if found else ""
+    return Entry(value, interval, value == best, nothing)
 
 
 def _count(count: int, what: str) -> str:

@@ -51,6 +51,7 @@ from pitune.studies.statistics import interval as interval
 from pitune.studies.statistics import method_means as method_means
 from pitune.studies.statistics import paired_gains as paired_gains
 from pitune.studies.statistics import summed_gains as summed_gains
+from pitune.studies.statistics import untouched as untouched
 from pitune.studies.study import Study as Study
 from pitune.studies.study import held_out as held_out
 from pitune.studies.study import load_once as load_once

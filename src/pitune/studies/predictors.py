@@ -155,8 +155,8 @@ def _looks(trial: Trial, expert: Expert | None) -> Measures:
     kind, name = (UNCHANGED, f" {expert.card.task}") if expert else (ZERO_SHOT, "")
     evaluated = cache(partial(evaluate_expert, trial.backbone, task, expert, test))
     looks: dict[str, Callable[[], Measured]] = {
-        kind: lambda: (task.metric, evaluated().value, len(test)),
-        f"{kind}-loss": lambda: ("loss", -evaluated().loss, len(test)),
+        kind: lambda: Measured(task.metric, evaluated().value, len(test)),
+        f"{kind}-loss": lambda: Measured("loss", -evaluated().loss, len(test)),
     }
     for half in HALVES if expert else ():
         looks[f"{kind}-loss{half}"] = partial(_half, evaluated, test, half, "loss")
@@ -171,11 +171,12 @@ def _half(evaluated: Callable[[], Evaluation], test: Sequence[Example], half: st
     kept = {example.id for example in test[HALVES.index(half) :: 2]}
     at = [i for i, one in enumerate(evaluation.ids) if one in kept]
     right = (evaluation.scores.argmax(1) == evaluation.target).float()
-    return metric, float((right if metric == "accuracy" else -evaluation.losses)[at].mean()), len(at)
+    value = float((right if metric == "accuracy" else -evaluation.losses)[at].mean())
+    return Measured(metric, value, len(at))
 
 
 def _scored(score: Score, target: Target, expert: Expert) -> Measured:
-    return ROW_NAMES.get(score.name, score.name), score.rate(target, expert), len(target.support)
+    return Measured(ROW_NAMES.get(score.name, score.name), score.rate(target, expert), len(target.support))
 
 
 def _adapted(trial: Trial, expert: Expert) -> Measured:

@@ -43,7 +43,11 @@ class Environment(Part):
 
 
 class Row(Part):
-    """One measured value: a method on the test part of a task."""
+    """One measured value: a method on the test part of a task.
+
+    `untouched` says of an expert whether it changes nothing, so that the value is the backbone's own; it is None where
+    no expert was measured, and in rows of before it was kept.
+    """
 
     task: Name
     method: Name
@@ -53,6 +57,7 @@ class Row(Part):
     value: Number
     n: Count
     seconds: Number
+    untouched: bool | None = None
 
     @property
     def key(self) -> Key:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from filelock import FileLock
@@ -18,7 +19,16 @@ from pitune.backbones import Backbone
 from pitune.errors import InputError, first_problem
 from pitune.studies.results import Environment, Key, Row
 
-Measured = tuple[str, float, int]  # a metric, its value, and of how many examples
+
+class Measured(NamedTuple):
+    """A metric, its value, of how many examples, and of an expert whether it changes nothing."""
+
+    metric: str
+    value: float
+    n: int
+    untouched: bool | None = None
+
+
 Measures = dict[Key, Callable[[], Measured]]  # what is to be measured, and how
 
 
@@ -43,19 +53,19 @@ class Rows:
         """Return the row of a measurement, from the file or by running it."""
         if key not in self._rows:
             started = time.perf_counter()
-            metric, value, n = run()
+            found = run()._asdict()
+            if found["untouched"] is None:
+                del found["untouched"]  # a row says nothing of an expert where there is none
             seconds = round(time.perf_counter() - started, 2)
             task, method, shots, seed = key
-            self.add(
-                Row(task=task, method=method, shots=shots, seed=seed, metric=metric, value=value, n=n, seconds=seconds)
-            )
+            self.add(Row(task=task, method=method, shots=shots, seed=seed, seconds=seconds, **found))
         return self._rows[key]
 
     def add(self, row: Row) -> None:
         """Append a row and flush it to disk."""
         self._rows[row.key] = row
         with _locked(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(row.model_dump_json() + "\n")
+            file.write(row.model_dump_json(exclude_unset=True) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

@@ -50,6 +50,19 @@ def method_means(rows: Iterable[Row], methods: Iterable[str]) -> list[Mean]:
     ]
 
 
+def untouched(rows: Iterable[Row]) -> dict[str, tuple[int, int]]:
+    """Return, by method, in how many runs the expert is the untouched backbone, and of how many.
+
+    Rows that do not say it are not counted; a method without others is not there.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        if row.untouched is not None:
+            found, of = counts.get(row.method, (0, 0))
+            counts[row.method] = found + row.untouched, of + 1
+    return counts
+
+
 def summed_gains(rows: Iterable[Row], method: str, baseline: str) -> list[Gain]:
     """Return, by shots, the gain of a method over a baseline as a mean over tasks, paired by task and seed.
 

@@ -99,9 +99,10 @@ def _measure(file: Path, cell: Cell) -> None:
 
 
 def measured(backbone: Backbone, task: Task, expert: Expert | None, test: Sequence[Example]) -> Measured:
-    """Return (metric, value, n) of an expert, or zero-shot with none."""
+    """Return what an expert scores, or the backbone alone with none."""
     evaluation = evaluate_expert(backbone, task, expert, test)
-    return evaluation.metric, evaluation.value, len(evaluation.ids)
+    untouched = expert.untouched if expert else None
+    return Measured(evaluation.metric, evaluation.value, len(evaluation.ids), untouched)
 
 
 def distinct(tasks: Sequence[str]) -> dict[str, str]:

@@ -103,7 +103,7 @@ class Trial:
         return fit_expert(self.backbone, draw, settings=self.plan.training(draw), start=start, run=run)[0]
 
     def score(self, expert: Expert | None) -> Measured:
-        """Return (metric, value, n) of an expert on the test examples, or of the backbone alone; each is run once."""
+        """Return what an expert scores on the test examples, or the backbone alone; each is run once."""
         key = digest(expert) if expert else ""
         if key not in self._scored:
             self._scored[key] = measured(self.backbone, self.task, expert, self.test)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts.insertion import Insertion
-from pitune.experts.kind import Attachment, Kind, KindSettings, Names, Size, kaiming
+from pitune.experts.kind import Attachment, Kind, KindSettings, Names, Size, Tensors, kaiming
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
 
@@ -68,6 +68,12 @@ class Adapter(Kind):
     def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
         """Return 0 for all but `W_down` (width, in): the bottleneck adds nothing until `W_up` moves."""
         return kaiming(shape, generator) if tensor.endswith(".down.weight") else torch.zeros(shape)
+
+    def untouched(self, settings: AdapterSettings, tensors: Tensors) -> bool:
+        """Return whether every bottleneck ends in 0: where `W_up` and its bias are, whatever `W_down` holds."""
+        return not any(
+            bool(value.any()) for name, value in tensors.items() if name.endswith((".up.weight", ".up.bias"))
+        )
 
 
 ADAPTER = Adapter()

@@ -38,6 +38,7 @@ class Prefix(Kind):
     settings = PrefixSettings
     roles = ("attention_modules",)
     sizes = ("length",)
+    adds_input = True
 
     def attach(self, backbone: Backbone, settings: PrefixSettings) -> Attachment:
         """Let each target attend to `length` keys and values more; `InputError` unless it attends by sdpa or eager."""

@@ -32,6 +32,7 @@ class Prompt(Kind):
     settings = PromptSettings
     roles = ("layers",)
     sizes = ("length",)
+    adds_input = True
     deep = False
 
     def default(self, backbone: Backbone) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class TextPrompt(Kind):
     settings = TextPromptSettings
     roles = ("words",)
     sizes = ("length", "classes")
+    adds_input = True
     learning_rate = 2e-2
     at_answers = True
 

@@ -96,6 +96,7 @@ class UnifiedPrompt(Kind):
     settings = UnifiedPromptSettings
     roles = ("words", "picture_layers")
     sizes = ("text_length", "visual_length")
+    adds_input = True
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
         """Return the text tower, its embedding, the layers that read pictures, and the side of a patch in pixels."""

@@ -32,6 +32,7 @@ class VisualPrompt(Kind):
     settings = VisualPromptSettings
     roles = ("picture_layers",)
     sizes = ("length",)
+    adds_input = True
 
     def default(self, backbone: Backbone) -> dict[str, Any]:
         """Return the layers that read pictures, and the side of a patch in pixels."""

@@ -22,11 +22,11 @@ def _always(task: Task) -> bool:  # a lambda could not be sent to worker process
 class Baseline:
     """One way to use a few labels, and what studies and pages need to know of it.
 
-    `run` gives an expert, which is then scored on the test part, or a (metric, value, n) of its own.
+    `run` gives an expert, which is then scored on the test part, or what it measured (metric, value, n).
     """
 
     name: str
-    run: Callable[[Trial], Expert | Measured]
+    run: Callable[[Trial], Expert | Measured | tuple[str, float, int]]
     about: str  # in one line
     applies: Callable[[Task], bool] = _always  # whether a task can be measured so
     once: Callable[[Trial], object] | None = None  # what all draws of a task share: done before any is measured
@@ -36,9 +36,9 @@ class Baseline:
     title: str = ""  # its name as readers see it, where that is another
 
     def measure(self, trial: Trial) -> Measured:
-        """Return (metric, value, n) on the test examples."""
+        """Return what it scores on the test examples."""
         result = self.run(trial)
-        return trial.score(result) if isinstance(result, Expert) else result
+        return trial.score(result) if isinstance(result, Expert) else Measured(*result)
 
 
 BASELINES: Registry[Baseline] = Registry(

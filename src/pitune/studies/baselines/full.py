@@ -42,7 +42,7 @@ def full_fine_tuning(
     evaluation = evaluate_tensors(place, whole, draw.task, test)
     if run:
         shutil.rmtree(run)
-    return evaluation.metric, evaluation.value, len(evaluation.ids)
+    return Measured(evaluation.metric, evaluation.value, len(evaluation.ids))
 
 
 def _measure(trial: Trial) -> Measured:

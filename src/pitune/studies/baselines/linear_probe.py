@@ -42,7 +42,7 @@ def linear_probe(trial: Trial) -> Measured:
 
     found = scores(min(_STRENGTHS, key=loss), whole, test)
     value = compute_metric(task.metric, found, test.labels, test.relevant, answers)
-    return task.metric, value, len(test.labels)
+    return Measured(task.metric, value, len(test.labels))
 
 
 def _has_answers(task: Task) -> bool:
