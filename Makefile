@@ -25,6 +25,7 @@ docs: $(READY)
 
 attacks: $(READY)
 	$(BIN)/python -m pytest tests/attacks
+	$(BIN)/python -m tests.attacks.kills --rounds 10
 
 bench: $(READY)
 	$(BIN)/python benchmarks/ratios.py

@@ -36,7 +36,7 @@ _CHANGES = (
 )
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _MODEL = ("--backbone", "t5")
-_FAST = ("--shots", "4", "--steps", "2", "--seed")
+_FAST = ("--shots", "2", "--steps", "2", "--seed")
 
 
 class Listener:
@@ -90,7 +90,7 @@ def commands(data: str, pool: str, seed: str) -> list[tuple[str, ...]]:
         ("fit", data, *_MODEL, *_FAST, seed, "--pool", pool, "--name", f"fitted{seed}"),
         ("multitask", data, "mood.csv", *_MODEL, *_FAST, seed, "--out", f"both{seed}"),
         ("graph", "--pool", pool, *_MODEL, "--html", f"graph{seed}.html"),
-        ("neighbours", data, "--pool", pool, *_MODEL, "--shots", "4"),
+        ("neighbours", data, "--pool", pool, *_MODEL, "--shots", "2"),
         ("tune", data, "--pool", pool, *_MODEL, *_FAST, seed, "-k", "1", "--out", f"tuned{seed}"),
         ("eval", expert, data, *_MODEL),
         ("predict", expert, "sweet", *_MODEL, "--task", data, "--out", f"said{seed}.csv"),
@@ -138,31 +138,38 @@ def run(listener: Listener, some: Sequence[tuple[str, ...]]) -> dict[str, int]:
     return ends
 
 
-def main() -> None:
-    """Print what was heard."""
+def listen(place: Path) -> dict[str, Any]:
+    """Return how the commands ended and what was heard; this process goes on to listen."""
+    for name in ("antigravity", "this"):  # what hostile data names is not there yet
+        sys.modules.pop(name, None)
     Image.init()  # all of Pillow's own formats, which a file that is of none has it try
     codecs.lookup("cp437")  # the same of zipfile's names
     sys.dont_write_bytecode = True
-    with tempfile.TemporaryDirectory(prefix="audit-") as place, redirect_stdout(sys.stderr):
-        world = Path(place).resolve() / "world"
-        world.mkdir()
-        build(world)
-        known = Listener(world)
-        sys.addaudithook(known.hear)
-        assert cli.main(("pool", "export", "mood", "--pool", "pool", "--out", "peft-pool")) == 0
-        shutil.copytree(world / "peft-pool", world / "peft-strangers")
-        sound = run(known, commands("taste.csv", "pool", "5"))
-        make_hostile(world)
-        before = {path.name for path in Path(place).iterdir()}
-        heard = Listener(world)
-        sys.addaudithook(heard.hear)
-        hostile = run(heard, commands("hostile.csv", "strangers", "6"))
-        made = [str(path) for path in Path(place).rglob("made")] + [
-            path.name for path in Path(place).iterdir() if path.name not in before
-        ]
-        os.chdir("/")
+    world = place.resolve() / "world"
+    world.mkdir()
+    build(world)
+    known = Listener(world)
+    sys.addaudithook(known.hear)
+    assert cli.main(("pool", "export", "mood", "--pool", "pool", "--out", "peft-pool")) == 0
+    shutil.copytree(world / "peft-pool", world / "peft-strangers")
+    sound = run(known, commands("taste.csv", "pool", "5"))
+    make_hostile(world)
+    before = {path.name for path in place.iterdir()}
+    heard = Listener(world)
+    sys.addaudithook(heard.hear)
+    hostile = run(heard, commands("hostile.csv", "strangers", "6"))
+    made = [str(path) for path in place.rglob("made")]
+    made += [path.name for path in place.iterdir() if path.name not in before]
+    os.chdir("/")
     told = {"sound": sound, "hostile": hostile, "faults": known.faults + heard.faults + made}
-    print(json.dumps(told | {"imports": sorted(heard.imports - known.imports)}, indent=1))
+    return told | {"imports": sorted(heard.imports - known.imports)}
+
+
+def main() -> None:
+    """Print what was heard."""
+    with tempfile.TemporaryDirectory(prefix="audit-") as place, redirect_stdout(sys.stderr):
+        told = listen(Path(place))
+    print(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from pitune import cli, studies
 from pitune.training import TrainingSettings
 
 _MODEL = ("--backbone", "t5", "--seed", "3")
-_LABELS = ("--shots", "4")
+_LABELS = ("--shots", "2")
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "fit": ("fit", "place.csv", *_MODEL, *_LABELS, "--steps", "8", "--pool", "pool", "--name", "new"),
     "tune": ("tune", "place.csv", *_MODEL, *_LABELS, "--steps", "6", "--pool", "pool", "-k", "2", "--out", "new"),
@@ -54,25 +54,22 @@ _SLACK = 1.1  # seconds after which what a killed process left is known to be no
 
 
 def build(folder: Path) -> None:
-    """Write the world: a tiny backbone, tasks, a pool of two experts, and one outside it.
-
-    It is done in this process, which then has all that the commands import.
-    """
+    """Write the world: a tiny backbone, tasks, a pool of two experts, and one outside it."""
     torch.manual_seed(0)
     write_t5(folder / "t5")
     write_tiny_tasks(folder)
     shutil.rmtree(folder / "colour")
-    studies.QUICK = studies.QUICK.but(source_training=TrainingSettings(steps=6, evaluations=2))
-    os.chdir(folder)
-    os.environ["PITUNE_HOME"] = str(folder / "home")
+    _work_in(folder)
     for task, where in (("taste", "pool/taste"), ("mood", "pool/mood"), ("taste", "stranger")):
         name = where.rpartition("/")[2]
         known = ("fit", f"{task}.csv", *_MODEL, *_LABELS, "--steps", "4", "--rank", "2", "--name", name, "--out", where)
         assert cli.main(known) == 0
-    assert cli.main(COMMANDS["study compare"]) == 0
-    cli.app = typer.main.get_command(cli.app)  # type: ignore[assignment]  # once, not in every process
-    for left in ("study", "home"):
-        shutil.rmtree(folder / left)
+    shutil.rmtree(folder / "home")
+
+
+def _work_in(folder: Path) -> None:
+    os.chdir(folder)
+    os.environ["PITUNE_HOME"] = str(folder / "home")
 
 
 def run(folder: Path, arguments: Sequence[str], seconds: float = 0.0) -> tuple[int, str, float]:
@@ -85,8 +82,7 @@ def run(folder: Path, arguments: Sequence[str], seconds: float = 0.0) -> tuple[i
     if not process:
         status = 70
         try:
-            os.chdir(folder)
-            os.environ["PITUNE_HOME"] = str(folder / "home")
+            _work_in(folder)
             with log.open("wb") as sink:
                 os.dup2(sink.fileno(), 1)
                 os.dup2(sink.fileno(), 2)
@@ -160,6 +156,10 @@ def kill(world: Path, command: str, rounds: int, seed: int, tell: Callable[[str]
     """
     folder, arguments = world.with_name("turn"), COMMANDS[command]
     fresh(world, folder)
+    _work_in(folder)
+    assert cli.main(arguments) == 0  # in this process, which then has all that the command imports
+    _work_in(world)
+    fresh(world, folder)
     before = experts(folder)
     _, took = must(folder, arguments)
     must(folder, _CLEAN)
@@ -192,23 +192,28 @@ def fresh(world: Path, folder: Path) -> None:
     shutil.copytree(world, folder)
 
 
+def kill_each(place: Path, commands: Sequence[str], rounds: int, seed: int = 0) -> None:
+    """Kill commands so often, and print how often each was killed when; this process is then of no other use."""
+    torch.set_num_threads(1)
+    world = place / "world"
+    world.mkdir()
+    build(world)
+    studies.QUICK = studies.QUICK.but(source_training=TrainingSettings(steps=6, evaluations=2))
+    cli.app = typer.main.get_command(cli.app)  # type: ignore[assignment]  # once, not in every process
+    for command in commands:
+        when = kill(world, command, rounds, seed, lambda line: print(line, file=sys.stderr, flush=True))
+        print(f"{command}: {sum(when.values())} kills, by tenth of the run {dict(sorted(when.items()))}", flush=True)
+
+
 def main() -> None:
-    """Kill each command so often, and print how often it was killed when."""
+    """Kill each command so often."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--command", action="append", choices=COMMANDS)
     given = parser.parse_args()
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="kills-") as place:
-        world = Path(place) / "world"
-        world.mkdir()
-        build(world)
-        for command in given.command or COMMANDS:
-            when = kill(world, command, given.rounds, given.seed, lambda line: print(line, file=sys.stderr, flush=True))
-            print(
-                f"{command}: {sum(when.values())} kills, by tenth of the run {dict(sorted(when.items()))}", flush=True
-            )
+        kill_each(Path(place), given.command or tuple(COMMANDS), given.rounds, given.seed)
 
 
 if __name__ == "__main__":

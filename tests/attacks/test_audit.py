@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
+from pathlib import Path
+
+from tests.attacks.audit import listen
+from tests.forks import fork
 
 Record = Callable[[str, object], None]
 
 
-def test_no_command_imports_starts_calls_or_writes_what_data_says(record_property: Record) -> None:
-    command = [sys.executable, "-m", "tests.attacks.audit"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout)
+def test_no_command_imports_starts_calls_or_writes_what_data_says(tmp_path: Path, record_property: Record) -> None:
+    (place := tmp_path / "place").mkdir()
+
+    def do() -> int:
+        (tmp_path / "told").write_text(json.dumps(listen(place)))
+        return 0
+
+    status, _, said = fork(do, tmp_path / "process").ended()
+    assert status == 0, said[-3000:]
+    told = json.loads((tmp_path / "told").read_text())
     assert told["faults"] == []
     assert told["imports"] == []
     assert set(told["sound"].values()) <= {0, 2}
