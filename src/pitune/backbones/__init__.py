@@ -5,6 +5,7 @@ from pitune.backbones.base import LONGEST_ANSWER as LONGEST_ANSWER
 from pitune.backbones.base import Answers as Answers
 from pitune.backbones.base import Backbone as Backbone
 from pitune.backbones.base import Batch as Batch
+from pitune.backbones.base import Layered as Layered
 from pitune.backbones.base import Matched as Matched
 from pitune.backbones.base import Matching as Matching
 from pitune.backbones.base import Writing as Writing

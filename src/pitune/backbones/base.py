@@ -25,7 +25,8 @@ class Batch:
     family made of the answer texts. `target` (B,) indexes the right answer; `allowed` (B, C) is False
     for the answers that an example may not choose, or None where all may be chosen. `relevant` (B, C) marks
     every right answer where an example may have several. Where any text may be an answer, C is 1, the target's.
-    `share` is how much of a whole batch these examples are, where several processes divide one.
+    `share` is how much of a whole batch these examples are, where several processes divide one. `layer` is how many
+    of the backbone's layers the inputs have been through (`Layered`).
     """
 
     ids: tuple[str, ...]
@@ -35,6 +36,7 @@ class Batch:
     allowed: Tensor | None = None
     relevant: Tensor | None = None
     share: float = 1.0
+    layer: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -114,6 +116,14 @@ class Writing(Protocol):
         Token t of example b is where the sum of the tokens' probabilities passes `draws` (B, T) in [0, 1), in float64;
         an answer ends as the model ends it, or has T tokens and no end. It does not depend on the rest of the batch.
         """
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A backbone that can keep what its lower `layers` make of inputs, where an expert changes the upper ones alone."""
+
+    def prepare_from(self, layer: int, examples: Sequence[Example], task: Task) -> Batch:
+        """Return the batch of `prepare` as it enters a layer, by number; each input goes through those below once."""
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel
 
-from pitune.backbones.answers import Joined, MatchesAnswers, averaged, texts_of
+from pitune.backbones.answers import Joined, MatchesAnswers, averaged, scaled_cosines, texts_of
 from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones.checkpoint import Checkpoint
 from pitune.backbones.family import Family
@@ -118,7 +118,7 @@ class SentenceEncoder(MatchesAnswers):
         read, allowed = batch.answers, batch.allowed
         if candidates is not None:
             read, allowed = self._read_answers([Wording(text, (text,)) for text in candidates]), None
-        return masked_log_softmax(SCALE * features @ read.T, allowed)
+        return masked_log_softmax(scaled_cosines(SCALE, features, read), allowed)
 
     def _read_answers(self, wordings: Sequence[Wording]) -> Tensor:
         texts = texts_of(wordings, self.joined)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pitune.backbones import Backbone, Batch
+from pitune.backbones import Backbone, Batch, Layered
 from pitune.errors import InputError
 from pitune.experts.kind import Attachment, Kind, KindSettings, Tensors, read_settings
 from pitune.experts.registry import KINDS
 from pitune.files import sha256_bytes
+from pitune.tasks import Example, Task
 
 
 class _Called(nn.Module):
@@ -32,16 +33,24 @@ class _Called(nn.Module):
 class Attached:
     """A backbone with an expert's modules in place; each call says with which tensors.
 
-    Where a tensor's place is `tied`, it takes the place of every parameter that is the same in the backbone.
+    Where a tensor's place is `tied`, it takes the place of every parameter that is the same in the backbone. `layered`
+    says that nothing changes but the layers that the tensors lie in, and what comes above these.
     """
 
-    def __init__(self, backbone: Backbone, attachment: Attachment, tied: bool = True) -> None:
+    def __init__(self, backbone: Backbone, attachment: Attachment, *, tied: bool = True, layered: bool = False) -> None:
         self.backbone = backbone
         self._tied = tied
         self._called = _Called(backbone)
         self._paths = {name: f"module.{path}" for name, path in attachment.paths.items()}
         parameters = dict(backbone.module.named_parameters(remove_duplicate=tied))
         self.shapes = {name: parameters[path].shape for name, path in attachment.paths.items()}
+        self._lowest = lowest_layer(backbone, attachment.paths.values()) if layered else 0
+
+    def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
+        """Turn examples into tensors; what the expert does not change is computed once where the backbone keeps it."""
+        if self._lowest and isinstance(self.backbone, Layered):
+            return self.backbone.prepare_from(self._lowest, examples, task)
+        return self.backbone.prepare(examples, task)
 
     def losses(self, tensors: Tensors, batch: Batch) -> Tensor:
         """Return −log p(target | input) per example (B,) under the expert `tensors`."""
@@ -79,9 +88,16 @@ def attached(backbone: Backbone, kind: Kind, settings: KindSettings) -> Iterator
     """Put a kind's modules into a backbone; on leaving, the backbone is as it was, to the bit."""
     attachment = kind.attach(backbone, settings)
     try:
-        yield Attached(backbone, attachment)
+        yield Attached(backbone, attachment, layered=kind.merges)
     finally:
         attachment.detach()
+
+
+def lowest_layer(backbone: Backbone, paths: Iterable[str]) -> int:
+    """Return the number of the lowest of a backbone's `layers` that parameters lie in, by path; 0 if one is in none."""
+    layers = {layer: i for i, layer in enumerate(backbone.sites("layers"))}
+    found = [next((i for layer, i in layers.items() if path.startswith(f"{layer}.")), 0) for path in paths]
+    return min(found, default=0)
 
 
 def make_settings(kind: Kind, backbone: Backbone, **changes: Any) -> KindSettings:

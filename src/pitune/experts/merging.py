@@ -64,7 +64,9 @@ def merged(backbone: Backbone, expert: Expert) -> tuple[Attached, dict[str, Tens
         return None
     if any(value.dtype != torch.float32 for value in changed.values()):
         return None
-    return Attached(backbone, Attachment({path: path for path in changed}, lambda: None), tied=False), changed
+    return Attached(
+        backbone, Attachment({path: path for path in changed}, lambda: None), tied=False, layered=True
+    ), changed
 
 
 def save_merged(module: nn.Module, folder: Path) -> None:

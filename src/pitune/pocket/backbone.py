@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast
 
 from pitune.backbones import Family
-from pitune.backbones.answers import Joined, MatchesAnswers, Texts, averaged, names_of, rows_of, texts_of
+from pitune.backbones.answers import (
+    Joined,
+    MatchesAnswers,
+    Texts,
+    averaged,
+    names_of,
+    rows_of,
+    scaled_cosines,
+    texts_of,
+)
 from pitune.backbones.base import Batch, batch_answers, check_inputs, masked_log_softmax, target_losses
 from pitune.backbones.cache import FeatureCache, Features
 from pitune.compat import hook_count
@@ -25,7 +35,7 @@ from pitune.tasks import Example, Task, Wording, image_hash, open_image
 
 _MAX_TOKENS = 128
 _STEM_CHUNK = 32
-_VECTORS = 20_000  # inputs' vectors to keep in memory, 30 MB
+_ROOM = 1 << 29  # bytes of memory for what lower layers made of inputs
 _ANSWERS = 1 << 15
 _FEATURES = TOKENS * WIDTH + CLASSES
 
@@ -48,7 +58,8 @@ class Pocket(MatchesAnswers):
         self._cache = cache
         self._own = _contents(model.trunk)
         self.joined: Joined | None = None
-        self._vectors: dict[tuple[str | None, str | None], Tensor] = {}
+        self._kept: dict[tuple[int, str | None, str | None], Mapping[str, Tensor]] = {}
+        self._room = _ROOM
         self._encoded = lru_cache(maxsize=64)(self._encode_answers)
         self._answer = lru_cache(maxsize=_ANSWERS)(self._encode_answer)
 
@@ -69,20 +80,31 @@ class Pocket(MatchesAnswers):
         Raise `InputError` if inputs are not of one kind: an image, a text, or both.
 
         """
+        if self.model.answers.carries_expert() and _contents(self.module) == self._own:
+            return self.prepare_from(len(self.sites("layers")), examples, task)
         check_inputs(examples, task)
+        return self._batch(examples, task, self._read_inputs(examples, task))
+
+    def prepare_from(self, layer: int, examples: Sequence[Example], task: Task) -> Batch:
+        """Return the batch of `prepare` as it enters a layer of the encoder, which is kept in memory.
+
+        Behind the last an input is its vector (D,).
+        """
+        check_inputs(examples, task)
+        kept = [self._entering(layer, example, task) for example in examples]
+        inputs = {name: pad_sequence([one[name] for one in kept], batch_first=True) for name in kept[0]}
+        return self._batch(examples, task, inputs, layer)
+
+    def _batch(self, examples: Sequence[Example], task: Task, inputs: Mapping[str, Tensor], layer: int = 0) -> Batch:
         answers = batch_answers(examples, task, self.device)
         read = self._read_answers([task.wording(answer) for answer in answers.texts])
         ids = tuple(example.id for example in examples)
-        if self.model.answers.carries_expert() and _contents(self.module) == self._own:
-            inputs = {"vectors": torch.stack([self._input_vector(example, task) for example in examples])}
-        else:
-            inputs = self._read_inputs(examples, task)
-        return Batch(ids, inputs, read, answers.target, answers.allowed, answers.relevant)
+        return Batch(ids, inputs, read, answers.target, answers.allowed, answers.relevant, layer=layer)
 
     def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
         """Return log-softmax (B, C) of scaled cosines between inputs and answers."""
         vectors, allowed = self._answers_of(batch, candidates)
-        return masked_log_softmax(self.model(batch.inputs, vectors), allowed)
+        return masked_log_softmax(self.model(batch.inputs, vectors, batch.layer), allowed)
 
     def losses(self, batch: Batch) -> Tensor:
         """Return −log p(target) (B,), or its mean over all right answers of an example that has several."""
@@ -90,12 +112,12 @@ class Pocket(MatchesAnswers):
 
     def features(self, batch: Batch) -> Tensor:
         """Return the vectors (B, D) that inputs are matched by."""
-        return self.model.encode(batch.inputs)
+        return self.model.encode(batch.inputs, batch.layer)
 
     def match(self, features: Tensor, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
         """Return what `scores` does, of features (B, D) that are there already."""
         vectors, allowed = self._answers_of(batch, candidates)
-        return masked_log_softmax(self.model.projection.log_scale.exp() * features @ vectors.T, allowed)
+        return masked_log_softmax(scaled_cosines(self.model.projection.log_scale.exp(), features, vectors), allowed)
 
     def _answers_of(self, batch: Batch, candidates: Sequence[str] | None) -> tuple[Tensor, Tensor | None]:
         """Return the vectors (C, D) that inputs are matched against, and which of them each may choose (B, C)."""
@@ -121,18 +143,23 @@ class Pocket(MatchesAnswers):
         return inputs
 
     @torch.no_grad()
-    def _input_vector(self, example: Example, task: Task) -> Tensor:
-        """Return an input's vector (D,), kept in memory: where an expert sits at the answers alone it never changes.
+    def _entering(self, layer: int, example: Example, task: Task) -> Mapping[str, Tensor]:
+        """Return what an input comes to at a layer, of T tokens; kept, since no expert above ever changes it.
 
-        Each is encoded by itself, so that it is the same to the bit whatever else is in its batch.
+        Each is read by itself, so that it is the same to the bit whatever else is in its batch.
         """
         image = None if example.image is None else image_hash(example)
-        key = (image, task.input_text(example))
-        if key not in self._vectors:
-            if len(self._vectors) >= _VECTORS:
-                self._vectors.clear()
-            self._vectors[key] = self.model.encode(self._read_inputs([example], task))[0]
-        return self._vectors[key]
+        key = (layer, image, task.input_text(example))
+        if key not in self._kept:
+            inputs = self._read_inputs([example], task)
+            whole = layer == len(self.sites("layers"))
+            made = {"vectors": self.model.encode(inputs)} if whole else self.model.entering(layer, inputs).tensors()
+            self._room -= sum(value.nbytes for value in made.values())
+            if self._room < 0:
+                self._kept.clear()
+                self._room = _ROOM
+            self._kept[key] = {name: value[0] for name, value in made.items()}
+        return self._kept[key]
 
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         encoded = self._tokenizer(

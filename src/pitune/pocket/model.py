@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel
 
+from pitune.backbones.answers import scaled_cosines
 from pitune.compat import hook_count
 from pitune.pocket.stem import CLASSES, WIDTH, Stem
 
@@ -50,16 +51,45 @@ def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden * kept).sum(1) / kept.sum(1).clamp_min(1.0)
 
 
-def run_trunk(trunk: BertModel, embedded: Tensor, mask: Tensor) -> Tensor:
-    """Return hidden states (B, T, D) of embedded tokens (B, T, D); attention passes over mask (B, T) = 0.
+@dataclass(frozen=True)
+class Read:
+    """What the trunk reads of B inputs, or has read up to a layer: `states` (B, T, D), and which tokens count (B, T).
 
-    The mask is added to the attention's scores in full here, because the library's own way to build one
-    looks at its values, which per-example gradients (`torch.func.vmap`) cannot follow.
+    `seen` (B, D) are the class vectors of images, None of texts alone.
     """
-    added = (1 - mask)[:, None, None, :] * torch.finfo(embedded.dtype).min
-    added = added.expand(-1, -1, embedded.shape[1], -1)
-    hidden: Tensor = trunk(inputs_embeds=embedded, attention_mask=added).last_hidden_state
+
+    states: Tensor
+    mask: Tensor
+    seen: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return them as a batch holds them."""
+        return {"states": self.states, "mask": self.mask, **({} if self.seen is None else {"seen": self.seen})}
+
+
+def run_trunk(trunk: BertModel, embedded: Tensor, mask: Tensor) -> Tensor:
+    """Return hidden states (B, T, D) of embedded tokens (B, T, D); attention passes over mask (B, T) = 0."""
+    hidden: Tensor = trunk(inputs_embeds=embedded, attention_mask=_added(embedded, mask)).last_hidden_state
     return hidden
+
+
+def run_layers(trunk: BertModel, states: Tensor, mask: Tensor, layers: slice) -> Tensor:
+    """Return hidden states (B, T, D) behind some of the layers, of those before the first of them."""
+    added = _added(states, mask)
+    for layer in list(trunk.encoder.layer)[layers]:
+        found = layer(states, added)
+        states = found if isinstance(found, Tensor) else found[0]
+    return states
+
+
+def _added(states: Tensor, mask: Tensor) -> Tensor:
+    """Return what is added to the attention's scores (B, 1, T, T) so that it passes over mask (B, T) = 0.
+
+    It is laid out in full here, because the library's own way to build one looks at its values, which per-example
+    gradients (`torch.func.vmap`) cannot follow.
+    """
+    added = (1 - mask)[:, None, None, :] * torch.finfo(states.dtype).min
+    return added.expand(-1, -1, states.shape[1], -1)
 
 
 class Projection(nn.Module):
@@ -128,13 +158,29 @@ class PocketModel(nn.Module):
         self.answers = AnswerWords(trunk)
         trunk.add_module("answers", self.answers)
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def encode(self, inputs: Mapping[str, Tensor], layer: int = 0) -> Tensor:
         """Return unit vectors (B, D) for token ids, image features, or image features before token ids.
 
-        Where an expert sits at the answers alone, `inputs` may hold the `vectors` themselves.
+        Where an expert sits at the answers alone, `inputs` may hold the `vectors` themselves; behind some layers they
+        hold what `entering` made of them.
         """
         if "vectors" in inputs:
             return inputs["vectors"]
+        read = Read(**inputs) if layer else self._embedded(inputs)
+        if layer:
+            hidden = run_layers(self.trunk, read.states, read.mask, slice(layer, None))
+        else:
+            hidden = run_trunk(self.trunk, read.states, read.mask)
+        pooled = F.normalize(mean_pool(hidden, read.mask), dim=-1)
+        return pooled if read.seen is None else F.normalize(pooled + self.projection.residual * read.seen, dim=-1)
+
+    def entering(self, layer: int, inputs: Mapping[str, Tensor]) -> Read:
+        """Return what enters a layer of the trunk, by number, of token ids and image features."""
+        read = self._embedded(inputs)
+        states = self.trunk.embeddings(inputs_embeds=read.states)
+        return replace(read, states=run_layers(self.trunk, states, read.mask, slice(layer)))
+
+    def _embedded(self, inputs: Mapping[str, Tensor]) -> Read:
         parts, masks = [], []
         seen = None
         if "image_tokens" in inputs:
@@ -146,10 +192,7 @@ class PocketModel(nn.Module):
             words = self.trunk.embeddings.word_embeddings(inputs["input_ids"])
             parts.append(words)
             masks.append(inputs["attention_mask"].to(words.dtype))
-        mask = torch.cat(masks, 1)
-        hidden = run_trunk(self.trunk, torch.cat(parts, 1), mask)
-        pooled = F.normalize(mean_pool(hidden, mask), dim=-1)
-        return pooled if seen is None else F.normalize(pooled + self.projection.residual * seen, dim=-1)
+        return Read(torch.cat(parts, 1), torch.cat(masks, 1), seen)
 
     def encode_answers(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return unit vectors (C, D) for the texts of answers; vectors of an expert are read but not averaged."""
@@ -159,6 +202,6 @@ class PocketModel(nn.Module):
         hidden = run_trunk(self.answer_trunk, embedded, read.to(embedded.dtype))
         return F.normalize(mean_pool(hidden, pooled), dim=-1)
 
-    def forward(self, inputs: Mapping[str, Tensor], answers: Tensor) -> Tensor:
+    def forward(self, inputs: Mapping[str, Tensor], answers: Tensor, layer: int = 0) -> Tensor:
         """Return scores (B, C): the cosine of input and answer (C, D), times the learned scale."""
-        return self.projection.log_scale.exp() * self.encode(inputs) @ answers.T
+        return scaled_cosines(self.projection.log_scale.exp(), self.encode(inputs, layer), answers)

@@ -101,7 +101,7 @@ def fisher_at(
     total = {name: torch.zeros_like(tensors[name], dtype=torch.float64) for name in wanted}
     for start in range(0, len(ordered), chunk):
         part = ordered[start : start + chunk]
-        batch = place.backbone.prepare(part, task)
+        batch = place.prepare(part, task)
         draw = draws[start : start + chunk].to(batch.target.device) if sampled else None
         own = None
         if draw is not None and is_open:

@@ -197,7 +197,7 @@ def calls_of(backbone: Backbone, expert: Expert | None) -> Iterator[Calls]:
 
 def _calls_at(place: Attached, tensors: Tensors) -> Calls:
     return Calls(
-        place.backbone.prepare,
+        place.prepare,
         lambda batch: place.scores(tensors, batch),
         lambda batch: place.generate(tensors, batch),
     )
