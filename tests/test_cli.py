@@ -387,3 +387,18 @@ def test_rare_classes_give_what_they_have_when_asked(
     assert command("fit", table, *fast, "--at-most")["shots"] == 8
     assert cli.main([str(one) for one in ("fit", table, "--shots", 1, "--steps", 2, "--pool", tmp_path / "pool")]) == 2
     assert "--conflicts" in capsys.readouterr().err
+
+
+def test_fit_in_a_half_format_and_with_layers_computed_again(
+    command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    given = ("fit", tiny_task_paths["place"], "--shots", 1, "--steps", 3)
+    for flags, stated in (
+        (("--precision", "bf16"), {"precision": "bf16", "gradient_checkpointing": False}),
+        (("--gradient-checkpointing",), {"precision": "fp32", "gradient_checkpointing": True}),
+    ):
+        command(*given, *flags, "--out", tmp_path / "out")
+        assert stated.items() <= pitune.load_expert(tmp_path / "out").card.hyperparameters.items()
+    said = command(*given, "--precision", "half", "--out", tmp_path / "other", fails=True)
+    assert said == "pitune: --precision: input should be 'fp32', 'bf16' or 'fp16' (found 'half')"
+    assert not (tmp_path / "other").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import lru_cache, partial
 from typing import Any
@@ -10,16 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, PretrainedConfig
 
-from pitune.backbones.answers import Joined, MatchesAnswers, Texts, averaged, names_of, rows_of, texts_of
+from pitune.backbones.answers import (
+    Joined,
+    MatchesAnswers,
+    Texts,
+    averaged,
+    names_of,
+    rows_of,
+    scaled_cosines,
+    texts_of,
+)
 from pitune.backbones.base import Batch, batch_answers, masked_log_softmax, target_losses
 from pitune.backbones.cache import FeatureCache, Features
 from pitune.backbones.checkpoint import Checkpoint
 from pitune.backbones.family import Family
+from pitune.backbones.recomputing import recomputed
 from pitune.backbones.shared_start import shared_start
 from pitune.backbones.sites import find_sites
 from pitune.compat import hook_count
@@ -136,7 +144,7 @@ class DualEncoder(MatchesAnswers):
     def _logits(self, batch: Batch, read: Tensor) -> Tensor:
         """Return scale · cos + bias (B, C) against vectors (C, D), or against what is read of texts (ROWS, N, T)."""
         vectors = read if read.is_floating_point() else self._text_vectors(read)
-        logits: Tensor = self._model.logit_scale.float().exp() * self.features(batch) @ vectors.T
+        logits = scaled_cosines(self._model.logit_scale.float().exp(), self.features(batch), vectors)
         if self._sigmoid:
             logits = logits + self._model.logit_bias.float()
         return logits
@@ -151,7 +159,7 @@ class DualEncoder(MatchesAnswers):
         parts = [range(i, min(i + size, total)) for i in range(0, total, size)]
         if len(parts) == 1 or not torch.is_grad_enabled():
             return torch.cat([self._text_chunk(tokens, part) for part in parts])
-        return torch.cat([_recomputed(self.module, partial(self._text_chunk, tokens, part)) for part in parts])
+        return torch.cat([recomputed(self.module, partial(self._text_chunk, tokens, part)) for part in parts])
 
     def _text_chunk(self, tokens: Tensor, part: range) -> Tensor:
         ids, mask, name, _ = tokens[:, part.start : part.stop]
@@ -226,31 +234,6 @@ def _contents(tower: nn.Module) -> tuple[frozenset[int], int]:
 def _unit(output: Any) -> Tensor:
     vectors: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return F.normalize(vectors.float(), dim=-1)
-
-
-class _Called(nn.Module):
-    """A function of a model's parameters as a module, so that `functional_call` can put tensors in."""
-
-    def __init__(self, module: nn.Module, function: Callable[[], Tensor]) -> None:
-        super().__init__()
-        self.module = module
-        self._function = function
-
-    def forward(self) -> Tensor:
-        return self._function()
-
-
-def _recomputed(module: nn.Module, function: Callable[[], Tensor]) -> Tensor:
-    """Return `function()`, to be computed again in the backward pass with the expert that is in place now.
-
-    By then the caller has taken its tensors out of the module again, so they are kept here and put back.
-    """
-    held: dict[str, Tensor] = {
-        f"module.{name}": value for name, value in module.named_parameters() if value.requires_grad
-    }
-    called = _Called(module, function)
-    made: Tensor = checkpoint(lambda: functional_call(called, held, ()), use_reentrant=False)
-    return made
 
 
 def load_dual_encoder(found: Checkpoint, device: torch.device, dtype: torch.dtype) -> DualEncoder:

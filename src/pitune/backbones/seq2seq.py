@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from pitune.backbones.checkpoint import Checkpoint
 from pitune.backbones.family import Family
 from pitune.backbones.generative import Generative
 from pitune.backbones.likelihood import Prefix, repeated_cache
+from pitune.backbones.recomputing import around
 from pitune.errors import InputError
 from pitune.tasks import Example, Task, open_image
 
@@ -88,7 +90,7 @@ class Seq2Seq(Generative):
             attention_mask=prefix.mask,
             encoder_hidden_states=prefix.hidden,
         )
-        with _answers_together(decoder, len(prefix.hidden), tokens.shape[1]):
+        with around(partial(_answers_together, decoder, len(prefix.hidden), tokens.shape[1])):
             output = self._model(
                 encoder_outputs=BaseModelOutput(prefix.hidden),
                 attention_mask=mask,

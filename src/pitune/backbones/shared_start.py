@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, PretrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from pitune.backbones.recomputing import around
 from pitune.compat import attention_of, hook_count, set_attention
 
 _PACKED = "pitune_packed"
@@ -75,6 +77,7 @@ def _insert(tower: CLIPTextModel, undo: ExitStack) -> None:
     ALL_ATTENTION_FUNCTIONS.register(_PACKED, _attend)
     kept: list[Tensor] = []
     made: list[_Packing] = []
+    inside = ExitStack()
 
     def given(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         kept[:] = [named["attention_mask"]]  # behind an expert's own hook, so that its vectors are in
@@ -83,17 +86,27 @@ def _insert(tower: CLIPTextModel, undo: ExitStack) -> None:
         states = named["inputs_embeds"]
         packing = _plan(states.detach(), kept.pop().bool())
         made[:] = [packing]
-        set_attention(encoder.config, _PACKED)
+        inside.enter_context(around(partial(_attending_packed, encoder.config)))
         return args, {**named, "inputs_embeds": packing.pack(states), "attention_mask": None, "packing": packing}
 
     def leave(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
+        inside.close()
         output.last_hidden_state = made.pop().unpack(output.last_hidden_state)
         return output
 
-    undo.callback(set_attention(tower.config, attention_of(tower.config)))
+    undo.callback(inside.close)
     undo.callback(tower.register_forward_pre_hook(given, with_kwargs=True).remove)
     undo.callback(tower.encoder.register_forward_pre_hook(enter, with_kwargs=True).remove)
     undo.callback(tower.encoder.register_forward_hook(leave, with_kwargs=True).remove)
+
+
+@contextmanager
+def _attending_packed(config: PretrainedConfig) -> Iterator[None]:
+    undo = set_attention(config, _PACKED)
+    try:
+        yield
+    finally:
+        undo()
 
 
 def _plan(states: Tensor, kept: Tensor) -> _Packing:

@@ -32,6 +32,7 @@ class Progress:
     done: bool = False
     stopped: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    scale: dict[str, Any] = field(default_factory=dict)  # of the loss in float16, and since when
     best: list[Tensor] = field(default_factory=list)
 
 

@@ -6,7 +6,9 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +18,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import get_scheduler
 
-from pitune.backbones import Batch, target_losses
+from pitune.backbones import Batch, layers_recomputed, target_losses
 from pitune.errors import InputError, printable
 from pitune.experts import Attached, Tensors
 from pitune.files import json_bytes, sha256_bytes, write_atomic
@@ -26,6 +28,7 @@ from pitune.training.batching import epoch_batches
 from pitune.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from pitune.training.evaluate import evaluate_tensors
 from pitune.training.memory import free_memory, is_out_of_memory
+from pitune.training.precision import computing, scaler_of
 from pitune.training.settings import TrainingSettings
 
 LOG = "log.jsonl"
@@ -128,13 +131,18 @@ def train(
     rate = _rate(settings, optimizer)
     key = _key(parameters, feed, settings)
     progress = (load_checkpoint(run, key, parameters, optimizer) if run else None) or Progress()
+    scaler = scaler_of(settings.precision, place.backbone.device)
+    if progress.scale:
+        scaler.load_state_dict(progress.scale)
     together.agree((key, progress.step))
     every, pieces = max(1, settings.steps // settings.evaluations), 1
     since: list[float] = []  # training losses of the steps since the last look
 
     def look() -> bool:
         """Hold the values against the best until now; return whether their validation loss is finite."""
-        found = together.of_first(feed.look(place, learner.tensors()))
+        with computing(settings.precision, place.backbone.device):
+            own = feed.look(place, learner.tensors())
+        found = together.of_first(own)
         value, loss = (found.value, found.loss) if found else (0.0, -float(progress.step))
         if not math.isfinite(loss):
             return False
@@ -157,16 +165,22 @@ def train(
 
     def keep() -> None:
         if run and together.first:
+            progress.scale = scaler.state_dict()
             save_checkpoint(run, key, progress, parameters, optimizer)
             lines = [json.dumps(line, sort_keys=True) for line in progress.history]
             write_atomic(run / LOG, ("\n".join(lines) + "\n").encode())
 
-    with tqdm(
-        total=settings.steps, initial=progress.step, desc=title, leave=False, disable=None if title else True
-    ) as bar:
+    bar = tqdm(total=settings.steps, initial=progress.step, desc=title, leave=False, disable=None if title else True)
+    with bar, layers_recomputed(place.backbone) if settings.gradient_checkpointing else nullcontext():
         while not progress.done:
-            loss, pieces = _affordable(place, learner, feed, progress.step, settings, together, pieces)
+            step = partial(_step, place, learner, feed, progress.step, settings, together, scaler)
+            loss, pieces = _affordable(step, learner, feed.name, settings, pieces)
+            scaler.unscale_(optimizer)
             norm = torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
+            if scaler.is_enabled() and scaler.get_scale() >= 1 and not math.isfinite(float(norm)):
+                scaler.update()  # to half of it; the same step is taken again
+                optimizer.zero_grad()
+                continue
             finite = math.isfinite(float(loss) + float(norm))
             seen = progress.history[-1]["step"] if progress.history else -1
             due = progress.step % every == 0 or progress.step == settings.steps
@@ -179,7 +193,8 @@ def train(
                 break
             for group, (_, factor) in zip(optimizer.param_groups, leaves, strict=True):
                 group["lr"] = settings.learning_rate * factor * rate(progress.step)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             optimizer.zero_grad()
             progress.step += 1
             since.append(float(loss))
@@ -293,16 +308,16 @@ def weighted(losses: Tensor, weights: Tensor | None) -> Tensor:
 def part_of(place: Attached, task: Task, examples: Sequence[Example], among: Team) -> Batch:
     """Return a process's part of a batch of examples, as the backbone reads it."""
     own, share = among.part(examples)
-    return replace(place.backbone.prepare(own, task), share=share)
+    return replace(place.prepare(own, task), share=share)
 
 
 def _affordable(
-    place: Attached, learner: Learner, feed: Feed, step: int, settings: TrainingSettings, among: Team, pieces: int
+    step: Callable[[int], Tensor], learner: Learner, name: str, settings: TrainingSettings, pieces: int
 ) -> tuple[Tensor, int]:
     """Return a step's loss and into how many pieces, so many or more, each of its batches had to be divided."""
     while True:
         try:
-            return _step(place, learner, feed, step, settings, among, pieces), pieces
+            return step(pieces), pieces
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -311,30 +326,38 @@ def _affordable(
         free_memory()  # here, where the error no longer keeps what was computed
         if pieces >= settings.batch_size:
             raise InputError(
-                f"out of memory on task {feed.name!r} with one example at a time; choose a smaller backbone or "
+                f"out of memory on task {name!r} with one example at a time; choose a smaller backbone or "
                 "--dtype bfloat16, or shorten the texts"
             )
         pieces *= 2
         what = f"a batch of {settings.batch_size} is taken in {pieces} pieces; a step still learns from all of it"
-        tqdm.write(printable(f"out of memory on task {feed.name!r}: {what}"), file=sys.stderr)
+        tqdm.write(printable(f"out of memory on task {name!r}: {what}"), file=sys.stderr)
 
 
 def _step(
-    place: Attached, learner: Learner, feed: Feed, step: int, settings: TrainingSettings, among: Team, pieces: int = 1
+    place: Attached,
+    learner: Learner,
+    feed: Feed,
+    step: int,
+    settings: TrainingSettings,
+    among: Team,
+    scaler: torch.amp.GradScaler,
+    pieces: int,
 ) -> Tensor:
-    """Leave the gradients of a step's loss in the learner's parameters, and return the loss: a scalar."""
+    """Leave the gradients of a step's scaled loss in the learner's parameters, and return the loss: a scalar."""
     total = torch.zeros(())
     for part in range(settings.accumulation):
         batch = feed.batch(place, step * settings.accumulation + part, among)
         size = -(-len(batch) // pieces)
         for piece in (batch.rows(slice(i, i + size)) for i in range(0, len(batch), size)) if pieces > 1 else (batch,):
             tensors, share = learner.tensors(), len(piece) / len(batch) if pieces > 1 else 1.0
-            losses = smoothed_losses(place, tensors, piece, settings.label_smoothing)
+            with computing(settings.precision, place.backbone.device):
+                losses = smoothed_losses(place, tensors, piece, settings.label_smoothing)
             loss = weighted(losses, feed.weights(piece.ids)).mean() * (batch.share * share)
             if settings.pull:
                 loss = loss + settings.pull / feed.size / among.size * 0.5 * learner.moved(tensors) * share
             loss = loss / settings.accumulation
-            loss.backward()  # type: ignore[no-untyped-call]
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total = total + loss.detach().cpu()
     gradients = [parameter.grad for parameter, _ in learner.parameters() if parameter.grad is not None]
     among.add_up([*gradients, total])

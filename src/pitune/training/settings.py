@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pitune.experts import Kind
+from pitune.training.precision import Precision
 
 _PASSES = 20  # over the labels, docs/settings.md
 _FEWEST, _MOST, _BATCH = 60, 400, 16
@@ -33,6 +34,10 @@ class TrainingSettings(BaseModel):
         default=0.0, ge=0, description="strength of a pull towards the start, divided by the number of labels"
     )
     gradient_clip: float = Field(default=1.0, gt=0)
+    precision: Precision = Field(default="fp32", description="number format of the losses; what is learned is float32")
+    gradient_checkpointing: bool = Field(
+        default=False, description="layers are computed again in the backward pass, to save memory"
+    )
     evaluations: int = Field(default=8, ge=1, description="how often validation data is looked at")
     patience: int = Field(default=4, ge=1, description="evaluations without a gain before stopping")
 
