@@ -53,12 +53,12 @@ class Rows:
         """Return the row of a measurement, from the file or by running it."""
         if key not in self._rows:
             started = time.perf_counter()
-            found = run()._asdict()
-            if found["untouched"] is None:
-                del found["untouched"]  # a row says nothing of an expert where there is none
+            metric, value, n, untouched = run()
+            told = {} if untouched is None else {"untouched": untouched}  # a row says nothing where there is no expert
             seconds = round(time.perf_counter() - started, 2)
             task, method, shots, seed = key
-            self.add(Row(task=task, method=method, shots=shots, seed=seed, seconds=seconds, **found))
+            known = {"metric": metric, "value": value, "n": n, **told}
+            self.add(Row(task=task, method=method, shots=shots, seed=seed, seconds=seconds, **known))
         return self._rows[key]
 
     def add(self, row: Row) -> None:
