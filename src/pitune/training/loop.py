@@ -30,6 +30,7 @@ from pitune.training.evaluate import evaluate_tensors
 from pitune.training.memory import free_memory, is_out_of_memory
 from pitune.training.precision import computing, scaler_of
 from pitune.training.settings import TrainingSettings
+from pitune.training.tracking import track
 
 LOG = "log.jsonl"
 
@@ -160,6 +161,7 @@ def train(
             line |= {"validation": value, "validation_loss": loss}
             line |= {"tasks": {name: dict(part) for name, part in found.parts.items()}} if found.parts else {}
         progress.history.append(line)
+        track(run.name if run else feed.name, line)
         progress.done = progress.step >= settings.steps or progress.since_best >= settings.patience
         return True
 
