@@ -145,6 +145,7 @@ class Training:
     steps: Annotated[int | None, Option(help="Optimiser steps at most.")] = None
     learning_rate: LearningRate = None
     batch_size: BatchSize = None
+    dropout: Annotated[float | None, Option(help="Share dropped out of what a LoRA reads, as it learns.")] = None
     precision: Annotated[str | None, Option(help="Number format to compute in: fp32, bf16 or fp16.")] = None
     gradient_checkpointing: Annotated[
         bool | None, Option("--gradient-checkpointing", help="Compute layers again in the backward pass: less memory.")

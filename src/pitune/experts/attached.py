@@ -44,6 +44,7 @@ class Attached:
         self._paths = {name: f"module.{path}" for name, path in attachment.paths.items()}
         parameters = dict(backbone.module.named_parameters(remove_duplicate=tied))
         self.shapes = {name: parameters[path].shape for name, path in attachment.paths.items()}
+        self.readers = tuple(backbone.module.get_submodule(path) for path in attachment.readers)
         self._lowest = lowest_layer(backbone, attachment.paths.values()) if layered else 0
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:

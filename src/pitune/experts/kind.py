@@ -44,10 +44,14 @@ class KindSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Attachment:
-    """Modules put into a backbone: `paths` maps an expert tensor's name to its parameter's path."""
+    """Modules put into a backbone: `paths` maps an expert tensor's name to its parameter's path.
+
+    `readers` are the paths of those whose input loses some of its numbers where training drops them out.
+    """
 
     paths: Mapping[str, str]
     detach: Callable[[], None]
+    readers: tuple[str, ...] = ()
 
 
 class Kind(ABC):

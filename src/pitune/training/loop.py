@@ -26,6 +26,7 @@ from pitune.processes import ALONE, Team, team
 from pitune.tasks import Draw, Example, Task, loss_weights
 from pitune.training.batching import epoch_batches
 from pitune.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from pitune.training.dropout import dropping
 from pitune.training.evaluate import evaluate_tensors
 from pitune.training.memory import free_memory, is_out_of_memory
 from pitune.training.precision import computing, scaler_of
@@ -353,13 +354,14 @@ def _step(
         size = -(-len(batch) // pieces)
         for piece in (batch.rows(slice(i, i + size)) for i in range(0, len(batch), size)) if pieces > 1 else (batch,):
             tensors, share = learner.tensors(), len(piece) / len(batch) if pieces > 1 else 1.0
-            with computing(settings.precision, place.backbone.device):
-                losses = smoothed_losses(place, tensors, piece, settings.label_smoothing)
-            loss = weighted(losses, feed.weights(piece.ids)).mean() * (batch.share * share)
-            if settings.pull:
-                loss = loss + settings.pull / feed.size / among.size * 0.5 * learner.moved(tensors) * share
-            loss = loss / settings.accumulation
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            with dropping(place, settings.dropout, feed.name, step, part, among.index, piece.ids[:1]):
+                with computing(settings.precision, place.backbone.device):
+                    losses = smoothed_losses(place, tensors, piece, settings.label_smoothing)
+                loss = weighted(losses, feed.weights(piece.ids)).mean() * (batch.share * share)
+                if settings.pull:
+                    loss = loss + settings.pull / feed.size / among.size * 0.5 * learner.moved(tensors) * share
+                loss = loss / settings.accumulation
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total = total + loss.detach().cpu()
     gradients = [parameter.grad for parameter, _ in learner.parameters() if parameter.grad is not None]
     among.add_up([*gradients, total])

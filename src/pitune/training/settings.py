@@ -29,6 +29,7 @@ class TrainingSettings(BaseModel):
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps with a rising rate")
     schedule: Literal["cosine", "linear"] = "cosine"
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share dropped out of what a LoRA reads")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     pull: float = Field(
         default=0.0, ge=0, description="strength of a pull towards the start, divided by the number of labels"

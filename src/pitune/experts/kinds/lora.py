@@ -46,10 +46,12 @@ class Lora(Kind):
     peft_type = "LORA"
 
     def attach(self, backbone: Backbone, settings: LoraSettings) -> Attachment:
-        """Put PEFT's layers in place of the targets: `y ← y + s B A h`, without dropout."""
+        """Put PEFT's layers in place of the targets: `y ← y + s B A h`; h is what training may drop out of."""
         module = backbone.module
         layers = inject(module, peft_config(settings), LoraLayer, settings.target_modules)
-        return Attachment(_paths(layers, settings), lambda: restore(module, layers))
+        paths = _paths(layers, settings)
+        readers = tuple(path.removesuffix(".weight") for name, path in paths.items() if name.endswith(DOWN))
+        return Attachment(paths, lambda: restore(module, layers), readers)
 
     def initial(self, tensor: str, shape: torch.Size, generator: torch.Generator, settings: Any) -> Tensor:
         """Return 0 for B (out, r) and the bias (out,); A (r, in) starts as a linear layer's weight does."""
