@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Command
 
 import pitune
 
@@ -30,9 +31,10 @@ for line in json.load(sys.stdin):
     print(json.dumps([status, json.loads(out.getvalue()) if status == 0 else None]))
     if status:
         break
+else:
+    import pitune
+    print(json.dumps([0, {"method": pitune.load_expert("out").method}]))
 """
-
-SHOW = "import sys; from pitune.cli import main; sys.exit(main(['pool', 'show', 'mood-gate-2-0', '--pool', 'pool']))"
 
 
 @pytest.fixture(scope="module")
@@ -49,29 +51,30 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def environment(*paths: Path) -> dict[str, str]:
-    search = [str(path) for path in (*paths, Path(pitune.__file__).parents[1])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(search), "OMP_NUM_THREADS": "1"}
-
-
 def run(lines: list[list[str]], folder: Path, *paths: Path) -> list[dict[str, Any]]:
-    """Run command lines in one process that knows of packages by their entry points alone; return what each prints."""
+    """Run command lines in one process that knows of packages by their entry points alone, and load what came `out`.
+
+    Return what each prints, and the kind of the expert.
+    """
+    search = [str(path) for path in (*paths, Path(pitune.__file__).parents[1])]
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         input=json.dumps(lines),
         capture_output=True,
         text=True,
         cwd=folder,
-        env=environment(*paths),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(search), "OMP_NUM_THREADS": "1"},
         check=False,
     )
     results = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(results) == len(lines), done.stderr
+    assert len(results) == len(lines) + 1, done.stderr
     assert all(status == 0 for status, _ in results), done.stderr
     return [printed for _, printed in results]
 
 
-def test_a_package_adds_one_of_everything(installed: Path, tmp_path: Path) -> None:
+def test_a_package_adds_one_of_everything(
+    installed: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for task, classes in WORDS.items():
         rows = [
             f"{label}: {first} {second} {number}"
@@ -83,20 +86,8 @@ def test_a_package_adds_one_of_everything(installed: Path, tmp_path: Path) -> No
     files, bag = [f"{task}.notes" for task in WORDS], ["--backbone", "bag"]
     short = ["--shots", "2", "--steps", "6", *bag]
     near_by = ["--pool", "pool", "--by", "validated"]
-    study = [
-        "--method",
-        "half single",
-        "--method",
-        "single",
-        "--shots",
-        "2",
-        "--seeds",
-        "1",
-        "--k",
-        "1",
-        "--steps",
-        "4",
-    ]
+    study = ["--method", "half single", "--method", "single", "--pool", "pool", "--shots", "2", "--seeds", "1"]
+    study += ["-k", "1", "--steps", "4", "--workers", "2", "--out", "compare"]
     fitted = [["fit", file, "--method", "gate", "--pool", "pool", *short] for file in files[:2]]
     printed = run(
         [
@@ -106,13 +97,13 @@ def test_a_package_adds_one_of_everything(installed: Path, tmp_path: Path) -> No
             ["tune", files[2], *near_by, "-k", "2", "--method", "gate", "--out", "out", *short],
             ["eval", "out", files[2], *bag],
             ["predict", "out", "wave beach", "--task", files[2], *bag],
-            ["study", "compare", *files, *study, "--workers", "2", "--out", "compare", *bag],
+            ["study", "compare", *files, *study, *bag],
         ],
         tmp_path,
         installed,
         PLUGIN / "src",
     )
-    first, second, graph, near, tuned, scored, answered, compared = printed
+    first, second, graph, near, tuned, scored, answered, compared, loaded = printed
     assert first["metric"] == "error-rate"
     assert graph["names"] == ["mood-gate-2-0", "taste-gate-2-0"]
     validated = {one["expert"]: one["validation"] for one in (first, second)}
@@ -124,20 +115,8 @@ def test_a_package_adds_one_of_everything(installed: Path, tmp_path: Path) -> No
     assert {row["method"] for row in compared["rows"]} == {"half single", "single"}
     assert len(compared["rows"]) == 2 * len(files)
 
-    load = "import pitune; print(pitune.load_expert('out').method)"
-    knows = environment(installed, PLUGIN / "src")
-    done = subprocess.run(
-        [sys.executable, "-c", load], capture_output=True, text=True, cwd=tmp_path, env=knows, check=False
-    )
-    assert done.stdout.strip() == "gate", done.stderr
-    done = subprocess.run(
-        [sys.executable, "-c", SHOW],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment(),
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    assert "come with the package pitune-example; install it (pip install pitune-example)" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert loaded == {"method": "gate"}
+
+    monkeypatch.chdir(tmp_path)  # in this process, which knows nothing of the package
+    line = command("pool", "show", "mood-gate-2-0", "--pool", "pool", fails=True)
+    assert "come with the package pitune-example; install it (pip install pitune-example)" in line
