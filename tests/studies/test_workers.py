@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,30 +12,18 @@ from typing import Any
 
 import pytest
 import torch
+from tests.forks import fork
 
 from pitune.backbones import Backbone
 from pitune.errors import InputError
 from pitune.experts import KINDS, Attachment, Expert, Kind, KindSettings
+from pitune.files import write_atomic
 from pitune.prediction import SCORES, Score, Target
 from pitune.registry import Registry
 from pitune.studies import BASELINES, Baseline, Trial
 from pitune.studies.workers import run_jobs
 from pitune.tasks import LIBRARIES, Facts, Library, Options, Task, load_task
 from pitune.tasks.metrics import METRICS, Metric
-
-SCRIPT = """
-import os, time
-from functools import partial
-from pathlib import Path
-from pitune.studies.workers import run_jobs
-
-def wait(folder, job):
-    (folder / str(os.getpid())).touch()
-    time.sleep(120)
-
-if __name__ == "__main__":
-    run_jobs(partial(wait, Path(__file__).parent / "at-work"), [1, 2], 2)
-"""
 
 
 def write(folder: Path, job: int) -> None:
@@ -46,13 +32,12 @@ def write(folder: Path, job: int) -> None:
         raise InputError("job 13 cannot be done")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_every_job_is_done_and_the_first_error_raised(tmp_path: Path, workers: int) -> None:
-    run_jobs(partial(write, tmp_path), [1, 2, 3], workers)
+def test_in_turn_every_job_is_done_and_the_first_error_raised(tmp_path: Path) -> None:
+    run_jobs(partial(write, tmp_path), [1, 2, 3], 1)
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3"}
-    assert ({path.read_text() for path in tmp_path.iterdir()} == {str(os.getpid())}) == (workers == 1)
+    assert {path.read_text() for path in tmp_path.iterdir()} == {str(os.getpid())}
     with pytest.raises(InputError, match="job 13"):
-        run_jobs(partial(write, tmp_path), [13, 14], workers)
+        run_jobs(partial(write, tmp_path), [13, 14], 1)
 
 
 class Mine(Kind):
@@ -97,7 +82,10 @@ def run(trial: Trial) -> tuple[str, float, int]:
 
 def note_what_is_known(folder: Path, job: int) -> None:
     names = [one.group for one in REGISTRIES if "mine" in one.names()]
-    (folder / str(job)).write_text(f"{len(names)} {load_task('mine/one').name} {METRICS.get('mine').compute(None)}")
+    known = f"{len(names)} {load_task('mine/one').name} {METRICS.get('mine').compute(None)}"
+    write_atomic(folder / str(job), f"{known} {os.getpid()}".encode())
+    if job == 13:
+        raise InputError("job 13 cannot be done")
 
 
 REGISTRIES: tuple[Registry[Any], ...] = (KINDS, METRICS, SCORES, BASELINES, LIBRARIES)
@@ -110,15 +98,19 @@ MINE = (
 )
 
 
-def test_workers_know_what_the_program_that_started_them_registered(tmp_path: Path) -> None:
+def test_workers_know_what_the_program_registered_do_every_job_and_raise_the_first_error(tmp_path: Path) -> None:
     for registry, value in zip(REGISTRIES, MINE, strict=True):
         registry.register("mine", value)
     try:
-        run_jobs(partial(note_what_is_known, tmp_path), [1, 2], 2)
+        with pytest.raises(InputError, match="job 13"):
+            run_jobs(partial(note_what_is_known, tmp_path), [1, 2, 3, 13], 2)
     finally:
         for registry in REGISTRIES:
             registry.forget("mine")
-    assert {path.read_text() for path in tmp_path.iterdir()} == {"5 mine/one 1.0"}
+    _until(lambda: {path.name for path in tmp_path.iterdir()} == {"1", "2", "3", "13"})  # what had begun goes on
+    known, processes = zip(*(path.read_text().rsplit(" ", 1) for path in tmp_path.iterdir()), strict=True)
+    assert set(known) == {"5 mine/one 1.0"}
+    assert str(os.getpid()) not in processes
 
 
 def test_no_workers_is_bad_input() -> None:
@@ -126,17 +118,25 @@ def test_no_workers_is_bad_input() -> None:
         run_jobs(print, [1], 0)
 
 
+def wait(folder: Path, job: int) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(120)
+
+
 def test_workers_end_with_the_study_that_was_killed(tmp_path: Path) -> None:
-    script, at_work = tmp_path / "study.py", tmp_path / "at-work"
-    script.write_text(SCRIPT)
-    at_work.mkdir()
-    study = subprocess.Popen([sys.executable, str(script)])
+    (at_work := tmp_path / "at-work").mkdir()
+
+    def study() -> int:
+        run_jobs(partial(wait, at_work), [1, 2], 2)
+        return 0
+
+    process = fork(study, tmp_path / "study")
     try:
         _until(lambda: len(list(at_work.iterdir())) == 2)
         found = [int(path.name) for path in at_work.iterdir()]
     finally:
-        study.send_signal(signal.SIGKILL)
-        study.wait()
+        process.kill(signal.SIGKILL)
+        assert process.ended()[0] == -signal.SIGKILL
     _until(lambda: not any(_lives(process) for process in found))
 
 
