@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.forks import fork
 
 from pitune import cli, files
 from pitune.files import atomic_folder, recover, write_atomic
@@ -42,40 +44,38 @@ def test_of_several_that_make_a_folder_at_once_exactly_one_wins(tmp_path: Path) 
     assert not list(tmp_path.glob(".*"))
 
 
-_KILLED = """
-import os, pathlib, signal, sys
-from pitune import cli, files
-folder, at = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-seen = 0
-def kill(event, arguments):
-    global seen
-    if event in ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "tempfile.mkdtemp", "open"):
-        if str(folder.parent) in repr(arguments):
-            seen += 1
-            if seen == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(kill)
-with files.atomic_folder(folder) as beside:
-    (beside / "value").write_text("new")
-print("ended")
-"""
+def _killed_at(folder: Path, at: int) -> int:
+    """Make the folder, and end this process at the event of that number, if there are so many."""
+    seen = itertools.count(1)
+
+    def kill(event: str, arguments: object) -> None:
+        if event in _EVENTS and str(folder.parent) in repr(arguments) and next(seen) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(kill)
+    with atomic_folder(folder) as beside:
+        (beside / "value").write_text("new")
+    return 0
+
+
+_EVENTS = ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "tempfile.mkdtemp", "open")
 
 
 def test_killed_at_any_event_a_folder_is_the_old_or_the_new_one_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_YOUNG", 0.0)
     found, ended, at = set(), False, 0
     while not ended:
         at += 1
         folder = tmp_path / f"turn-{at}" / "expert"
         folder.mkdir(parents=True)
         (folder / "value").write_text("old")
-        command = [sys.executable, "-c", _KILLED, str(folder), str(at)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        ended = done.stdout == "ended\n"
-        assert ended or done.returncode == -signal.SIGKILL, done.stderr
-        recover(folder.parent)
+        status, _, said = fork(partial(_killed_at, folder, at), tmp_path / f"process-{at}").ended()
+        ended = status == 0
+        assert ended or status == -signal.SIGKILL, said
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "_YOUNG", 0.0)
+            recover(folder.parent)
         assert [path.name for path in folder.parent.iterdir()] == ["expert"]
         found.add((folder / "value").read_text())
     assert found == {"old", "new"}
