@@ -21,11 +21,16 @@ from pitune.training import TrainingSettings, evaluate_expert
 FAST = TrainingSettings(steps=4, batch_size=8, evaluations=2)
 
 
+@pytest.fixture(scope="module")
+def experts(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> list[Expert]:
+    return [api.fit(tiny_backbone, tiny_tasks[name], shots=2, settings=FAST) for name in ("taste", "place", "colour")]
+
+
 @pytest.fixture
-def pool(tiny_backbone: Pocket, tiny_tasks: dict[str, Task], tmp_path: Path) -> ExpertPool:
+def pool(experts: list[Expert], tmp_path: Path) -> ExpertPool:
     made = ExpertPool(tmp_path / "pool")
-    for name in ("taste", "place", "colour"):
-        made.add(api.fit(tiny_backbone, tiny_tasks[name], shots=2, settings=FAST))
+    for expert in experts:
+        made.add(expert)
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -36,13 +37,15 @@ def rotation(d: int) -> np.ndarray:
 
 
 def grid_evidence(features: np.ndarray, target: np.ndarray) -> float:
-    """Return the largest log N(y; 0, I/β + F Fᵀ/α) on a fine grid of log α and log β."""
-    gram, best = features @ features.T, -math.inf
-    for alpha in np.exp(np.linspace(-3, 7, 81)):
-        for beta in np.exp(np.linspace(-1, 7, 81)):
-            found = multivariate_normal.logpdf(target, cov=np.eye(len(target)) / beta + gram / alpha)
-            best = max(best, float(found))
-    return best
+    """Return the largest log N(y; 0, I/β + F Fᵀ/α) on a grid of log α and log β, which is finer about its best."""
+    gram, one = features @ features.T, np.eye(len(target))
+    found, middle = {}, (2.0, 3.0)
+    for width in (5.0, 0.6):
+        axes = (np.linspace(at - width, at + width, 21) for at in middle)
+        for a, b in product(*axes):
+            found[a, b] = float(multivariate_normal.logpdf(target, cov=one / np.exp(b) + gram / np.exp(a)))
+        middle = max(found, key=found.__getitem__)
+    return found[middle]
 
 
 @pytest.mark.parametrize(("n", "d"), [(12, 3), (8, 20)])
