@@ -96,13 +96,19 @@ class Registry(Generic[T]):
         return found
 
 
-def unknown(what: str, name: str, known: Iterable[str], *, why: str = "", all_of: bool = False) -> InputError:
-    """Return the error for a name that is not known: `why`, if told, and the names near it, or all, or both."""
+def unknown(
+    what: str, name: str, known: Iterable[str], *, why: str = "", all_of: bool = False, shown_by: str = ""
+) -> InputError:
+    """Return the error for a name that is not known: `why`, if told, and the names near it, or all, or both.
+
+    Where they are too many for a line, `shown_by` is the command that shows them instead.
+    """
     names = list(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     hints = [f"did you mean {' or '.join(near)}?"] if near else []
     if all_of or not near:
-        hints.append(f"expected one of: {', '.join(sorted(names))}")
+        every = f"expected one of: {', '.join(sorted(names))}"
+        hints.append(f"`{shown_by}` shows the {len(names)} that are known" if shown_by else every)
     hint = " ".join(hints)
     return InputError(f"unknown {what} {name!r}{why and f' ({why})'}; {hint}")
 

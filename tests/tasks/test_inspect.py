@@ -95,6 +95,8 @@ def test_what_becomes_of_conflicts_is_a_remark(tmp_path: Path) -> None:
     found = inspect(read_task(tmp_path / "t.csv"), "drop")
     assert found.problems == ()
     assert any(one.endswith("labelled 'a' and 'b'; left out") for one in found.remarks)
+    kept = inspect(read_task(tmp_path / "t.csv"), "keep")
+    assert any(one.endswith("labelled 'a' and 'b'; kept once as 'a' in the whole") for one in kept.remarks)
 
 
 def test_class_names_that_read_badly(tmp_path: Path) -> None:

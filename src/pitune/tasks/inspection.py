@@ -15,7 +15,7 @@ from PIL import Image
 
 from pitune.errors import InputError, one_line
 from pitune.files import sha256_bytes
-from pitune.tasks.formats.labelled import check_text, content_key, joined_labels
+from pitune.tasks.formats.labelled import check_text, content_key, joined_labels, settled
 from pitune.tasks.formats.reading import Conflicts, Found, Reading, templates_for
 from pitune.tasks.formats.unpack import as_members
 from pitune.tasks.images import FORMATS, image_bytes, is_deep, open_image
@@ -144,17 +144,15 @@ def _copies(seen: _Seen, reading: Reading, conflicts: Conflicts) -> tuple[list[s
     strict = reading.balanced or reading.several
     for same in seen.exact.values():
         first_part, first = same[0]
+        outcome = {"refuse": "", "drop": "; left out", "keep": f"; {settled([one for _, one in same])[2]}"}[conflicts]
         for part, found in same[1:]:
             if part != first_part:
-                clashes.append(f"{first.where} ({first_part}) and {found.where} ({part}) hold the same input")
+                clashes.append(f"{first.where} ({first_part}) and {found.where} ({part}) hold the same input{outcome}")
             elif strict and first.example and found.example and set(first.example.right) != set(found.example.right):
                 labels = " and ".join(repr(", ".join(one.example.right)) for one in (first, found) if one.example)
-                clashes.append(f"{first.where} and {found.where} hold the same input, labelled {labels}")
+                clashes.append(f"{first.where} and {found.where} hold the same input, labelled {labels}{outcome}")
             else:
                 copies.append(f"{found.where} is a copy of {first.where}; only one is used")
-    if conflicts != "refuse":
-        kept = {"drop": "left out", "keep": "kept once"}[conflicts]
-        clashes = [f"{one}; {kept}" for one in clashes]
     return copies, clashes
 
 

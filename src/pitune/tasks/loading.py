@@ -210,4 +210,5 @@ def pull(names: Iterable[str], progress: Callable[[str], None] | None = None) ->
 
 def _unknown(name: str, known: Iterable[str] | None = None) -> InputError:
     names = task_names() if known is None else known
-    return unknown("task", name, names, why="neither a named task nor a file or folder of data")
+    why, shown_by = "neither a named task nor a file or folder of data", "pitune tasks list"
+    return unknown("task", name, names, why=why, shown_by=shown_by)

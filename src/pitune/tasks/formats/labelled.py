@@ -162,18 +162,31 @@ def _settle(parts: _Parts, key: str, clash: Sequence[Found], options: Options) -
     for held in parts.values():
         held.pop(key, None)
     wheres = " and ".join(found.where for found in clash)
-    labels = sorted(tuple(sorted(found.example.right)) for found in clash if found.example)
-    commonest = max(labels, key=labels.count)
+    split, labels, said = settled(clash)
     if options.conflicts == "drop":
-        said = ", ".join(repr(", ".join(one)) for one in labels)
-        options.tell(f"{wheres} hold the same input, labelled {said}; left out")
+        every = ", ".join(repr(", ".join(one)) for one in _labels_of(clash))
+        options.tell(f"{wheres} hold the same input, labelled {every}; left out")
         return
-    order: tuple[Split | None, ...] = ("test", "validation", "train", None)
-    split = next(one for one in order if any(found.split == one for found in clash))
-    same = (found.example for found in clash if found.example and tuple(sorted(found.example.right)) == commonest)
+    same = (found.example for found in clash if found.example and tuple(sorted(found.example.right)) == labels)
     kept = min(same, key=lambda one: one.id)
     parts[split][key] = kept if kept.id else replace(kept, id=key[:16])
-    options.tell(f"{wheres} hold the same input; kept once as {', '.join(commonest)!r} in {split or 'the whole'}")
+    options.tell(f"{wheres} hold the same input; {said}")
+
+
+def settled(clash: Sequence[Found]) -> tuple[Split | None, tuple[str, ...], str]:
+    """Return in which part and with which labels one of the same inputs is kept, and both in words.
+
+    That is where it harms scores least, with the commonest labels.
+    """
+    labels = _labels_of(clash)
+    commonest = max(labels, key=labels.count)
+    order: tuple[Split | None, ...] = ("test", "validation", "train", None)
+    split = next(one for one in order if any(found.split == one for found in clash))
+    return split, commonest, f"kept once as {', '.join(commonest)!r} in {split or 'the whole'}"
+
+
+def _labels_of(clash: Sequence[Found]) -> list[tuple[str, ...]]:
+    return sorted(tuple(sorted(found.example.right)) for found in clash if found.example)
 
 
 def _limited(parts: _Parts, limit: int | None) -> _Parts:
