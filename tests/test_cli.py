@@ -116,7 +116,7 @@ def test_fit_says_what_its_labels_tell(command: Command, tiny_task_paths: dict[s
     assert made["verdict"][0].startswith(f"it has accuracy {made['validation']:.3f} [")
     kept = command("fit", tiny_task_paths["mood"], "--shots", 4, *FAST, "--folds", 0, "--out", tmp_path / "kept")
     assert kept["folds"] == 0
-    assert "on the 6 labels that judge" in kept["verdict"][0]
+    assert "on the 6 labels that judge (the backbone alone 0." in kept["verdict"][0]
 
 
 def test_graph_and_neighbours(command: Command, pool: Path, tiny_task_paths: dict[str, Path]) -> None:

@@ -79,14 +79,33 @@ def test_several_experts_side_by_side(
         assert one["from_first"]["value"] == pytest.approx(one["value"] - first["value"])
         assert one["from_first"]["low"] <= one["from_first"]["value"] <= one["from_first"]["high"]
     alone = command(experts["long"], task)
+    verdict = alone.pop("verdict")
     assert {**others[1], "from_first": None} == {**alone, "from_first": None}
+    assert len(verdict) == 1
+    assert verdict[0] in found["verdict"]
+    assert verdict[0].startswith(f"long has accuracy {alone['value']:.3f} [")
+    assert "on the 18 test examples (always the commonest answer 0.333)." in verdict[0]
+    by, ends = others[1]["from_first"], "[{low:+.3f}, {high:+.3f}]"
+    assert f"That is {by['value']:+.3f} {ends.format_map(by)} from zero-shot: better." in found["verdict"]
     assert cli.main(["eval", str(experts["short"]), str(experts["long"]), "--task", str(task)]) == 0
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("short", "long", "hill", "from the first", "calibration error"))
     assert cli.main(["eval", str(experts["long"]), str(task)]) == 0
     printed = capsys.readouterr().out
     assert "long on place: accuracy" in printed
+    assert printed.splitlines()[-1] == verdict[0]
     assert all(word in printed for word in ("95 %", "recall", "precision", "right, answered:"))
+
+
+def test_an_expert_that_changes_nothing_is_called_so(
+    command: Command, experts: dict[str, Path], tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    pitune.mix([pitune.load_expert(experts["long"])], [0.0], name="idle").save(tmp_path / "idle")
+    said = "idle changes nothing: it is the untouched backbone."
+    found = command(tmp_path / "idle", "--zero-shot", "--task", tiny_task_paths["place"])
+    assert found["verdict"][-1] == said
+    assert found["experts"][0]["value"] == found["experts"][1]["value"]
+    assert any("+0.000" in one and one.endswith("from zero-shot: not told from none.") for one in found["verdict"])
 
 
 def test_a_class_of_many_is_told_by_its_commonest_mistakes(

@@ -59,6 +59,6 @@ def test_without_labels_to_judge_by_nothing_is_claimed(draw: Draw) -> None:
 
 def test_where_each_example_lists_its_answers_chance_is_that_of_guessing_among_them(draw: Draw) -> None:
     listed = [replace(one, candidates=(one.target, "b", "c", "d")) for one in draw.train]
-    told = worth(replace(draw, train=tuple(listed), validation=()), "it", 0.5, 8)
+    told = worth(draw.task, listed, "it", 0.5, 8)
     assert "(guessing 0.250)" in told[0]
     assert told[1].startswith("That is not told from guessing")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Option
 
 from pitune.commands import options
-from pitune.commands.evaluations import judgement_lines, side_by_side
+from pitune.commands.evaluations import judgement_lines, side_by_side, verdict_lines
 from pitune.commands.output import note, report
 from pitune.commands.set_up import check_file, find_expert, quieten, tell_templates
 from pitune.errors import InputError
@@ -67,18 +67,23 @@ def evaluate(
         for name, one in judged.items()
     ]
     words = [f"{row['expert'] or _ALONE}: {told_templates(row['templates'])}" for row in rows if row["templates"]]
+    nothing = [
+        f"{name} changes nothing: it is the untouched backbone." for name, one in given.items() if one and one.untouched
+    ]
     told: dict[str, Any] = rows[0]
+    apart = differences(known, examples, seen) if len(judged) > 1 else {}
+    verdict = [*verdict_lines(known, examples, split, judged, apart), *nothing]
     if len(judged) == 1:
         lines = judgement_lines(*judged.popitem(), known.name, split)
     else:
-        apart = differences(known, examples, seen)
         for row, name in zip(rows, judged, strict=True):
             row["from_first"] = apart[name].model_dump(mode="json") if name in apart else None
         told = {"task": known.name, "split": split, "n": len(examples), "experts": rows}
         lines = side_by_side(judged, apart)
+    told["verdict"] = verdict
     if out is not None:
         write_atomic(out, json_bytes(told))
-    report(on.as_json, told, [*lines, *words])
+    report(on.as_json, told, [*lines, *words, *verdict])
 
 
 def _named(given: Sequence[str], task: str | None, zero_shot: bool) -> tuple[list[str], str]:

@@ -10,6 +10,7 @@ from pitune.commands.output import shown, table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pitune.tasks import Example, Task
     from pitune.training import Difference, Judgement
 
 _MOST_COLUMNS = 10  # of a confusion matrix on a screen
@@ -62,6 +63,32 @@ def side_by_side(found: Mapping[str, Judgement], differences: Mapping[str, Diffe
         lines.append(table(("right share of class", "examples", *found), each))
         lines += _left(len(first.classes), len(each), "classes")
     return lines
+
+
+def verdict_lines(
+    task: Task, examples: Sequence[Example], split: str, found: Mapping[str, Judgement], apart: Mapping[str, Difference]
+) -> list[str]:
+    """Return in words how good each expert is, against guessing and the first of them."""
+    from pitune.training import worth
+
+    first, said = next(iter(found)), list[str]()
+    for name, one in found.items():
+        said += worth(task, examples, name, one.value, one.n, judges=f"{split} examples")
+        if name in apart:
+            said.append(
+                f"That is {apart[name].value:+.3f}{apart[name].spread} from {first}: {_told(task, apart[name])}."
+            )
+    return said
+
+
+def _told(task: Task, one: Difference) -> str:
+    """Return what a difference says, by its interval and whichever way the task's metric goes."""
+    from pitune.tasks.metrics import worth
+
+    if one.low is None or one.high is None:
+        return "it has no interval"
+    low, high = sorted(worth(task.metric, end) for end in (one.low, one.high))
+    return "better" if low > 0 else "worse" if high < 0 else "not told from none"
 
 
 def _between(found: Judgement) -> str:

@@ -18,6 +18,7 @@ from pitune.errors import InputError
 if TYPE_CHECKING:
     from pitune.backbones import Backbone
     from pitune.experts import Expert
+    from pitune.tasks import Draw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Fitted:
     validation: float | None
     best_step: int
     folds: int
+    untouched: bool = False
 
     @classmethod
     def of(cls, expert: Expert, **more: Any) -> Self:
@@ -46,6 +48,7 @@ class Fitted:
             validation=card.validation,
             best_step=card.hyperparameters["best_step"],
             folds=card.hyperparameters.get("folds", 0),
+            untouched=expert.untouched,
             **more,
         )
 
@@ -55,7 +58,8 @@ class Fitted:
         if self.folds:
             how = f"{self.best_step} steps on every label, {value} on labels held out in turn"
         else:
-            best = f"best at step {self.best_step}" if self.best_step else "no step better than the untouched backbone"
+            start = "the untouched backbone" if self.untouched else "where it began"
+            best = f"best at step {self.best_step}" if self.best_step else f"no step better than {start}"
             how = f"{best}, {value} on validation data"
         return f"{name}: {self.parameters:,} parameters, {how}"
 
@@ -103,7 +107,7 @@ class Fit:
         """Do it for a task, from where it was stopped, and keep the expert where it was asked for."""
         from pitune import api
         from pitune.experts import digest
-        from pitune.training import folds_of, templates_of, tracking, worth
+        from pitune.training import folds_of, templates_of, tracking
 
         method, labels, on = self.method, self.labels, self.on
         config = read_settings(method, self.rank, self.own.own_settings)
@@ -145,8 +149,7 @@ class Fit:
                     **config,
                 )
             value = expert.card.validation
-            judged = sum(len(part.validation) for part in (draw.folds(folds) if folds and draw.validation else (draw,)))
-            verdict = [] if value is None else list(worth(draw, "it", value, judged))
+            verdict = [] if value is None else _verdict(model, draw, folds, value)
             templates = list(templates_of(model, known, expert))
             expert = expert.noting(verdict=verdict)
             run.finish(expert, FittedTask.of(expert, task=known.name, templates=templates, verdict=verdict))
@@ -191,6 +194,15 @@ def fit(
     run_jobs(how.one_of_several, task, over.spread)
     each = [how.one_of_several(one) for one in task]
     report(on.as_json, {"experts": [one.described() for one in each]}, [line for one in each for line in _lines(one)])
+
+
+def _verdict(model: Backbone, draw: Draw, folds: int, value: float) -> list[str]:
+    """Return what the labels that judge say of an expert, beside the backbone alone on the same."""
+    from pitune.training import evaluate_expert, worth
+
+    judged = [one for part in (draw.folds(folds) if folds else (draw,)) for one in part.validation]
+    alone = evaluate_expert(model, draw.task, None, judged).value
+    return list(worth(draw.task, draw.labels, "it", value, len(judged), {"the backbone alone": alone}))
 
 
 def _lines(made: Delivered[FittedTask]) -> list[str]:

@@ -30,13 +30,18 @@ def list_experts(pool: options.PoolFolder, common: options.Common) -> None:
 
     entries = PoolIndex(open_pool(pool)).entries.values()
     good = [[getattr(entry, column) for column in _COLUMNS] for entry in entries if not entry.problem]
-    bad = [f"{entry.name}: {entry.problem}" for entry in entries if entry.problem]
+    notes = [
+        f"{entry.name} changes nothing: it is the untouched backbone"
+        for entry in entries
+        if not entry.problem and not entry.projection.any()
+    ]
+    notes += [f"{entry.name}: {entry.problem}" for entry in entries if entry.problem]
     rows = [
         {column: None if entry.problem and column != "name" else getattr(entry, column) for column in _COLUMNS}
         | {"problem": entry.problem}
         for entry in entries
     ]
-    report(common.as_json, {"pool": str(pool), "experts": rows}, [table(_COLUMNS, good, spare=_SPARE), *bad])
+    report(common.as_json, {"pool": str(pool), "experts": rows}, [table(_COLUMNS, good, spare=_SPARE), *notes])
 
 
 def show(name: Name, pool: options.PoolFolder, common: options.Common) -> None:

@@ -130,7 +130,8 @@ def _contents(pool: ExpertPool) -> dict[str, str]:
 def _lines(made: Delivered[Tuned], result: Tuned) -> Iterator[str | Table]:
     yield table(("neighbour", "similarity"), [(one.name, one.similarity) for one in result.neighbours])
     chosen = {result.choice: "chosen"}
-    rows = [(_called(one), one.validation, one.loss, chosen.get(one.name, "")) for one in result.candidates]
+    own = "as it began" if made.expert.kind.adds_input else "the untouched backbone"
+    rows = [(_called(one, own), one.validation, one.loss, chosen.get(one.name, "")) for one in result.candidates]
     yield table(("candidate", f"validation {result.metric}", "validation loss", ""), rows)
     used = {name for values in result.weights.values() for name in values}
     near = [one.name for one in result.neighbours if one.name in used]
@@ -149,9 +150,9 @@ def _lines(made: Delivered[Tuned], result: Tuned) -> Iterator[str | Table]:
     yield from made.saved()
 
 
-def _called(one: Tried) -> str:
-    """Return a candidate's name, and that it is as it began where no step of training was kept."""
-    began = "the untouched backbone" if one.name == "alone" else "as it began"
+def _called(one: Tried, own: str) -> str:
+    """Return a candidate's name, and that it is as it began where no step was kept; `own` says so of the own expert."""
+    began = own if one.name == "alone" else "as it began"
     return f"{one.name} ({began})" if one.steps and not one.best_step else one.name
 
 

@@ -24,7 +24,7 @@ def verdict(draw: Draw, candidates: Sequence[Candidate], choice: str) -> tuple[s
 
 def _worth(draw: Draw, of: dict[str, Candidate], choice: str) -> tuple[str, ...]:
     beside = {what: of[name].validation for name, what in _BESIDE if name in of and name != choice}
-    return worth(draw, choice, of[choice].validation, len(of[choice].losses), beside)
+    return worth(draw.task, draw.labels, choice, of[choice].validation, len(of[choice].losses), beside)
 
 
 def _why(of: dict[str, Candidate], choice: str) -> str:

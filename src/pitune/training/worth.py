@@ -6,24 +6,33 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import sqrt
 
-from pitune.tasks import Draw, Example
+from pitune.tasks import Example, Task
 
 _95 = 1.96  # standard errors of a 95 % interval
 
 
-def worth(draw: Draw, what: str, value: float, n: int, beside: Mapping[str, float] | None = None) -> tuple[str, ...]:
-    """Return what a value of the task's metric says that `n` labels gave, `beside` others of the same labels.
+def worth(
+    task: Task,
+    examples: Sequence[Example],
+    what: str,
+    value: float,
+    n: int,
+    beside: Mapping[str, float] | None = None,
+    *,
+    judges: str = "labels that judge",
+) -> tuple[str, ...]:
+    """Return what a value of the task's metric says that `n` labels of `examples` gave, `beside` others of the same.
 
     Accuracies come with their 95 % intervals and with what the commonest answer alone would have; that it is not told
-    from guessing is a sentence of its own.
+    from guessing is a sentence of its own. `judges` says what gave the values.
     """
-    task, beside = draw.task, beside or {}
+    beside = beside or {}
     if task.metric != "accuracy":
         others = [f"{name} {other:.3f}" for name, other in beside.items()]
-        return (f"{what} has {task.metric} {value:.3f} on the {n} labels that judge{_listed(others)}.",)
-    name, share = chance(draw.labels)
+        return (f"{what} has {task.metric} {value:.3f} on the {n} {judges}{_listed(others)}.",)
+    name, share = chance(examples)
     others = [f"{one} {_with_interval(other, n)}" for one, other in beside.items()] + [f"{name} {share:.3f}"]
-    said = f"{what} has accuracy {_with_interval(value, n)} on the {n} labels that judge{_listed(others)}."
+    said = f"{what} has accuracy {_with_interval(value, n)} on the {n} {judges}{_listed(others)}."
     if wilson(value, n)[0] > share:
         return (said,)
     return (said, "That is not told from guessing: more labels, or experts of more alike tasks, are needed first.")
