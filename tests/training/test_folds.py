@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 import pitune
 from pitune.pocket.backbone import Pocket
 from pitune.tasks import Task, few_shot
-from pitune.training import PULL, TrainingSettings, evaluate_expert, fit_by_folds, fit_expert, folds_of
+from pitune.training import PULL, TrainingSettings, evaluate_expert, fit_by_folds, fit_expert, folds_of, loop
 
 SETTINGS = TrainingSettings(steps=12, batch_size=16, learning_rate=2e-2, evaluations=2)
 
@@ -46,3 +47,22 @@ def test_no_folds_stop_by_the_labels_kept_for_it(tiny_backbone: Pocket, tiny_tas
 
 def test_few_labels_are_dealt_to_folds_and_many_are_not() -> None:
     assert [folds_of(labels) for labels in (1, 1000, 1001)] == [2, 2, 0]
+
+
+def test_bars_are_numbered_and_show_no_validation_where_there_is_none(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, set[str]] = {}
+
+    def bar(*, desc: str, **_: object) -> MagicMock:
+        made = MagicMock()
+        made.set_postfix = lambda **values: shown.setdefault(desc, set()).update(values)
+        return made
+
+    monkeypatch.setattr(loop, "tqdm", bar)
+    draw = few_shot(tiny_tasks["mood"], 4, 0)
+    fit_by_folds(tiny_backbone, draw, settings=SETTINGS, folds=2, progress=True)
+    assert shown == {f"mood, run {number} of 3": {"loss"} for number in (1, 2, 3)}
+    shown.clear()
+    fit_by_folds(tiny_backbone, draw, settings=SETTINGS, folds=0, progress=True)
+    assert shown == {"mood": {"loss", "validation"}}

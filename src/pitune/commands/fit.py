@@ -107,7 +107,7 @@ class Fit:
         """Do it for a task, from where it was stopped, and keep the expert where it was asked for."""
         from pitune import api
         from pitune.experts import digest
-        from pitune.training import folds_of, templates_of, tracking
+        from pitune.training import expected_time, folds_of, templates_of, tracking
 
         method, labels, on = self.method, self.labels, self.on
         config = read_settings(method, self.rank, self.own.own_settings)
@@ -133,6 +133,9 @@ class Fit:
         run = plan_run("fit", inputs, self.keep.run, name=name, out=self.keep.out, pool=self.pool)
         if not run.ended:
             run.begin(f"training a {method} expert for {known.name}")
+            run.tell_expected(
+                lambda: expected_time(model, draw, method=method, folds=folds, settings=settings, **config)
+            )
             with tracking(self.keep.track, run.folder):
                 expert = api.fit(
                     model,

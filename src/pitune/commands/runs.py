@@ -6,7 +6,7 @@ A run keeps what it needs to go on, and in the end an expert and a result; from 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 from typer import Option
 
 from pitune import __version__
-from pitune.commands.output import note
+from pitune.commands.output import is_told, note
 from pitune.commands.set_up import check_out, check_writable
 from pitune.errors import InputError
 from pitune.processes import team
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from pitune.experts import Expert
-    from pitune.training import Outcome
+    from pitune.training import Expected, Outcome
 
 Result = TypeVar("Result", bound="DataclassInstance")
+_LONG = 10.0  # seconds from which on it is told beforehand how long something takes
 INPUTS, RESULT, OUTCOME = "inputs.json", "result.json", "outcome.json"
 
 
@@ -102,6 +103,11 @@ class Run:
         if team().first and not (self.folder / INPUTS).is_file():
             write_atomic(self.folder / INPUTS, self.inputs)
         note(f"{what}; its run is kept in {self.folder}")
+
+    def tell_expected(self, expected: Callable[[], Expected]) -> None:
+        """Tell on stderr how long it will take, where that is long; nothing of a run that goes on."""
+        if is_told() and not self.state.exists() and (ahead := expected()).seconds >= _LONG:
+            note(ahead.line)
 
     def finish(self, expert: Expert, result: DataclassInstance, outcome: Outcome | None = None) -> None:
         """Keep what the run made, and how it answers; from here on the same command only delivers it."""

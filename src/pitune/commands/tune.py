@@ -82,7 +82,7 @@ def tune(
     page.check()
     keep.check()
     quieten()
-    from pitune.interpolation import tune_nearest
+    from pitune.interpolation import expected_tuning, tune_nearest
     from pitune.prediction import neighbours
     from pitune.training import outcome, templates_of, tracking
 
@@ -108,6 +108,7 @@ def tune(
     if not run.ended:
         near = neighbours(model, draw, experts, k=k, by=by, method=method)  # before anything is written
         run.begin(f"tuning {known.name} with {', '.join(expert.name for expert in near.experts)}")
+        run.tell_expected(lambda: expected_tuning(near, settings, test=len(known.splits.get("test", ()))))
         with tracking(keep.track, run.folder):
             result = tune_nearest(near, settings=settings, run=run.state, progress=watched())
         alone = result.folded.get("alone") if result.choice != "alone" else None

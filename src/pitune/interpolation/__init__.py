@@ -3,6 +3,7 @@
 from pitune.interpolation.choice import Candidate as Candidate
 from pitune.interpolation.choice import best_scale as best_scale
 from pitune.interpolation.choice import equal_shares as equal_shares
+from pitune.interpolation.expected import expected_tuning as expected_tuning
 from pitune.interpolation.learner import MixtureLearner as MixtureLearner
 from pitune.interpolation.learner import Rates as Rates
 from pitune.interpolation.mixing import mix as mix

@@ -14,9 +14,9 @@ from pitune.training import evaluate_expert
 
 BACKBONE, NEIGHBOURS, ALONE, JOINT, SOUP = "backbone", "neighbours", "alone", "joint", "soup"  # candidates
 CLEAR = 3.0  # nats over all labels that judge, which few labels do not differ by for nothing, docs/settings.md
-_SCALES = (0.5, 1.0, 1.5, 2.0, 3.0)
+SCALES = (0.5, 1.0, 1.5, 2.0, 3.0)
 _SCALED = 1.0  # nats that neighbours at any scale must be better by than the backbone alone
-_JUDGED = 256  # labels at most that neighbours are judged by
+JUDGED = 256  # labels at most that neighbours are judged by
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def select(backbone: Backbone, draw: Draw, neighbours: Sequence[Expert]) -> list
     A greedy soup (Wortsman et al., 2022), nearest first. No neighbour has learned from any of the labels, so that
     those to train on count as much as those to validate by, and none is too sure of itself for having seen them.
     """
-    labels = spread(draw.labels, _JUDGED)
+    labels = spread(draw.labels, JUDGED)
     kept: list[Expert] = []
     lowest = float("inf")
     for neighbour in neighbours:
@@ -62,14 +62,14 @@ def best_scale(backbone: Backbone, draw: Draw, neighbours: Sequence[Expert]) -> 
 
     Judged by the calibrated losses of all labels, which no neighbour has learned from; a nat must be gained.
     """
-    labels = spread(draw.labels, _JUDGED)
+    labels = spread(draw.labels, JUDGED)
 
     def cost(scale: float) -> float:
         scaled = mix(neighbours, equal_shares(neighbours, scale)) if scale else None
         losses = evaluate_expert(backbone, draw.task, scaled, labels).calibrated
         return float(losses.sum()) + (_SCALED if scale else 0.0)
 
-    return min((0.0, *_SCALES), key=cost)
+    return min((0.0, *SCALES), key=cost)
 
 
 def choose(candidates: Sequence[Candidate], default: str, nats: float) -> Candidate:

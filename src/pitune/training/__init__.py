@@ -12,7 +12,9 @@ from pitune.training.evaluate import evaluate_parts as evaluate_parts
 from pitune.training.evaluate import evaluate_tensors as evaluate_tensors
 from pitune.training.evaluate import templates_of as templates_of
 from pitune.training.expected import Expected as Expected
+from pitune.training.expected import Pace as Pace
 from pitune.training.expected import expected_time as expected_time
+from pitune.training.expected import pace_of as pace_of
 from pitune.training.features import Features as Features
 from pitune.training.features import features_of as features_of
 from pitune.training.fit import INITIAL_SEED as INITIAL_SEED

@@ -8,27 +8,28 @@ from time import perf_counter
 from typing import Any
 
 from pitune.backbones import Backbone
-from pitune.experts import KINDS, attached, make_settings
+from pitune.experts import KINDS, Attached, attached, make_settings
 from pitune.tasks import Draw
 from pitune.training.evaluate import evaluate_tensors
 from pitune.training.fit import start_learner
-from pitune.training.loop import OneTask, smoothed_losses
-from pitune.training.settings import TrainingSettings, folds_of, target_training
+from pitune.training.loop import Learner, OneTask, try_step
+from pitune.training.settings import PULL, TrainingSettings, folds_of, target_training
 
 _LOOKED_AT = 64  # validation examples that are answered to see how long it takes
 
 
 @dataclass(frozen=True)
 class Expected:
-    """How long a fit will take at most, in seconds, and what that follows from; runs that stop early take less.
+    """How long something will take at most, in seconds, and what that follows from; runs that stop early take less.
 
-    `runs` are how often it trains: once, and once for each fold of the labels that judges it.
+    `runs` are how often it trains: of a fit once, and once for each fold of the labels that judges it.
     """
 
     seconds: float
     runs: int
     steps: int
     a_step: float
+    what: str = "a fit takes"
 
     @property
     def line(self) -> str:
@@ -36,7 +37,32 @@ class Expected:
         minutes = self.seconds / 60
         said = f"{minutes:.0f} minutes" if minutes >= 2 else f"{self.seconds:.0f} seconds"
         runs = f"{self.runs} runs of {self.steps} steps" if self.runs > 1 else f"{self.steps} steps"
-        return f"a fit takes about {said} here: {runs}, by a trial of {self.a_step:.2g} s per step"
+        return f"{self.what} about {said} here: {runs}, by a trial of {self.a_step:.2g} s per step"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that an input takes when it is first read, a step, and an answer."""
+
+    reading: float
+    a_step: float
+    an_answer: float
+
+
+def pace_of(place: Attached, learner: Learner, draw: Draw, settings: TrainingSettings) -> Pace:
+    """Return the pace of training a learner on a draw, by trying a step twice and some answers.
+
+    Inputs are read once, which is what a first step takes longer than a second. Nothing is kept of the trial.
+    """
+    some, seen = list(draw.train[: settings.batch_size]), draw.validation[:_LOOKED_AT]
+    for parameter, _ in learner.parameters():
+        parameter.requires_grad_(True)
+    feed = OneTask(draw, settings.batch_size)
+
+    first, a_step = (_seconds(lambda: try_step(place, learner, feed, settings)) for _ in range(2))
+    look = _seconds(lambda: evaluate_tensors(place, learner.tensors(), draw.task, seen)) if seen else 0.0
+    reading = max(0.0, first - a_step) / max(1, len(some) * settings.accumulation)
+    return Pace(reading, a_step, look / max(1, len(seen)))
 
 
 def expected_time(
@@ -50,35 +76,21 @@ def expected_time(
 ) -> Expected:
     """Return how long `fit_by_folds` of these arguments will take at most, roughly, by trying a step and an evaluation.
 
-    Inputs are read once, which is what a first batch takes longer than a second; then there are runs of steps, each of
-    as many passes as are accumulated, and evaluations: of all labels by the folds, or of those to stop by at every
-    look. Nothing is kept of the trial.
+    All inputs are read once; then there are runs of steps, each of as many passes as are accumulated, and evaluations:
+    of all labels by the folds, or of those to stop by at every look.
     """
     folds = (folds_of(len(draw.labels)) if folds is None else folds) if draw.validation else 0
     kind = KINDS.get(method)
     learned = draw.labels if folds else draw.train
     settings = settings or target_training(len(learned), kind, stopped=not folds)
+    settings = settings.model_copy(update={"pull": settings.pull or PULL}) if folds else settings
     own = make_settings(kind, backbone, **config)
-    some = list(draw.train[: settings.batch_size])
     with attached(backbone, kind, own) as place:
-        learner = start_learner(place, kind, own, None)
-        for parameter, _ in learner.parameters():
-            parameter.requires_grad_(True)
-        feed = OneTask(draw, settings.batch_size)
-
-        def step() -> None:
-            batch = feed.batch(place, 0)
-            losses = smoothed_losses(place, learner.tensors(), batch, settings.label_smoothing)
-            losses.mean().backward()  # type: ignore[no-untyped-call]
-
-        first, a_pass = _seconds(step), _seconds(step)
-        seen = draw.validation[:_LOOKED_AT]
-        look = _seconds(lambda: evaluate_tensors(place, learner.tensors(), draw.task, seen)) if seen else 0.0
-    reading = max(0.0, first - a_pass) / max(1, len(some)) * len(draw.labels)
+        pace = pace_of(place, start_learner(place, kind, own, None), draw, settings)
     seen_in_all = len(draw.labels) if folds else len(draw.validation) * (settings.evaluations + 1)
-    runs, a_step = 1 + folds, a_pass * settings.accumulation
-    seconds = reading + runs * settings.steps * a_step + look / max(1, len(seen)) * seen_in_all
-    return Expected(seconds, runs, settings.steps, a_step)
+    runs = 1 + folds
+    seconds = pace.reading * len(draw.labels) + runs * settings.steps * pace.a_step + pace.an_answer * seen_in_all
+    return Expected(seconds, runs, settings.steps, pace.a_step)
 
 
 def _seconds(do: Callable[[], object]) -> float:

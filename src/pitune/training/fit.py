@@ -124,13 +124,15 @@ def fit_by_folds(
     if not folds or not draw.validation:
         return fit_expert(backbone, draw, method=method, settings=settings, run=run, **how)
 
-    def fitted(labels: Sequence[Example], name: str) -> tuple[Expert, Trained]:
+    def fitted(labels: Sequence[Example], number: int) -> tuple[Expert, Trained]:
         part = replace(draw, train=tuple(labels), validation=())
-        return fit_every_label(backbone, part, method=method, settings=settings, run=run / name if run else None, **how)
+        kept = run / (f"fold-{number}" if number else "all") if run else None
+        title = f"{draw.task.name}, run {number + 1} of {folds + 1}"
+        return fit_every_label(backbone, part, method=method, settings=settings, run=kept, title=title, **how)
 
-    expert, trained = fitted(draw.labels, "all")
+    expert, trained = fitted(draw.labels, 0)
     parts = draw.folds(folds)
-    judges = [fitted(part.train, f"fold-{i}")[0] for i, part in enumerate(parts, 1)]
+    judges = [fitted(part.train, number)[0] for number, part in enumerate(parts, 1)]
     held = [part.validation for part in parts]
     seen = evaluate_parts(backbone, draw.task, list(zip(judges, held, strict=True)))
     hyperparameters = {**expert.card.hyperparameters, "folds": folds}
@@ -163,13 +165,14 @@ def fit_expert(
     start: Expert | None = None,
     run: Path | None = None,
     progress: bool = False,
+    title: str = "",
     **config: Any,
 ) -> tuple[Expert, Trained]:
     """Train an expert of a kind on a draw, from the common starting values or from the expert `start`.
 
     Unless the settings say so, training is as long as `target_training` says for so many labels. `config` holds the
-    kind's own settings. Raise `InputError` naming the first tensor of `start` that is missing, extra or of another
-    shape: nothing of it is passed over.
+    kind's own settings, `title` names the bar of its `progress`, the task unless given. Raise `InputError` naming the
+    first tensor of `start` that is missing, extra or of another shape: nothing of it is passed over.
     """
     kind, task = KINDS.get(method), draw.task
     settings = settings or target_training(len(draw.train), kind, stopped=bool(draw.validation))
@@ -177,7 +180,7 @@ def fit_expert(
     with attached(backbone, kind, own) as place:
         learner = start_learner(place, kind, own, start.tensors if start else None)
         feed = OneTask(draw, settings.batch_size)
-        trained = train(place, learner, feed, settings, run=run, title=task.name if progress else "")
+        trained = train(place, learner, feed, settings, run=run, title=(title or task.name) if progress else "")
     card = Card(
         name=draw.expert_name(method),
         backbone=backbone.fingerprint,

@@ -202,7 +202,8 @@ def train(
             progress.step += 1
             since.append(float(loss))
             bar.update()
-            bar.set_postfix(loss=f"{since[-1]:.3f}", validation=f"{progress.best_value:.3f}")
+            judged = {"validation": f"{progress.best_value:.3f}"} if progress.best_losses else {}
+            bar.set_postfix(loss=f"{since[-1]:.3f}", **judged)
     for parameter, best in zip(parameters, progress.best, strict=True):
         parameter.data.copy_(best)
         parameter.requires_grad_(False)
@@ -312,6 +313,15 @@ def part_of(place: Attached, task: Task, examples: Sequence[Example], among: Tea
     """Return a process's part of a batch of examples, as the backbone reads it."""
     own, share = among.part(examples)
     return replace(place.prepare(own, task), share=share)
+
+
+def try_step(place: Attached, learner: Learner, feed: Feed, settings: TrainingSettings) -> None:
+    """Compute a first step of a run, as it would be taken, and take none."""
+    step = partial(
+        _step, place, learner, feed, 0, settings, ALONE, scaler_of(settings.precision, place.backbone.device)
+    )
+    with layers_recomputed(place.backbone) if settings.gradient_checkpointing else nullcontext():
+        _affordable(step, learner, feed.name, settings, 1)
 
 
 def _affordable(
