@@ -38,6 +38,7 @@ from pitune.experts.registry import register_method as register_method
 from pitune.experts.serving import SERVERS as SERVERS
 from pitune.experts.serving import Served as Served
 from pitune.experts.serving import export_for as export_for
+from pitune.experts.serving import is_served as is_served
 from pitune.experts.sharing import pull_expert as pull_expert
 from pitune.experts.sharing import push_expert as push_expert
 from pitune.experts.storage import check_name as check_name

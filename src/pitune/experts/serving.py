@@ -82,6 +82,11 @@ class Served:
     rank: int
 
 
+def is_served(expert: Expert) -> bool:
+    """Return whether an expert's layers have the names of language models', whose LoRAs servers read."""
+    return expert.kind.exports and {site.rpartition(".")[2] for site in expert.sites} <= {*_LLAMA, *_PHI}
+
+
 def export_for(expert: Expert, folder: str | Path, backbone: Backbone, server: str) -> Served:
     """Write a LoRA as a folder that a server of `SERVERS` reads whole; `folder` must be free.
 

@@ -15,7 +15,7 @@ from pitune.reports.numbers import fixed, ticks
 from pitune.reports.text import clean, natural_key
 from pitune.training import LOG
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _EDGE = 640.0, 260.0, 48.0, 34.0, 12.0
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _EDGE = 640.0, 250.0, 48.0, 26.0, 12.0
 _COLOURS = 5
 
 
@@ -85,8 +85,7 @@ def _chart(title: str, curves: Mapping[str, list[tuple[int, float]]]) -> CurveCh
         (x1, y), (x2, _) = at(0, value), at(across[-1], value)
         parts.append(tag("line", x1=x1, x2=x2, y1=y, y2=y, class_="grid"))
         parts.append(tag("text", f"{value:g}", x=x1 - 8, y=y + 4, text_anchor="end"))
-    parts += [tag("text", f"{step:g}", x=at(step, 0)[0], y=_HEIGHT - 14, text_anchor="middle") for step in across]
-    parts.append(tag("text", "step", x=_WIDTH - _EDGE, y=_HEIGHT - 1, text_anchor="end"))
+    parts += [tag("text", f"{step:g}", x=at(step, 0)[0], y=_HEIGHT - 5, text_anchor="middle") for step in across]
     for name, points in sorted(curves.items(), key=lambda pair: not _is_fold(pair[0])):
         places = " ".join(",".join(map(coordinate, at(*point))) for point in points)
         style = f"{'fold' if _is_fold(name) else 'whole'} stroke-{ways.index(_way(name)) % _COLOURS}"

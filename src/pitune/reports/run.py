@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from pitune.experts import Expert
+from pitune.experts import Expert, is_served
 from pitune.files import write_atomic
 from pitune.prediction import SCORES
 from pitune.reports.curves import Curves, curve_charts
@@ -72,6 +72,7 @@ def write_run(run: RunReport, path: Path, *, examples: bool = True) -> None:
         folder=run.folder,
         shell=shlex.quote(run.folder),
         in_peft=run.expert.kind.peft(run.expert.settings) is not None,
+        served=is_served(run.expert),
         number=fixed,
     )
     write_atomic(path, page)
