@@ -118,7 +118,8 @@ def tune(
     made = run.deliver(Tuned)
     if page.html is not None:
         write_run_page(Path(made.run), made.folders[0], page)
-    report(on.as_json, made.described(), _lines(made, made.result))
+    shown_by = [f"page: {page.html}"] if page.html else []
+    report(on.as_json, made.described(), [*_lines(made, made.result), *shown_by])
 
 
 def _contents(pool: ExpertPool) -> dict[str, str]:
