@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from tests.conftest import stand_in
 from tests.studies.conftest import small_plan
 
 from pitune.cli import main
@@ -20,10 +22,9 @@ from pitune.interpolation import mix
 from pitune.pocket import POCKET_20
 from pitune.pocket.backbone import Pocket
 from pitune.reports import points, write_comparison
-from pitune.studies import BASELINES, Baseline, ComparePlan, CompareResults, Study, Trial, run_compare, untouched
+from pitune.studies import BASELINES, Baseline, ComparePlan, CompareResults, Trial, run_compare, untouched
 from pitune.studies import trial as trial_module
 from pitune.studies.baselines.full import full_fine_tuning
-from pitune.studies.compare import prepare_pool
 from pitune.tasks import Task, expand, few_shot
 from pitune.training import TrainingSettings
 
@@ -32,33 +33,58 @@ METHODS = BASELINES.names()
 Register = Callable[[Baseline], None]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plan(tiny_task_paths: dict[str, Path]) -> ComparePlan:
     return small_plan(tiny_task_paths, steps=6)
 
 
-def test_measures_every_method_on_every_task(pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def few(plan: ComparePlan) -> ComparePlan:
+    return plan.but(methods=("single", "zero-shot", "pi"))
+
+
+@pytest.fixture(scope="module")
+def made(
+    tiny_backbone: Pocket, few: ComparePlan, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, CompareResults]:
+    """The folder that the comparison of a few methods leaves, and what it returned; do not alter it."""
+    folder = tmp_path_factory.mktemp("compare")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PITUNE_HOME", str(folder / "home"))
+        stand_in(tiny_backbone, patch)
+        return folder / "out", run_compare(few, folder / "out", progress=False)
+
+
+@pytest.fixture
+def drawer(made: tuple[Path, CompareResults]) -> Path:
+    """A pool with an expert of every task."""
+    return made[0] / "pool"
+
+
+def test_measures_every_method_on_every_task(
+    pocket_is_tiny: Pocket, tiny_task_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = small_plan(tiny_task_paths, ("mood", "taste", "colour"))
     results = run_compare(plan, tmp_path, progress=False)
     assert results == CompareResults.read(tmp_path / "results.json")
     assert results.plan == plan.but(methods=METHODS)
     keys = {(row.task, row.method) for row in results.rows}
-    assert len(keys) == len(results.rows) == 4 * len(METHODS)
-    assert [row.method for row in results.rows] == [*METHODS] * 4  # in the order asked, whichever came first
-    assert {mean.method: mean.tasks for mean in results.means} == dict.fromkeys(METHODS, 4)
+    assert len(keys) == len(results.rows) == 3 * len(METHODS)
+    assert [row.method for row in results.rows] == [*METHODS] * 3  # in the order asked, whichever came first
+    assert {mean.method: mean.tasks for mean in results.means} == dict.fromkeys(METHODS, 3)
     single = next(gain for gain in results.gains if gain.baseline == "single")
     values = {(row.task, row.method): row.value for row in results.rows}
     tasks = {task for task, _ in keys}
-    assert single.mean == pytest.approx(sum(values[t, "pi"] - values[t, "single"] for t in tasks) / 4)
+    assert single.mean == pytest.approx(sum(values[t, "pi"] - values[t, "single"] for t in tasks) / 3)
     pool = ExpertPool(tmp_path / "pool")
-    assert len(pool) == 4
+    assert len(pool) == 3
     assert {expert.card.task for expert in pool} == tasks
 
 
 def test_the_mean_of_two_singles_is_of_two_runs_that_differ(
-    pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path
+    pocket_is_tiny: Pocket, plan: ComparePlan, drawer: Path, tmp_path: Path
 ) -> None:
-    prepare_pool(plan, Study(tmp_path, progress=False))
-    trial = Trial(plan, tmp_path, plan.tasks[0], 2, 0)
+    trial = Trial(plan.but(pool=str(drawer)), tmp_path, plan.tasks[0], 2, 0)
     first, second = BASELINES.get("mean of two singles").run(trial).card.parents
     assert first.digest == digest(trial.fitted("single")) != second.digest
     assert first.weights.keys() == second.weights.keys()
@@ -66,10 +92,8 @@ def test_the_mean_of_two_singles_is_of_two_runs_that_differ(
 
 
 def test_a_given_pool_answers_for_tasks_of_ones_own(
-    pocket_is_tiny: Pocket, plan: ComparePlan, tiny_task_paths: dict[str, Path], tmp_path: Path, capsys: Any
+    pocket_is_tiny: Pocket, drawer: Path, tiny_task_paths: dict[str, Path], tmp_path: Path, capsys: Any
 ) -> None:
-    prepare_pool(plan, Study(tmp_path / "drawer", progress=False))
-    drawer = tmp_path / "drawer" / "pool"
     kept = {path: path.read_bytes() for path in drawer.rglob("*") if path.is_file()}
     out, own = tmp_path / "own", str(tiny_task_paths["mood"])
     flags = ["--shots", "2", "--seeds", "2", "--steps", "4", "--pool", str(drawer), "--out", str(out)]
@@ -90,14 +114,17 @@ def test_a_given_pool_answers_for_tasks_of_ones_own(
 
 
 def test_goes_on_where_it_was_and_keeps_to_its_plan(
-    pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pocket_is_tiny: Pocket,
+    few: ComparePlan,
+    made: tuple[Path, CompareResults],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    few = plan.but(methods=("zero-shot", "single", "pi"))
-    before = run_compare(few, tmp_path, progress=False)
+    out, before = shutil.copytree(made[0], tmp_path / "out"), made[1]
     monkeypatch.setattr(trial_module, "tune_expert", lambda *_, **__: pytest.fail("tuned again"))
-    assert run_compare(few, tmp_path, progress=False) == before
+    assert run_compare(few, out, progress=False) == before
     with pytest.raises(InputError, match="other tasks or settings"):
-        run_compare(few.but(k=1), tmp_path, progress=False)
+        run_compare(few.but(k=1), out, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -127,21 +154,23 @@ def test_full_fine_tuning_leaves_the_backbone_as_it_was(tiny_backbone: Pocket, t
     assert all((before[name] == value).all() for name, value in tiny_backbone.module.named_parameters())
 
 
-def test_the_command_prints_tables_and_refuses_odd_shots(
+def test_the_command_prints_tables_and_gains_in_points_and_refuses_odd_shots(
     pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    common = ["study", "compare", *plan.tasks[:3], "--seeds", "1", "--steps", "3", "--test", "4", "--out"]
+    common = ["study", "compare", *plan.tasks[:3], "--quick", "--seeds", "1", "--steps", "3", "--test", "4", "--out"]
     methods = ["--method", "zero-shot", "--method", "single", "--method", "pi"]
     assert main([*common, str(tmp_path / "a"), "--shots", "2", *methods]) == 0
     out = capsys.readouterr().out
     assert "π-Tuning over" in out
-    assert "single" in out
+    gains = json.loads((tmp_path / "a" / "results.json").read_text())["gains"]
+    gain = next(one for one in gains if one["baseline"] == "single")
+    line = next(line for line in out.splitlines() if line.split()[:1] == ["single"] and "–" in line)
+    assert line.split()[1:4] == [points(gain["mean"]), "–", "–"]
+    kept = json.loads((tmp_path / "a" / "plan.json").read_text())
+    assert (kept["k"], kept["test"]) == (2, 4)  # so that nearest, random and farthest differ; flags go before
     assert main([*common, str(tmp_path / "b"), "--shots", "few"]) == 2
     assert "--shots few: expected a number from 1 on, or all" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
-    assert main([*common, str(tmp_path / "c"), "--quick", "--method", "zero-shot"]) == 0
-    kept = json.loads((tmp_path / "c" / "plan.json").read_text())
-    assert (kept["k"], kept["test"]) == (2, 4)  # so that nearest, random and farthest differ; flags go before
 
 
 def test_pocket_20_is_fourteen_of_one_kind_of_input_and_six_of_both() -> None:
@@ -149,16 +178,15 @@ def test_pocket_20_is_fourteen_of_one_kind_of_input_and_six_of_both() -> None:
     assert expand(["pocket-20", "pocket/spam", "pocket/mnist"]) == [*POCKET_20, "pocket/spam"]
 
 
-def test_the_figure_and_tables_say_what_the_rows_say(pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path) -> None:
-    results = run_compare(plan.but(methods=("single", "pi")), tmp_path, progress=False)
+def test_the_figure_and_tables_say_what_the_rows_say(made: tuple[Path, CompareResults], tmp_path: Path) -> None:
+    results = made[1]
     write_comparison(results, tmp_path, "pitune study compare")
     text = (tmp_path / "results.md").read_text()
-    single = results.means[0]
-    assert single.method == "single"
-    assert f"| **mean** | {single.mean:.3f} |" in text
-    gain = results.gains[0]
+    means = {mean.method: mean.mean for mean in results.means}
+    assert f"| **mean** | {' | '.join(f'{means[method]:.3f}' for method in results.plan.methods)} |" in text
+    gain = next(gain for gain in results.gains if gain.baseline == "single")
     line = next(line for line in text.splitlines() if line.startswith("| single | "))
-    assert f"{single.mean:.3f}" in line
+    assert f"{means['single']:.3f}" in line
     assert line.endswith(f" | {gain.wins} / {4 - gain.wins - gain.losses} / {gain.losses} | 1 | 0 of 4 runs |")
     assert any(re.fullmatch(r"\| pi \| [^|]*(\|  ){5}\| \d of 4 runs \|", line) for line in text.splitlines())
     drawing = ElementTree.fromstring((tmp_path / "gains.svg").read_bytes())
@@ -167,16 +195,6 @@ def test_the_figure_and_tables_say_what_the_rows_say(pocket_is_tiny: Pocket, pla
     places = [float(circle.attrib["cx"]) for circle in circles]
     assert len(places) == len(gains) == 4
     assert places == sorted(places, reverse=True)
-
-
-def test_gains_are_printed_in_points_with_their_sign(
-    pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    common = ["study", "compare", *plan.tasks[:3], "--seeds", "1", "--steps", "3", "--test", "4", "--shots", "2"]
-    assert main([*common, "--method", "single", "--method", "pi", "--out", str(tmp_path)]) == 0
-    gain = json.loads((tmp_path / "results.json").read_text())["gains"][0]
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["single"] and "–" in line)
-    assert line.split()[1:4] == [points(gain["mean"]), "–", "–"]
 
 
 def first_label(trial: Trial) -> tuple[str, float, int]:
@@ -200,10 +218,16 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Register:
 
 
 def test_a_strangers_baseline_is_measured_where_it_applies(
-    pocket_is_tiny: Pocket, plan: ComparePlan, registered: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pocket_is_tiny: Pocket,
+    plan: ComparePlan,
+    drawer: Path,
+    registered: Register,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     registered(STRANGE)
     common = ["study", "compare", *plan.tasks[:3], "--seeds", "1", "--steps", "3", "--test", "4", "--shots", "2"]
+    common += ["--pool", str(drawer)]
     assert main([*common, "--method", "pi", "--method", STRANGE.name, "--out", str(tmp_path), "--json"]) == 0
     rows = CompareResults.of(json.loads(capsys.readouterr().out)).rows
     assert sorted(row.task for row in rows if row.method == STRANGE.name) == ["mood", "taste"]  # place has three
@@ -217,11 +241,17 @@ def nothing_learned(trial: Trial) -> Expert:
 
 
 def test_runs_that_are_the_untouched_backbone_are_counted_wherever_results_are_shown(
-    pocket_is_tiny: Pocket, plan: ComparePlan, registered: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pocket_is_tiny: Pocket,
+    plan: ComparePlan,
+    drawer: Path,
+    registered: Register,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     registered(Baseline("nothing", nothing_learned, "nothing on one task"))
     out, page = tmp_path / "out", tmp_path / "page.html"
     asked = ["study", "compare", *plan.tasks[:3], "--seeds", "2", "--steps", "3", "--shots", "2", "--out", str(out)]
+    asked += ["--pool", str(drawer)]
     methods = [part for one in ("zero-shot", "single", "nothing") for part in ("--method", one)]
     assert main([*asked, *methods, "--html", str(page)]) == 0
     rows = CompareResults.read(out / "results.json").rows
@@ -243,11 +273,11 @@ def test_runs_that_are_the_untouched_backbone_are_counted_wherever_results_are_s
 
 
 def test_what_all_draws_of_a_task_share_is_done_once_a_task(
-    pocket_is_tiny: Pocket, plan: ComparePlan, registered: Register, tmp_path: Path
+    pocket_is_tiny: Pocket, plan: ComparePlan, drawer: Path, registered: Register, tmp_path: Path
 ) -> None:
     done = []
     registered(Baseline("shared", first_label, "", once=lambda trial: done.append(trial.name)))
-    more = plan.but(methods=("shared",), seeds=2)
+    more = plan.but(methods=("shared",), seeds=2, pool=str(drawer))
     for _ in range(2):
         run_compare(more, tmp_path, progress=False)
         assert sorted(done) == sorted(plan.tasks)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import stand_in
 
 from pitune.errors import InputError
 from pitune.experts import load_expert
@@ -21,13 +22,13 @@ METHODS = tuple(one.name for one in BASELINES.all() if one.demo)
 Run = Callable[[Path, ComparePlan], DemoResults]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plan(tiny_task_paths: dict[str, Path]) -> ComparePlan:
     steps = TrainingSettings(steps=8, batch_size=16, learning_rate=2e-2, evaluations=2)
     return DEMO.but(
         tasks=tuple(str(tiny_task_paths[name]) for name in ("taste", "place", "colour", "mood")),
         shots=(2,),
-        seeds=1,
+        seeds=2,
         validation=6,
         test=6,
         source_training=steps,
@@ -35,7 +36,7 @@ def plan(tiny_task_paths: dict[str, Path]) -> ComparePlan:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run(tiny_task_paths: dict[str, Path]) -> Run:
     """The demo with one target, in one process."""
 
@@ -45,11 +46,27 @@ def run(tiny_task_paths: dict[str, Path]) -> Run:
     return run_it
 
 
+@pytest.fixture(scope="module")
+def made(
+    tiny_backbone: Pocket, run: Run, plan: ComparePlan, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, DemoResults]:
+    """The folder that the demo leaves, and what it returned; what is done again there must not alter it."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PITUNE_HOME", str(folder / "home"))
+        stand_in(tiny_backbone, patch)
+        return folder / "out", run(folder / "out", plan)
+
+
 def test_leaves_results_report_and_expert(
-    pocket_is_tiny: Pocket, run: Run, tiny_tasks: dict[str, Task], plan: ComparePlan, tmp_path: Path
+    tiny_backbone: Pocket,
+    made: tuple[Path, DemoResults],
+    tiny_tasks: dict[str, Task],
+    plan: ComparePlan,
+    tmp_path: Path,
 ) -> None:
-    results = run(tmp_path / "out", plan.but(seeds=2))
-    assert results == DemoResults.read(tmp_path / "out" / "results.json")
+    out, results = made
+    assert results == DemoResults.read(out / "results.json")
     assert [(row.method, row.seed) for row in results.rows] == [(m, s) for m in METHODS for s in (0, 1)]
     assert all(row.n == 6 and 0 <= row.value <= 1 for row in results.rows)
     assert {gain.baseline for gain in results.gains} == set(METHODS[:-1])
@@ -61,31 +78,31 @@ def test_leaves_results_report_and_expert(
     assert graph.kinds.count("image") == 1
     write_report(results, tmp_path / "report.html")
     assert "mood" in (tmp_path / "report.html").read_text()
-    expert = load_expert(tmp_path / "out" / "expert")
+    expert = load_expert(out / "expert")
     task = tiny_tasks["mood"]
-    value = evaluate_expert(pocket_is_tiny, task, expert, task.examples("test")).value
+    value = evaluate_expert(tiny_backbone, task, expert, task.examples("test")).value
     assert value == pytest.approx(by_key["pi", 0]) or plan.test != len(task.examples("test"))
 
 
 def test_a_second_run_trains_nothing_and_ends_at_the_same_bytes(
-    pocket_is_tiny: Pocket, run: Run, plan: ComparePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pocket_is_tiny: Pocket, run: Run, plan: ComparePlan, made: tuple[Path, DemoResults], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(tmp_path, plan)
+    out, _ = made
     names = ("results.json", "expert/adapter_model.safetensors")
-    before = {name: (tmp_path / name).read_bytes() for name in names}
+    before = {name: (out / name).read_bytes() for name in names}
     monkeypatch.setattr(sources_module, "embed", lambda *_: pytest.fail("embedded a source again"))
-    run(tmp_path, plan)
-    assert {name: (tmp_path / name).read_bytes() for name in names} == before
+    run(out, plan)
+    assert {name: (out / name).read_bytes() for name in names} == before
 
 
 def test_a_folder_with_rows_of_another_plan_is_left_as_it_is(
-    pocket_is_tiny: Pocket, run: Run, plan: ComparePlan, tmp_path: Path
+    pocket_is_tiny: Pocket, run: Run, plan: ComparePlan, made: tuple[Path, DemoResults]
 ) -> None:
-    run(tmp_path, plan)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json*")}
+    out, _ = made
+    before = {path: path.read_bytes() for path in out.rglob("*.json*")}
     with pytest.raises(InputError, match="other tasks or settings"):
-        run(tmp_path, plan.but(k=2))
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*.json*")} == before
+        run(out, plan.but(k=2))
+    assert {path: path.read_bytes() for path in out.rglob("*.json*")} == before
 
 
 def test_no_seeds_is_bad_input(tmp_path: Path) -> None:

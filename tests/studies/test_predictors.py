@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from tests.conftest import stand_in
 from tests.studies.conftest import small_plan
 
+from pitune import studies
 from pitune.backbones import Backbone
 from pitune.cli import main
 from pitune.errors import InputError
@@ -87,16 +89,28 @@ def test_the_ceiling_is_what_truth_reaches_against_a_noisy_measurement() -> None
     assert reliability(table(first), {}) is None
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plan(tiny_task_paths: dict[str, Path]) -> ComparePlan:
     return small_plan(tiny_task_paths)
 
 
+@pytest.fixture(scope="module")
+def made(
+    tiny_backbone: Pocket, plan: ComparePlan, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, PredictorsResults]:
+    """The folder that the study leaves, and what it returned; what is done again there must not alter it."""
+    folder = tmp_path_factory.mktemp("predictors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PITUNE_HOME", str(folder / "home"))
+        stand_in(tiny_backbone, patch)
+        return folder / "out", run_predictors(plan, folder / "out", adapted=True, progress=False)
+
+
 def test_measures_and_scores_every_source_of_every_target(
-    pocket_is_tiny: Pocket, tiny_tasks: dict[str, Task], plan: ComparePlan, tmp_path: Path
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], made: tuple[Path, PredictorsResults]
 ) -> None:
-    found = run_predictors(plan, tmp_path, adapted=True, progress=False)
-    assert found == PredictorsResults.read(tmp_path / "predictors.json")
+    out, found = made
+    assert found == PredictorsResults.read(out / "predictors.json")
     methods = [row.method.partition(" ")[0] for row in found.rows]
     expected = dict.fromkeys([*ROWS, "adapted"], 4 * 3)
     kinds = [f"unchanged{kind}{half}" for kind in ("", "-loss") for half in ("", "-1", "-2")]
@@ -104,8 +118,8 @@ def test_measures_and_scores_every_source_of_every_target(
     assert {method: methods.count(method) for method in set(methods)} == expected
     values = {(row.task, row.method, row.seed): row.value for row in found.rows}
     mood, test = tiny_tasks["mood"], spread(tiny_tasks["mood"].examples("test"), 6)
-    expert = next(one for one in ExpertPool(tmp_path / "pool") if one.card.task == tiny_tasks["taste"].name)
-    unchanged = evaluate_expert(pocket_is_tiny, mood, expert, test)
+    expert = next(one for one in ExpertPool(out / "pool") if one.card.task == tiny_tasks["taste"].name)
+    unchanged = evaluate_expert(tiny_backbone, mood, expert, test)
     assert values[mood.name, f"unchanged {tiny_tasks['taste'].name}", 0] == unchanged.value
     assert values[mood.name, f"unchanged-loss {tiny_tasks['taste'].name}", 0] == -unchanged.loss
     for kind in ("unchanged", "unchanged-loss"):
@@ -118,12 +132,15 @@ def test_measures_and_scores_every_source_of_every_target(
 
 
 def test_a_second_run_computes_nothing(
-    pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pocket_is_tiny: Pocket,
+    plan: ComparePlan,
+    made: tuple[Path, PredictorsResults],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = run_predictors(plan, tmp_path, progress=False)
+    out, first = made
     monkeypatch.setattr(predictors_module, "evaluate_expert", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(Target, "evaluated", property(lambda _: pytest.fail("scored again")))
-    assert run_predictors(plan, tmp_path, progress=False) == first
+    assert run_predictors(plan, out, adapted=True, progress=False) == first
 
 
 def test_scores_read_the_few_labels_alone(
@@ -185,8 +202,14 @@ def test_features_match_as_scores_do(tiny_backbone: Pocket, tiny_tasks: dict[str
 
 
 def test_the_command_prints_a_table_and_json(
-    pocket_is_tiny: Pocket, plan: ComparePlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pocket_is_tiny: Pocket,
+    plan: ComparePlan,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    short = studies.PREDICTORS.but(source_training=plan.source_training)
+    monkeypatch.setattr(studies, "PREDICTORS", short)
     given = [*plan.tasks, "--out", str(tmp_path / "out"), "--seeds", "1", "--shots", "2", "--test", "6", "--steps", "2"]
     assert main(["study", "predictors", *given, "--json"]) == 0
     assert {one["targets"] for one in json.loads(capsys.readouterr().out)["predictors"]["unchanged"]} <= {1, 2, 3, 4}
