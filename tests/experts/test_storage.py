@@ -14,7 +14,7 @@ import torch
 from tests.conftest import draw_of
 
 from pitune.errors import InputError
-from pitune.experts import Expert, ExpertPool, load_expert, load_fisher
+from pitune.experts import Expert, ExpertPool, load_expert, load_fisher, load_fishers
 from pitune.files import sha256_bytes
 from pitune.pocket.backbone import Pocket
 from pitune.prediction import embed
@@ -73,6 +73,21 @@ def test_fisher_information_is_kept_to_an_eighth_of_an_octave(expert: Expert, fo
 def test_fisher_information_in_single_precision_is_read_too(folder: Path) -> None:
     reseal(folder, FISHER, safetensors.torch.save({"w": torch.tensor([0.3])}))
     assert torch.equal(load_fisher(folder)["w"], torch.tensor([0.3]))
+
+
+def test_fisher_information_of_several_is_that_of_each(expert: Expert, tmp_path: Path) -> None:
+    """Of codes, and where one is in single precision."""
+    folders = [tmp_path / f"expert-{i}" for i in range(3)]
+    for i, folder in enumerate(folders):
+        fisher = {"probe.w": torch.rand(3, 2) * 10**i, "probe.one": torch.rand(()), "expert.w": torch.rand(4)}
+        replace(expert, fisher=fisher).save(folder)
+    for _ in range(2):
+        together = load_fishers(folders, "probe.")
+        assert together.keys() == {"probe.w", "probe.one"}
+        for i, folder in enumerate(folders):
+            alone = load_fisher(folder, "probe.")
+            assert all(torch.equal(value[i], alone[name]) for name, value in together.items())
+        reseal(folders[1], FISHER, safetensors.torch.save({**load_fisher(folders[1])}))
 
 
 @pytest.mark.parametrize("tops", [torch.tensor([0]), torch.tensor([0, 0]).short(), torch.tensor([2000]).short()])

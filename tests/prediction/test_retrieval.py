@@ -10,12 +10,16 @@ import torch
 from tests.experts.test_index import lora
 
 from pitune.errors import InputError
-from pitune.experts import ExpertPool, PoolIndex, load_fisher
+from pitune.experts import ExpertPool, PoolIndex, load_fisher, load_fishers
 from pitune.prediction import fisher_similarity, nearest
 from pitune.prediction import retrieval as retrieval_module
 
 
-def test_the_nearest_of_many_are_those_of_whole_embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sketched", [512, 40])
+def test_the_nearest_of_many_are_those_of_whole_embeddings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sketched: int
+) -> None:
+    """Of a pool whose sketches are all compared, and of one that is larger than that."""
     random = torch.Generator().manual_seed(0)
     task = {f"t{i}": torch.randn(20, 30, generator=random) for i in range(3)}
     pool = ExpertPool(tmp_path / "pool")
@@ -26,11 +30,10 @@ def test_the_nearest_of_many_are_those_of_whole_embeddings(tmp_path: Path, monke
         pool.add(replace(lora(f"e{49 - i:02}", i), fisher=away))
     wanted = {name: value.exp() for name, value in task.items()}
     exact = {name: fisher_similarity(wanted, _probe(pool, name)) for name in pool.names()}
-    read: list[str] = []
-    load = load_fisher
-    monkeypatch.setattr(
-        retrieval_module, "load_fisher", lambda path, prefix: read.append(path.name) or load(path, prefix)
-    )
+    read: list[Path] = []
+    load = load_fishers
+    monkeypatch.setattr(retrieval_module, "load_fishers", lambda paths, by: read.extend(paths) or load(paths, by))
+    monkeypatch.setattr(retrieval_module, "_SKETCHED", sketched)
     found = nearest(PoolIndex(pool), wanted, pool.names(), 5)
     assert [name for name, _ in found] == sorted(exact, key=exact.__getitem__, reverse=True)[:5]
     assert dict(found) == pytest.approx({name: exact[name] for name, _ in found})

@@ -38,6 +38,14 @@ def test_tiny_and_huge_values_are_safe() -> None:
     assert 0 <= fisher_similarity({"w": torch.cat([tiny, huge])}, {"w": torch.cat([huge, tiny])}) < 1e-12
 
 
+@pytest.mark.parametrize("factor", [1e-12, 1e-5, 1.0, 1e3, 1e6, 1e12])
+def test_one_that_is_far_larger_loses_no_digits(factor: float) -> None:
+    f, g = torch.rand(2, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.1
+    a, b = f * factor / (f * factor + g), g / (f * factor + g)
+    expected = float(a @ b / (a.norm() * b.norm()))
+    assert fisher_similarity({"w": f * factor}, {"w": g}) == pytest.approx(expected, rel=1e-9)
+
+
 def test_averages_over_tensors_and_leaves_out_what_is_zero_in_both() -> None:
     f = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([1.0, 2.0]), "zero": torch.zeros(2)}
     g = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([2.0, 1.0]), "zero": torch.zeros(2)}

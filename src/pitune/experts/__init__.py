@@ -44,3 +44,4 @@ from pitune.experts.sharing import push_expert as push_expert
 from pitune.experts.storage import check_name as check_name
 from pitune.experts.storage import load_expert as load_expert
 from pitune.experts.storage import load_fisher as load_fisher
+from pitune.experts.storage import load_fishers as load_fishers

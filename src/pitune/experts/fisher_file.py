@@ -7,11 +7,14 @@ single precision does. Files of single precision, as written before, are read as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pitune.errors import InputError
@@ -58,8 +61,35 @@ def decode_fisher(stored: Mapping[str, Tensor], where: str) -> dict[str, Tensor]
     return {name: _values(stored[name], top) for name, top in zip(names, tops.tolist(), strict=True)}
 
 
+def decode_alike(stored: Sequence[Mapping[str, Mapping[str, Any]]], prefix: str) -> dict[str, Tensor] | None:
+    """Return tensors (N, …) of the names that begin so, of N files as `safetensors.deserialize` reads them.
+
+    That is what `decode_fisher` says of each, sooner. None unless all have codes of the same names and shapes.
+    """
+    first = stored[0]
+    layout = {name: ("U8", first[name]["shape"]) for name in first if name != TOPS} | {TOPS: ("I16", [len(first) - 1])}
+    if any({name: (one["dtype"], one["shape"]) for name, one in file.items()} != layout for file in stored):
+        return None
+    tops = np.stack([np.frombuffer(file[TOPS]["data"], np.int16) for file in stored])
+    if not ((tops >= _RANGE[0]) & (tops < _RANGE[1])).all():
+        return None
+    found = {}
+    for number, name in enumerate(sorted(layout.keys() - {TOPS})):
+        if name.startswith(prefix):
+            codes = (np.frombuffer(file[name]["data"], np.uint8) for file in stored)
+            values = [_meant(top).take(one) for top, one in zip(tops[:, number].tolist(), codes, strict=True)]
+            found[name] = torch.from_numpy(np.stack(values)).view(-1, *first[name]["shape"])
+    return found
+
+
 def _values(codes: Tensor, top: int) -> Tensor:
+    return torch.from_numpy(np.asarray(_meant(top).take(codes.numpy())))
+
+
+@lru_cache(maxsize=512)
+def _meant(top: int) -> NDArray[np.float32]:
+    """Return what the codes 0 to 255 mean."""
     first = top - _RANGE[0]
     meant = _MEANT[first : first + _HIGHEST + 1].copy()
     meant[0] = 0.0
-    return torch.from_numpy(np.asarray(meant[codes.numpy()]))
+    return meant

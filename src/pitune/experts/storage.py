@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize
 from safetensors.torch import load as load_safetensors
 
 from pitune.errors import InputError, first_problem
 from pitune.experts.card import Card, check_numbers
 from pitune.experts.expert import CONFIG, FISHER, PREFIX, RECORD, WEIGHTS, Expert
-from pitune.experts.fisher_file import TOPS, decode_fisher
+from pitune.experts.fisher_file import TOPS, decode_alike, decode_fisher
 from pitune.experts.kind import Kind, read_settings
 from pitune.experts.registry import KINDS
 from pitune.files import sha256_bytes
@@ -70,16 +72,21 @@ def load_fisher(folder: str | Path, prefix: str = "") -> dict[str, torch.Tensor]
     It is not hashed again. Raise `InputError` if there is none, or it is malformed.
     """
     path = Path(folder) / FISHER
-    try:
-        with safe_open(path, "pt") as file:
-            names = sorted(file.keys())
-            stored = {name: file.get_tensor(name) for name in names if name.startswith(prefix) or name == TOPS}
-            if TOPS in stored:
-                wanted = [name.startswith(prefix) for name in names if name != TOPS]
-                stored[TOPS] = stored[TOPS][torch.tensor(wanted)]
-            return decode_fisher(stored, str(path))
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: cannot be read ({error!s:.200}); train the expert again") from error
+    stored = decode(path, read_file(path))
+    if TOPS in stored:
+        wanted = [name.startswith(prefix) for name in stored if name != TOPS]
+        stored[TOPS] = stored[TOPS][torch.tensor(wanted)]
+    return decode_fisher({name: v for name, v in stored.items() if name.startswith(prefix) or name == TOPS}, str(path))
+
+
+def load_fishers(folders: Sequence[str | Path], prefix: str = "") -> dict[str, torch.Tensor]:
+    """Read what `load_fisher` does of N experts whose tensors have the same names and shapes, as tensors (N, …)."""
+    with suppress(SafetensorError):
+        files = [dict(deserialize(read_file(Path(folder) / FISHER))) for folder in folders]  # type: ignore[no-untyped-call]
+        if (found := decode_alike(files, prefix)) is not None:
+            return found
+    each = [load_fisher(folder, prefix) for folder in folders]
+    return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
 
 def _verified(path: Path, expected: str) -> bytes:

@@ -13,6 +13,7 @@ from pitune.errors import InputError
 
 _BLOCK = 128  # embeddings that one is compared with at once, so that a block stays in the cache
 _SMALLEST = torch.finfo(torch.float64).tiny
+_CANCELS = 1e-7  # of a mean square, below which a difference of sums may have lost digits that count
 _LEAST = 1e-37  # that single precision tells from zero, of the largest value
 _ZERO = "two embeddings are zero everywhere; expected the Fisher information of real examples"
 
@@ -31,18 +32,39 @@ def similarities_to(one: Mapping[str, Tensor], others: Sequence[Mapping[str, Ten
     """Return the `fisher_similarity` (N,) of one embedding with each of N others; raise `InputError` as it does."""
     for other in others:
         _check_same_tensors(one, other)
-    total, counted = torch.zeros(2, len(others), dtype=torch.float64)
+    return stacked_similarities(one, {name: _stacked(name, [other[name] for other in others]) for name in one})
+
+
+def stacked_similarities(one: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> NDArray[np.float64]:
+    """Return what `similarities_to` does, of the others' tensors as they are stacked, (N, …) by name."""
+    _check_same_tensors(one, others)
+    n = len(next(iter(others.values())))
+    total, counted = torch.zeros(2, n, dtype=torch.float64)
     for name, value in one.items():
-        theirs = _stacked(name, [value, *(other[name] for other in others)])
-        mine, theirs = theirs[0], theirs[1:]
-        inverse = (mine + theirs).clamp_min_(_SMALLEST).reciprocal_()  # of zeros in both, 0 times the largest
-        a, b = mine * inverse, theirs.mul_(inverse)
-        lengths = torch.linalg.vector_norm(a, dim=1), torch.linalg.vector_norm(b, dim=1)
-        total += torch.linalg.vecdot(a, b) / (lengths[0] * lengths[1]).clamp_min(_SMALLEST)
-        counted += (lengths[0] + lengths[1]) > 0
+        mine, theirs = _rows(name, value[None]), _rows(name, others[name], value)
+        a_a, a_b, b_b = _products(mine, theirs)
+        total += a_b / (a_a * b_b).sqrt().clamp_min(_SMALLEST)
+        counted += (a_a + b_b) > 0
     if bool((counted == 0).any()):
         raise InputError(_ZERO)
     return np.asarray((total / counted).numpy(), dtype=np.float64)
+
+
+def _products(mine: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a · a, a · b and b · b (N,) of one row (1, D) with N, in double precision.
+
+    Where no element is zero in both, a = 1 − b, and two sums over b tell all three as long as nothing cancels.
+    """
+    theirs = theirs.double()
+    if bool(mine.min() > 0) and len(theirs):
+        b = theirs / (theirs + mine.double())
+        sums, b_b = b.sum(1), torch.linalg.vecdot(b, b)
+        a_a = b.shape[1] - 2 * sums + b_b
+        if bool((a_a > _CANCELS * b.shape[1]).all()):
+            return a_a, sums - b_b, b_b
+    inverse = (theirs + mine.double()).clamp_min_(_SMALLEST).reciprocal_()  # of zeros in both, 0 times the largest
+    a, b = mine.double() * inverse, theirs * inverse
+    return torch.linalg.vecdot(a, a), torch.linalg.vecdot(a, b), torch.linalg.vecdot(b, b)
 
 
 def fisher_similarities(embeddings: Sequence[Mapping[str, Tensor]]) -> NDArray[np.float64]:
@@ -55,7 +77,7 @@ def fisher_similarities(embeddings: Sequence[Mapping[str, Tensor]]) -> NDArray[n
     n = len(embeddings)
     total, counted = torch.zeros(2, n, n, dtype=torch.float64)
     for name in embeddings[0]:
-        cosines, there = _pairwise(_stacked(name, [one[name] for one in embeddings]))
+        cosines, there = _pairwise(_rows(name, _stacked(name, [one[name] for one in embeddings])).double())
         total += cosines
         counted += there
     if n > 1 and bool((counted + torch.eye(n) == 0).any()):
@@ -99,14 +121,23 @@ def _check_same_tensors(first: Mapping[str, Tensor], second: Mapping[str, Tensor
 
 
 def _stacked(name: str, values: Sequence[Tensor]) -> Tensor:
-    """Return values of one tensor as rows (N, D) in double precision; raise `InputError` if they cannot be compared."""
+    """Return values of one tensor as (N, …); raise `InputError` if they differ in shape."""
     for value in values:
-        if value.shape != values[0].shape:
-            shapes = f"{tuple(values[0].shape)} and {tuple(value.shape)}"
-            raise InputError(
-                f"two embeddings differ in shape at tensor {name!r}: {shapes}; embed both by the same probe"
-            )
-    rows = torch.stack([value.flatten() for value in values]).double()
+        _check_same_shape(name, values[0], value)
+    return torch.stack([value.detach() for value in values])
+
+
+def _check_same_shape(name: str, first: Tensor, second: Tensor) -> None:
+    if first.shape != second.shape:
+        shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
+        raise InputError(f"two embeddings differ in shape at tensor {name!r}: {shapes}; embed both by the same probe")
+
+
+def _rows(name: str, values: Tensor, like: Tensor | None = None) -> Tensor:
+    """Return tensors (N, …) as rows (N, D); raise `InputError` unless they are such as can be compared."""
+    if like is not None:
+        _check_same_shape(name, like, values[0])
+    rows = values.flatten(1) if values.dim() > 1 else values[:, None]
     least, most = rows.aminmax() if rows.numel() else (torch.zeros(()), torch.zeros(()))
     if not (least >= 0 and most < torch.inf):
         raise InputError(
