@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.conftest import Command
+from tests.conftest import Command, stand_in
 
 import pitune
 from pitune import cli
@@ -31,12 +32,23 @@ def command(pocket_is_tiny: Pocket, command: Command) -> Command:
     return command
 
 
+@pytest.fixture(scope="module")
+def fitted(tiny_backbone: Pocket, tiny_task_paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool of three experts; do not alter it."""
+    folder = tmp_path_factory.mktemp("fitted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PITUNE_HOME", str(folder / "home"))
+        stand_in(tiny_backbone, patch)
+        for name in ("taste", "place", "colour"):
+            where = ("--pool", str(folder / "pool"), "--name", name)
+            assert cli.main(["fit", str(tiny_task_paths[name]), *FAST, *where]) == 0
+    return folder / "pool"
+
+
 @pytest.fixture
-def pool(command: Command, tiny_task_paths: dict[str, Path], tmp_path: Path) -> Path:
+def pool(pocket_is_tiny: Pocket, fitted: Path, tmp_path: Path) -> Path:
     """A pool of three experts."""
-    for name in ("taste", "place", "colour"):
-        command("fit", tiny_task_paths[name], *FAST, "--pool", tmp_path / "pool", "--name", name)
-    return tmp_path / "pool"
+    return shutil.copytree(fitted, tmp_path / "pool")
 
 
 def test_fit_saves_an_expert_that_loads_and_evaluates(

@@ -52,9 +52,23 @@ def runs(page: Path) -> bool:
     return any(language in WITH_BLOCKS for language, _ in blocks(page))
 
 
+@pytest.fixture(scope="module")
+def experts(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> list[pitune.Expert]:
+    """An expert of every tiny task."""
+    quick = TrainingSettings(steps=2, batch_size=8)
+    made = {
+        name: pitune.fit(tiny_backbone, task, shots=2, settings=quick, folds=0) for name, task in tiny_tasks.items()
+    }
+    return [replace(one, card=one.card.model_copy(update={"name": f"kept-{name}"})) for name, one in made.items()]
+
+
 @pytest.fixture
 def sandbox(
-    tmp_path: Path, tiny_tasks: dict[str, Task], pocket_is_tiny: Pocket, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tiny_tasks: dict[str, Task],
+    pocket_is_tiny: Pocket,
+    experts: list[pitune.Expert],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """A folder with own data, a pool, a checkpoint and an adapter of PEFT; named tasks are tiny, training is short."""
 
@@ -74,10 +88,9 @@ def sandbox(
         shutil.copy(made[source], f"{name}.csv")
     for name in PICTURES:
         shutil.copytree(made["colour"], name)
-    pool, quick = pitune.ExpertPool("pool"), TrainingSettings(steps=2, batch_size=8)
-    for name in ("taste", "place", "mood", "colour"):
-        expert = pitune.fit(pocket_is_tiny, tiny_tasks[name], shots=2, settings=quick, folds=0)
-        pool.add(replace(expert, card=expert.card.model_copy(update={"name": f"kept-{name}"})))
+    pool = pitune.ExpertPool("pool")
+    for expert in experts:
+        pool.add(expert)
     pitune.export_peft(pool.get("kept-taste"), "theirs", pocket_is_tiny)
     write_clip(place / "clip")
     Path("docs").symlink_to(DOCS)

@@ -105,7 +105,7 @@ def test_a_folder_with_rows_of_another_plan_is_left_as_it_is(
     assert {path: path.read_bytes() for path in out.rglob("*.json*")} == before
 
 
-def test_no_seeds_is_bad_input(tmp_path: Path) -> None:
+def test_no_seeds_is_bad_input(pocket_is_tiny: Pocket, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="seeds is 0"):
         run_demo(tmp_path / "out", plan=DEMO.but(seeds=0), progress=False)
     assert not (tmp_path / "out").exists()
