@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,26 @@ import pytest
 from pitune import cli
 from pitune.pocket.backbone import Pocket
 from pitune.reports import write_report
-from pitune.studies import DemoResults
+from pitune.studies import (
+    PI,
+    SINGLE,
+    STAGES,
+    ComparePlan,
+    CompareResults,
+    DemoResults,
+    Environment,
+    PredictorsResults,
+    PromptPlan,
+    PromptsResults,
+    Results,
+    Row,
+    SettingsResults,
+    Summary,
+    TransferPlan,
+    TransferResults,
+    method_means,
+    summed_gains,
+)
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -105,6 +124,67 @@ def results() -> dict[str, Any]:
 
 
 @pytest.fixture
+def studies(results: dict[str, Any]) -> dict[str, Results]:
+    """Results of every study but the demo's, by its name."""
+    environment = Environment.model_validate(results["environment"])
+    tasks = [f"pocket/a-task-with-a-longer-name-{i}" for i in range(12)]
+    methods = (PI, SINGLE, "zero-shot", "uniform mix", "start from a multitask source")
+
+    def measured(names: Sequence[str], **more: Any) -> list[Row]:
+        return [
+            Row(**row(task, name, seed, 0.4 + (i + 3 * j + seed) % 5 / 10), untouched=j == 1 and i == seed, **more)
+            for i, task in enumerate(tasks)
+            for j, name in enumerate(names)
+            for seed in range(2)
+        ]
+
+    def of(kind: type[Results], rows: Sequence[Row], **rest: Any) -> Results:
+        return kind(schema=1, environment=environment, rows=tuple(rows), **rest)
+
+    rows = measured(methods)
+    gains = [gain for name in methods[1:] for gain in summed_gains(rows, PI, name)]
+    prompts = ("text_prompt from multitask", "text_prompt alone", "zero-shot")
+    over = summed_gains(measured(prompts), *prompts[:2])
+    spread = {"mean": 0.3, "low": 0.1, "high": 0.5}
+    summary = dict.fromkeys(("spearman", "regret", "recall", "gain"), spread)
+    told = [
+        Summary.model_validate({"predictor": name, "targets": 12, "seeds": 2, "by_target": {}, **summary})
+        for name in ("probe-fisher", "trial")
+    ]
+    values = [[None if i == j else (i - j) / 12 for j in range(12)] for i in range(12)]
+    asked = {"tasks": tasks, "shots": 4}
+    return {
+        "compare": of(CompareResults, rows, plan=ComparePlan(), means=method_means(rows, methods), gains=gains),
+        "settings": of(SettingsResults, rows, means=method_means(rows, methods), gains=gains),
+        "prompts": of(
+            PromptsResults,
+            measured(prompts),
+            study="coop",
+            plan=PromptPlan(protocol="coop", sources=tuple(tasks), targets=tuple(tasks)),
+            means=method_means(measured(prompts), prompts),
+            gains=over,
+        ),
+        "predictors": of(
+            PredictorsResults,
+            measured([f"trial {task}" for task in tasks]),
+            plan=ComparePlan(),
+            predictors={"unchanged": told, "unchanged-loss": told},
+            reliability={},
+        ),
+        "transfer": of(
+            TransferResults,
+            measured([f"from {task} (test)" for task in tasks]),
+            study="transfer",
+            plan=TransferPlan.model_validate(asked),
+            tasks=tuple(tasks),
+            transfer={half: dict.fromkeys(STAGES, values) for half in ("validation", "test")},
+            similarity={},
+            correlations={stage: {} for stage in STAGES},
+        ),
+    }
+
+
+@pytest.fixture
 def page(tmp_path: Path) -> Callable[[dict[str, Any]], Page]:
     def write(results: dict[str, Any]) -> Page:
         write_report(DemoResults.of(results), tmp_path / "report.html")
@@ -115,7 +195,7 @@ def page(tmp_path: Path) -> Callable[[dict[str, Any]], Page]:
 
 @pytest.fixture(scope="session")
 def made(tiny_backbone: Pocket, tiny_task_paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pool of two tasks, and the run, the expert and the page of a third that is tuned with it."""
+    """A folder with the pool of two tasks, and the run, the expert and two pages of a third that is tuned with it."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PITUNE_HOME", str(folder / "home"))
@@ -138,4 +218,6 @@ def made(tiny_backbone: Pocket, tiny_task_paths: dict[str, Path], tmp_path_facto
             *where,
         ]
         assert cli.main([str(one) for one in tune]) == 0
+        page = ["report", folder / "expert", "--task", tiny_task_paths["colour"], "--html", folder / "evaluated.html"]
+        assert cli.main([str(one) for one in page]) == 0
     return folder

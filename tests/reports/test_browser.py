@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pitune.experts import load_expert
 from pitune.prediction import TaskGraph
-from pitune.reports import write_graph, write_report
-from pitune.studies import DemoResults, ExpertScore
+from pitune.reports import RunReport, write_graph, write_report, write_run, write_study
+from pitune.studies import DemoResults, ExpertScore, Results
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = importlib.util.find_spec("axe_playwright_python")
@@ -38,13 +39,16 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def pages(results: dict[str, Any], made: Path, tmp_path: Path) -> Pages:
+def pages(results: dict[str, Any], studies: dict[str, Results], made: Path, tmp_path: Path) -> Pages:
     """Return a page of each sort by its name."""
-    pages = {name: tmp_path / f"{name}.html" for name in ("demo", "pool", "clusters")}
+    pages = {name: tmp_path / f"{name}.html" for name in ("demo", "pool", "clusters", "expert", *studies)}
     write_report(DemoResults.of(results), pages["demo"])
+    for name, study in studies.items():
+        write_study(study, pages[name])
+    write_run(RunReport(load_expert(made / "expert"), "expert"), pages["expert"])
     for name, count in (("pool", 12), ("clusters", 81)):
         write_graph(graph := graph_of(count), pages[name], kinds=kinds(graph), scores=scores(graph))
-    return {**pages, "run": made / "tune.html"}
+    return {**pages, "run": made / "tune.html", "evaluated": made / "evaluated.html"}
 
 
 def graph_of(count: int) -> TaskGraph:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.reports.conftest import Page
 
 from pitune.errors import InputError
-from pitune.reports import write_report
-from pitune.studies import DemoResults
+from pitune.reports import write_report, write_study
+from pitune.studies import DemoResults, Results
 
 Write = Callable[[dict[str, Any]], Any]
 
@@ -101,7 +102,7 @@ def test_keeps_methods_in_order_and_unknown_ones_last(results: dict[str, Any], p
 def test_shows_weights_from_the_first_layer_down_and_from_the_own_expert_across(
     results: dict[str, Any], page: Write
 ) -> None:
-    table = page(results).html.split('aria-label="Learned weights for pocket/digits"')[1].split("</table>")[0]
+    table = page(results).html.split('aria-label="Heat map: Learned weights for pocket/digits"')[1].split("</table>")[0]
     cells = re.findall(r"<t[hd](?: [^>]*)?>(?:<span>)?([^<]*)<", table)
     assert cells == [
         "",
@@ -205,3 +206,24 @@ def test_something_else_than_results_is_refused(tmp_path: Path) -> None:
         DemoResults.of([1, 2])
     with pytest.raises(InputError, match="cannot be read"):
         DemoResults.read(tmp_path / "results.json")
+
+
+def test_every_study_has_its_page(studies: dict[str, Results], tmp_path: Path) -> None:
+    told = {
+        "compare": "untouched backbone in 1 of 2",
+        "settings": "Where it says so, runs learned nothing that helped",
+        "prompts": "text_prompt from multitask gains",
+        "predictors": "probe-fisher tells best what an expert gains as it is, by the loss.",
+        "transfer": "zero-adaptation transfer from each task",
+    }
+    for name, study in studies.items():
+        write_study(study, tmp_path / f"{name}.html")
+        page = Page((tmp_path / f"{name}.html").read_text("utf-8"))
+        assert not page.open
+        assert told[name] in page.text
+        assert page.attributes("id").count("values") == 1
+        regions = [of["aria-label"] for _, of in page.elements if of.get("role") == "region"]
+        assert len(regions) == len(set(regions))
+        assert not set(regions) & set(page.texts)  # as a section that is named by its heading
+        # a column for each of many sources is no table of results
+        assert ("table" in page.attributes("id")) is (name not in ("predictors", "transfer"))

@@ -31,6 +31,12 @@ from pitune.studies import (
 )
 from pitune.tasks import short_name
 
+_GAINED = {
+    "unchanged": "as it is",
+    "unchanged-loss": "as it is, by the loss",
+    "adapted": "once trained on the few labels",
+}
+
 
 def read_study(path: Path) -> Results:
     """Read a study's results; raise `InputError` if the file is not one of those, or a field is missing or wrong."""
@@ -54,7 +60,7 @@ def write_study(results: Results, path: Path) -> None:
     if isinstance(results, DemoResults):
         write_report(results, path)
         return
-    gains = results.gains if isinstance(results, CompareResults | PromptsResults | SettingsResults) else ()
+    gains, drawn = _gains_of(results), isinstance(results, PredictorsResults | TransferResults)
     charts = [chart for shots in dict.fromkeys(gain.shots for gain in gains) for chart in _gains(gains, shots)]
     page = render(
         "study.html",
@@ -62,7 +68,7 @@ def write_study(results: Results, path: Path) -> None:
         verdict=_verdict(results),
         charts=charts + (_predictors(results) if isinstance(results, PredictorsResults) else []),
         maps=_transfer(results) if isinstance(results, TransferResults) else [],
-        table=build_table(results.rows),
+        table=build_table(() if drawn else results.rows),  # of every two tasks, a column for each method says nothing
         rows=sorted(results.rows, key=lambda row: (natural_key(row.task), row.method, row.seed)),
         environment=results.environment,
     )
@@ -75,11 +81,21 @@ def _verdict(results: Results) -> list[str]:
         return [told(results, shots) for shots in dict.fromkeys(row.shots for row in results.rows)]
     if isinstance(results, PredictorsResults):
         best = {kind: max(some, key=lambda one: one.spearman.mean) for kind, some in results.predictors.items() if some}
-        return [f"Of an expert {kind}, {one.predictor} tells best." for kind, one in best.items()]
+        return [
+            f"{one.predictor} tells best what an expert gains {_GAINED.get(kind, kind)}." for kind, one in best.items()
+        ]
     if isinstance(results, PromptsResults | SettingsResults):
-        ends = [pick(results.gains, key=lambda gain: gain.mean) for pick in (max, min)] if results.gains else []
+        gains = _gains_of(results)
+        ends = [pick(gains, key=lambda gain: gain.mean) for pick in (max, min)] if gains else []
         return list(dict.fromkeys(f"{named(gain.shots)}: {gain.method} gains {judged(gain)}." for gain in ends))
     return []
+
+
+def _gains_of(results: Results) -> list[Gain]:
+    """Return the gains that a study measured, but for those of a method over itself."""
+    if not isinstance(results, CompareResults | PromptsResults | SettingsResults):
+        return []
+    return [gain for gain in results.gains if gain.method != gain.baseline]
 
 
 def _gains(gains: Sequence[Gain], shots: int | None) -> list[Chart]:
@@ -114,7 +130,9 @@ def _predictors(results: PredictorsResults) -> list[Chart]:
             for one in summaries
             if (rho := one.spearman)
         ]
-        charts.append(_chart(f"Rank correlation with what an expert {kind} gains", "Spearman's ρ", lines))
+        charts.append(
+            _chart(f"Rank correlation with what an expert gains {_GAINED.get(kind, kind)}", "Spearman's ρ", lines)
+        )
     return charts
 
 

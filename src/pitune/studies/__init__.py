@@ -38,6 +38,7 @@ from pitune.studies.results import PromptsResults as PromptsResults
 from pitune.studies.results import Results as Results
 from pitune.studies.results import Row as Row
 from pitune.studies.results import SettingsResults as SettingsResults
+from pitune.studies.results import Summary as Summary
 from pitune.studies.results import TaskGain as TaskGain
 from pitune.studies.results import TransferResults as TransferResults
 from pitune.studies.results import TriedMix as TriedMix
