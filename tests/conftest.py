@@ -119,6 +119,15 @@ def pocket_is_tiny(tiny_backbone: Pocket, monkeypatch: pytest.MonkeyPatch) -> Po
 
 
 @contextmanager
+def apart(backbone: Pocket, folder: Path) -> Iterator[None]:
+    """Give what several tests share, and is done once for them, the cache and the backbone that a test has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PITUNE_HOME", str(folder / "home"))
+        stand_in(backbone, patch)
+        yield
+
+
+@contextmanager
 def stopped_after(steps: int) -> Iterator[None]:
     """Interrupt training within the block, as by Ctrl-C, once so many steps are taken; that ends the block."""
     true_step = loop._step

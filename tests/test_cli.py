@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.conftest import Command, stand_in
+from tests.conftest import Command, apart
 
 import pitune
 from pitune import cli
@@ -36,9 +36,7 @@ def command(pocket_is_tiny: Pocket, command: Command) -> Command:
 def fitted(tiny_backbone: Pocket, tiny_task_paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pool of three experts; do not alter it."""
     folder = tmp_path_factory.mktemp("fitted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PITUNE_HOME", str(folder / "home"))
-        stand_in(tiny_backbone, patch)
+    with apart(tiny_backbone, folder):
         for name in ("taste", "place", "colour"):
             where = ("--pool", str(folder / "pool"), "--name", name)
             assert cli.main(["fit", str(tiny_task_paths[name]), *FAST, *where]) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import apart
 
 from pitune import cli
 from pitune.pocket.backbone import Pocket
@@ -197,9 +198,7 @@ def page(tmp_path: Path) -> Callable[[dict[str, Any]], Page]:
 def made(tiny_backbone: Pocket, tiny_task_paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pool of two tasks, and the run, the expert and two pages of a third that is tuned with it."""
     folder = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PITUNE_HOME", str(folder / "home"))
-        patch.setattr("pitune.pocket.backbone.load_pocket", lambda device: tiny_backbone)
+    with apart(tiny_backbone, folder):
         for name in ("mood", "place"):
             fit = ["fit", tiny_task_paths[name], "--pool", folder / "pool", "--steps", "4", "--rank", "2"]
             assert cli.main([str(one) for one in fit]) == 0

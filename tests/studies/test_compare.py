@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from tests.conftest import stand_in
+from tests.conftest import apart
 from tests.studies.conftest import small_plan
 
 from pitune.cli import main
@@ -49,9 +49,7 @@ def made(
 ) -> tuple[Path, CompareResults]:
     """The folder that the comparison of a few methods leaves, and what it returned; do not alter it."""
     folder = tmp_path_factory.mktemp("compare")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PITUNE_HOME", str(folder / "home"))
-        stand_in(tiny_backbone, patch)
+    with apart(tiny_backbone, folder):
         return folder / "out", run_compare(few, folder / "out", progress=False)
 
 

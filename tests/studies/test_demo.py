@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import stand_in
+from tests.conftest import apart
 
 from pitune.errors import InputError
 from pitune.experts import load_expert
@@ -52,9 +52,7 @@ def made(
 ) -> tuple[Path, DemoResults]:
     """The folder that the demo leaves, and what it returned; what is done again there must not alter it."""
     folder = tmp_path_factory.mktemp("demo")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PITUNE_HOME", str(folder / "home"))
-        stand_in(tiny_backbone, patch)
+    with apart(tiny_backbone, folder):
         return folder / "out", run(folder / "out", plan)
 
 

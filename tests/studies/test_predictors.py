@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
-from tests.conftest import stand_in
+from tests.conftest import apart
 from tests.studies.conftest import small_plan
 
 from pitune import studies
@@ -100,9 +100,7 @@ def made(
 ) -> tuple[Path, PredictorsResults]:
     """The folder that the study leaves, and what it returned; what is done again there must not alter it."""
     folder = tmp_path_factory.mktemp("predictors")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PITUNE_HOME", str(folder / "home"))
-        stand_in(tiny_backbone, patch)
+    with apart(tiny_backbone, folder):
         return folder / "out", run_predictors(plan, folder / "out", adapted=True, progress=False)
 
 
