@@ -19,4 +19,5 @@ from pitune.backbones.checkpoint import Checkpoint as Checkpoint
 from pitune.backbones.family import FAMILIES as FAMILIES
 from pitune.backbones.family import Family as Family
 from pitune.backbones.loading import load_backbone as load_backbone
+from pitune.backbones.recomputing import Called as Called
 from pitune.backbones.recomputing import layers_recomputed as layers_recomputed

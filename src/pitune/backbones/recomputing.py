@@ -31,8 +31,8 @@ def around(context: _Context) -> Iterator[None]:
         _AROUND.reset(before)
 
 
-class _Called(nn.Module):
-    """A function of a module's parameters as a module, so that `functional_call` can put tensors in."""
+class Called(nn.Module):
+    """A function of a module's parameters as a module itself, so that `functional_call` can put tensors in."""
 
     def __init__(self, module: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
@@ -40,6 +40,7 @@ class _Called(nn.Module):
         self._function = function
 
     def forward(self, *args: Any, **named: Any) -> Any:
+        """Return what the function does of these."""
         return self._function(*args, **named)
 
 
@@ -52,7 +53,7 @@ def recomputed(module: nn.Module, function: Callable[..., Any], *args: Any, **na
     held: dict[str, Tensor] = {
         f"module.{name}": value for name, value in module.named_parameters() if value.requires_grad
     }
-    called = _Called(module, function)
+    called = Called(module, function)
     before = [_kept(value) for value in (*args, *named.values())]
     contexts, first = _AROUND.get(), [True]
 

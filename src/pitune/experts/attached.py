@@ -7,27 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
-from pitune.backbones import Backbone, Batch, Layered
+from pitune.backbones import Backbone, Batch, Called, Layered
 from pitune.errors import InputError
 from pitune.experts.kind import Attachment, Kind, KindSettings, Tensors, read_settings
 from pitune.experts.registry import KINDS
 from pitune.files import sha256_bytes
 from pitune.tasks import Example, Task
-
-
-class _Called(nn.Module):
-    """A backbone's calls as one module, so that `functional_call` can put tensors in."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.module = backbone.module
-        self._backbone = backbone
-
-    def forward(self, call: str, *arguments: Any) -> Any:
-        return getattr(self._backbone, call)(*arguments)
 
 
 class Attached:
@@ -40,7 +28,7 @@ class Attached:
     def __init__(self, backbone: Backbone, attachment: Attachment, *, tied: bool = True, layered: bool = False) -> None:
         self.backbone = backbone
         self._tied = tied
-        self._called = _Called(backbone)
+        self._called = Called(backbone.module, lambda call, *arguments: getattr(backbone, call)(*arguments))
         self._paths = {name: f"module.{path}" for name, path in attachment.paths.items()}
         parameters = dict(backbone.module.named_parameters(remove_duplicate=tied))
         self.shapes = {name: parameters[path].shape for name, path in attachment.paths.items()}

@@ -57,6 +57,7 @@ class Pocket(MatchesAnswers):
         self._tokenizer = tokenizer
         self._cache = cache
         self._own = _contents(model.trunk)
+        self._layers = len(model.trunk.encoder.layer)
         self.joined: Joined | None = None
         self._kept: dict[tuple[int, str | None, str | None], Mapping[str, Tensor]] = {}
         self._room = _ROOM
@@ -81,7 +82,7 @@ class Pocket(MatchesAnswers):
 
         """
         if self.model.answers.carries_expert() and _contents(self.module) == self._own:
-            return self.prepare_from(len(self.sites("layers")), examples, task)
+            return self.prepare_from(self._layers, examples, task)
         check_inputs(examples, task)
         return self._batch(examples, task, self._read_inputs(examples, task))
 
@@ -152,12 +153,13 @@ class Pocket(MatchesAnswers):
         key = (layer, image, task.input_text(example))
         if key not in self._kept:
             inputs = self._read_inputs([example], task)
-            whole = layer == len(self.sites("layers"))
+            whole = layer == self._layers
             made = {"vectors": self.model.encode(inputs)} if whole else self.model.entering(layer, inputs).tensors()
-            self._room -= sum(value.nbytes for value in made.values())
-            if self._room < 0:
+            size = sum(value.nbytes for value in made.values())
+            if size > self._room:
                 self._kept.clear()
                 self._room = _ROOM
+            self._room -= size
             self._kept[key] = {name: value[0] for name, value in made.items()}
         return self._kept[key]
 
