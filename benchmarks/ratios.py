@@ -2,6 +2,7 @@
 
 fisher            per-example Fisher of a batch / one backward pass of the same batch (forward included in both)
 interpolated step one training step with own + 4 neighbours / one step of a single expert
+upper layers      one training step of a LoRA in pocket's upper half, what lies below kept / run at every step
 folded            scoring with the folded expert / with a single expert, put into the backbone's weights first
 single expert     scoring with a single expert, put there likewise / with the backbone alone
 cached images     preparing images whose features are cached / seeing them for the first time
@@ -21,7 +22,7 @@ import torch
 
 from pitune.backbones import load_backbone
 from pitune.backbones.cache import FeatureCache
-from pitune.experts import KINDS, Card, Expert, attached, initial_tensors, make_settings, merged
+from pitune.experts import KINDS, Card, Expert, KindSettings, attached, initial_tensors, make_settings, merged
 from pitune.experts.kinds.lora import LORA
 from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
 from pitune.pocket.backbone import _FEATURES, Pocket
@@ -120,6 +121,27 @@ def main() -> None:
     found[f"step with {NEIGHBOURS} neighbours / single step"] = paired(
         stepper(experts), stepper([one]), arguments.rounds
     )
+
+    upper = backbone.sites("layers")[len(backbone.sites("layers")) // 2 :]
+    sites = tuple(
+        site for site in backbone.sites("attention") if site.startswith(tuple(f"{layer}." for layer in upper))
+    )
+    above = make_settings(method, backbone, target_modules=sites)
+    examples = task.examples("train")[:32]
+
+    def learner_of(settings: KindSettings, keeps: bool) -> Callable[[], None]:
+        def step() -> None:
+            with attached(backbone, method, settings) as place:
+                tensors = {n: v.requires_grad_() for n, v in initial_tensors(method, place.shapes, 0).items()}
+                prepare = place.prepare if keeps else backbone.prepare
+                place.losses(tensors, prepare(examples, task)).mean().backward()
+
+        return step
+
+    kept, run = (learner_of(above, keeps) for keeps in (True, False))
+    found["step in the upper half, what is below kept / run"] = paired(kept, run, arguments.rounds)
+    everywhere = learner_of(config, False)
+    found["step in the upper half, kept / step in all layers"] = paired(kept, everywhere, arguments.rounds)
 
     def scorer(expert: Expert) -> Callable[[], None]:
         def score() -> None:
