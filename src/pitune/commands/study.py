@@ -44,6 +44,7 @@ class Effort:
 
     steps: Steps = None
     test: Test = None
+    precision: Annotated[str | None, Option(help="Number format that runs compute in: fp32, bf16 or fp16.")] = None
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,17 @@ def make_plan(
     from pitune.experts import KINDS
     from pitune.training import target_training
 
-    training = base.tuning.training
+    training, sources = base.tuning.training, base.source_training
     if effort.steps is not None:
         usual = training or target_training(0, KINDS.get("lora"), stopped=True)
         training = training_settings({"steps": effort.steps}, usual)
+    if effort.precision is not None:
+        sources = training_settings({"precision": effort.precision}, sources)
+        training = training and training_settings({"precision": effort.precision}, training)
     given = {"tasks": tasks, "shots": read_shots(draws.shots or ()), "seeds": draws.seeds, "test": effort.test, **rest}
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value}
-    return base.but(**changes, tuning=base.tuning.model_copy(update={"training": training}), **on.plan())
+    tuning = base.tuning.model_copy(update={"training": training, "precision": sources.precision})
+    return base.but(**changes, tuning=tuning, source_training=sources, **on.plan())
 
 
 def compare(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from pitune.backbones import Backbone, Batch, Called, Layered
@@ -34,12 +35,24 @@ class Attached:
         self.shapes = {name: parameters[path].shape for name, path in attachment.paths.items()}
         self.readers = tuple(backbone.module.get_submodule(path) for path in attachment.readers)
         self._lowest = lowest_layer(backbone, attachment.paths.values()) if layered else 0
+        self._cast: dict[str, Tensor] = {}
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
         """Turn examples into tensors; what the expert does not change is computed once where the backbone keeps it."""
         if self._lowest and isinstance(self.backbone, Layered):
             return self.backbone.prepare_from(self._lowest, examples, task)
         return self.backbone.prepare(examples, task)
+
+    @contextmanager
+    def casting(self, dtype: torch.dtype | None) -> Iterator[None]:
+        """Cast the frozen weights of linear layers to a number format once, where autocast would at each call."""
+        if dtype is not None:
+            frozen = _linear_weights(self.backbone.module)
+            self._cast = {path: value.to(dtype) for path, value in frozen.items() if path not in self._paths.values()}
+        try:
+            yield
+        finally:
+            self._cast = {}
 
     def losses(self, tensors: Tensors, batch: Batch) -> Tensor:
         """Return −log p(target | input) per example (B,) under the expert `tensors`."""
@@ -68,8 +81,20 @@ class Attached:
 
     def _call(self, call: str, tensors: Tensors, *arguments: Any) -> Any:
         device = self.backbone.device
-        placed = {path: tensors[name].to(device) for name, path in self._paths.items()}
+        placed = self._cast | {path: tensors[name].to(device) for name, path in self._paths.items()}
         return functional_call(self._called, placed, (call, *arguments), tie_weights=self._tied)
+
+
+def _linear_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return the weights and biases that linear layers alone read, by path in what an expert is called with."""
+    named = list(module.named_parameters(remove_duplicate=False))
+    shared = Counter(id(value) for _, value in named)
+    layers = {path for path, layer in module.named_modules() if type(layer) is nn.Linear}
+    return {
+        f"module.{path}": value.detach()
+        for path, value in named
+        if path.rpartition(".")[0] in layers and shared[id(value)] == 1
+    }
 
 
 @contextmanager

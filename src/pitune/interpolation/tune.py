@@ -39,6 +39,7 @@ from pitune.training import (
     PULL,
     Evaluation,
     OneTask,
+    Precision,
     TrainingSettings,
     check_backbone,
     evaluate_expert,
@@ -66,6 +67,7 @@ class TuneSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     training: TrainingSettings | None = Field(default=None, description="as long as the number of labels asks for")
+    precision: Precision = Field(default="fp32", description="number format of runs of which `training` says nothing")
     folds: int | None = Field(
         default=None,
         ge=0,
@@ -105,8 +107,13 @@ class TuneSettings(BaseModel):
 
     def lasting(self, draw: Draw, kind: Kind) -> TrainingSettings:
         """Return how a run on a draw trains: as labels and kind of expert ask for unless the settings say so."""
-        training = self.training or target_training(len(draw.train), kind, stopped=not self.folds)
+        training = self.training_of(len(draw.train), kind, stopped=not self.folds)
         return training.model_copy(update={"pull": self.pull}) if self.folds else training
+
+    def training_of(self, labels: int, kind: Kind, *, stopped: bool) -> TrainingSettings:
+        """Return how a run on so many labels trains, without a pull: see `target_training`."""
+        usual = target_training(labels, kind, stopped=stopped).model_copy(update={"precision": self.precision})
+        return self.training or usual
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pitune.errors import InputError, first_problem
 from pitune.experts.kinds.lora import LORA
 from pitune.interpolation import TuneSettings
 from pitune.tasks import Draw
-from pitune.training import TrainingSettings, target_training
+from pitune.training import TrainingSettings
 
 Protocol = Literal["coop", "elevater", "cross-task"]
 Stage = Literal["zero-adaptation", "adapted"]
@@ -84,7 +84,7 @@ class ComparePlan(Plan):
 
     def training(self, draw: Draw) -> TrainingSettings:
         """Return how a LoRA trains on a draw that labels kept apart stop: as long as `tune` would on so many labels."""
-        return self.tuning.training or target_training(len(draw.train), LORA, stopped=True)
+        return self.tuning.training_of(len(draw.train), LORA, stopped=True)
 
 
 QUICK = ComparePlan(

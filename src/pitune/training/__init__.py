@@ -44,6 +44,7 @@ from pitune.training.outcome import Condition as Condition
 from pitune.training.outcome import Outcome as Outcome
 from pitune.training.outcome import Shown as Shown
 from pitune.training.outcome import outcome as outcome
+from pitune.training.precision import Precision as Precision
 from pitune.training.proportions import Mixing as Mixing
 from pitune.training.proportions import read_mixing as read_mixing
 from pitune.training.settings import PULL as PULL

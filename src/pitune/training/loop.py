@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from pitune.training.checkpoint import Progress, load_checkpoint, save_checkpoin
 from pitune.training.dropout import dropping
 from pitune.training.evaluate import evaluate_tensors
 from pitune.training.memory import free_memory, is_out_of_memory
-from pitune.training.precision import computing, scaler_of
+from pitune.training.precision import FORMATS, computing, scaler_of
 from pitune.training.settings import TrainingSettings
 from pitune.training.tracking import track
 
@@ -174,7 +174,7 @@ def train(
             write_atomic(run / LOG, ("\n".join(lines) + "\n").encode())
 
     bar = tqdm(total=settings.steps, initial=progress.step, desc=title, leave=False, disable=None if title else True)
-    with bar, layers_recomputed(place.backbone) if settings.gradient_checkpointing else nullcontext():
+    with bar, _arranged(place, settings):
         while not progress.done:
             step = partial(_step, place, learner, feed, progress.step, settings, together, scaler)
             loss, pieces = _affordable(step, learner, feed.name, settings, pieces)
@@ -320,8 +320,16 @@ def try_step(place: Attached, learner: Learner, feed: Feed, settings: TrainingSe
     step = partial(
         _step, place, learner, feed, 0, settings, ALONE, scaler_of(settings.precision, place.backbone.device)
     )
-    with layers_recomputed(place.backbone) if settings.gradient_checkpointing else nullcontext():
+    with _arranged(place, settings):
         _affordable(step, learner, feed.name, settings, 1)
+
+
+@contextmanager
+def _arranged(place: Attached, settings: TrainingSettings) -> Iterator[None]:
+    """Have the backbone as the steps of a run compute on it."""
+    again = layers_recomputed(place.backbone) if settings.gradient_checkpointing else nullcontext()
+    with again, place.casting(FORMATS.get(settings.precision)):
+        yield
 
 
 def _affordable(
