@@ -75,7 +75,7 @@ def multitask(
     from pitune.tasks import few_shot
     from pitune.training import multitask_name, read_mixing, tracking
 
-    settings = training.settings()
+    settings = training.settings(method)
     config = read_settings(method, None, own.own_settings)
     mixed = str(read_mixing(mixing))
     if pool is None and keep.out is None:

@@ -164,8 +164,16 @@ class Training:
         if not self.given:
             return None
         learned = draw.labels if folds else draw.train
-        return self.settings(target_training(len(learned), KINDS.get(method), stopped=not folds))
+        return self.settings(method, target_training(len(learned), KINDS.get(method), stopped=not folds))
 
-    def settings(self, base: TrainingSettings | None = None) -> TrainingSettings:
-        """Return settings with what was given, the rest as in `base`; raise `InputError` that names the flag."""
-        return training_settings(asdict(self), base)
+    def settings(self, method: str, base: TrainingSettings | None = None) -> TrainingSettings:
+        """Return settings with what was given, the rest as in `base`.
+
+        Raise `InputError` that names the flag that is wrong, or at what the kind of expert has no use for.
+        """
+        from pitune.experts import KINDS
+        from pitune.training import check_dropout
+
+        settings = training_settings(asdict(self), base)
+        check_dropout(settings.dropout, KINDS.get(method).ranked)
+        return settings

@@ -4,6 +4,7 @@ from pitune.training.answers import Answer as Answer
 from pitune.training.answers import answer as answer
 from pitune.training.batching import by_length as by_length
 from pitune.training.batching import epoch_batches as epoch_batches
+from pitune.training.dropout import check_dropout as check_dropout
 from pitune.training.evaluate import Evaluation as Evaluation
 from pitune.training.evaluate import calibrated_losses as calibrated_losses
 from pitune.training.evaluate import check_backbone as check_backbone

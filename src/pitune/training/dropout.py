@@ -15,6 +15,12 @@ from pitune.experts import Attached
 from pitune.files import sha256_bytes
 
 
+def check_dropout(share: float, there: object) -> None:
+    """Raise `InputError` where something is to be dropped out, and there is no LoRA that reads it."""
+    if share and not there:
+        raise InputError("dropout is of what a LoRA reads, and this kind of expert has none; leave it out")
+
+
 @contextmanager
 def dropping(place: Attached, share: float, *at: object) -> Iterator[None]:
     """Within it, the inputs of an expert's readers lose a share of their numbers, the others made so much larger.
@@ -25,8 +31,7 @@ def dropping(place: Attached, share: float, *at: object) -> Iterator[None]:
     if not share:
         yield
         return
-    if not place.readers:
-        raise InputError("dropout is of what a LoRA reads, and this kind of expert has none; leave it out")
+    check_dropout(share, place.readers)
 
     def drop(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return (F.dropout(args[0], share), *args[1:])
