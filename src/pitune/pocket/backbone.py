@@ -34,7 +34,7 @@ from pitune.pocket.stem import CLASSES, WIDTH, Stem
 from pitune.tasks import Example, Task, Wording, image_hash, open_image
 
 _MAX_TOKENS = 128
-_STEM_CHUNK = 32
+_STEM_CHUNK = 8  # images at a time that a core's cache holds what is made of
 _ROOM = 1 << 29  # bytes of memory for what lower layers made of inputs
 _ANSWERS = 1 << 15
 _FEATURES = TOKENS * WIDTH + CLASSES

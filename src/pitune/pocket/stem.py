@@ -8,7 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+_OUTER = (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"))
+_INNER = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
 WIDTH = 1280
 CLASSES = 1000
 
@@ -35,7 +38,10 @@ class _SameConv(nn.Conv2d):
         kernel, stride = self.kernel_size[0], self.stride[0]
         down = max((-(-height // stride) - 1) * stride + kernel - height, 0)
         across = max((-(-width // stride) - 1) * stride + kernel - width, 0)
-        return super().forward(F.pad(input, (across // 2, across - across // 2, down // 2, down - down // 2)))
+        if down % 2 or across % 2:
+            input = F.pad(input, (across // 2, across - across // 2, down // 2, down - down // 2))
+            return F.conv2d(input, self.weight, self.bias, stride, groups=self.groups)
+        return F.conv2d(input, self.weight, self.bias, stride, (down // 2, across // 2), groups=self.groups)
 
 
 def _norm(width: int) -> nn.BatchNorm2d:
@@ -59,8 +65,8 @@ class _Block(nn.Module):
         self.skips = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        wide = F.relu6(self._bn1(self._depthwise_conv(wide)))
+        wide = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        wide = F.relu6(self._bn1(self._depthwise_conv(wide)), inplace=True)
         y: Tensor = self._bn2(self._project_conv(wide))
         return x + y if self.skips else y
 
@@ -83,10 +89,10 @@ class Stem(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Turn pixels (B, 3, S, S), scaled `(value - 127) / 128`, into tokens (B, (S/32)², 1280)."""
-        x = F.relu6(self._bn0(self._conv_stem(pixels)))
+        x = F.relu6(self._bn0(self._conv_stem(pixels)), inplace=True)
         for block in self._blocks:
             x = block(x)
-        grid: Tensor = F.relu6(self._bn1(self._conv_head(x)))
+        grid: Tensor = F.relu6(self._bn1(self._conv_head(x)), inplace=True)
         return grid.flatten(2).transpose(1, 2)
 
     def class_logits(self, tokens: Tensor) -> Tensor:
@@ -96,5 +102,12 @@ class Stem(nn.Module):
 
     @torch.no_grad()
     def freeze(self) -> Stem:
-        """Put the stem in evaluation mode for good and return it."""
-        return self.eval().requires_grad_(False)
+        """Put the stem in evaluation mode for good and return it, each norm folded into its convolution."""
+        self.eval().requires_grad_(False)
+        for part, pairs in ((self, _OUTER), *((block, _INNER) for block in self._blocks)):
+            for convolution, norm in pairs:
+                if hasattr(part, convolution):
+                    folded = fuse_conv_bn_eval(getattr(part, convolution), getattr(part, norm))
+                    setattr(part, convolution, folded)
+                    setattr(part, norm, nn.Identity())
+        return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
