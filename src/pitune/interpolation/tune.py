@@ -74,6 +74,9 @@ class TuneSettings(BaseModel):
         description="folds of the labels that judge; by their number, and 0 keeps some apart to judge",
     )
     pull: float = Field(default=PULL, ge=0, description="strength of the pull towards the start, with folds")
+    averaged: bool = Field(
+        default=False, description="the outcome is the mean of a candidate's runs, those of folds among them"
+    )
     granularity: Granularity = "layer"
     kind: Weighting = "free"
     select: bool = Field(default=True, description="use those neighbours alone that serve the few labels")
@@ -333,7 +336,8 @@ def _train(case: _Case, name: str, start: _Start) -> _Finished:
     else:
         held = [replace(part, validation=()) for part in case.parts]
         judged = [_run(case, f"{name}, fold {i}", start, part) for i, part in enumerate(held, 1)]
-    return _Finished(_candidate(name, case.seen(judged), whole), whole, judged)
+    runs = [whole, *judged] if case.settings.averaged and case.settings.folds and start.rates.any else [whole]
+    return _Finished(_candidate(name, case.seen(judged), whole), _mean(runs) if len(runs) > 1 else whole, judged)
 
 
 def _run(case: _Case, title: str, start: _Start, draw: Draw) -> _Mixed:

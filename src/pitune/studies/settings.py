@@ -105,6 +105,7 @@ VARIANTS: Mapping[str, Variant] = {
     "joint, neighbours unlike each other": Variant(_JOINT, neighbours=_unlike),
     "joint, neighbours of unrelated starts": Variant(_JOINT, neighbours=_unrelated),
     "some labels kept to stop and choose by": Variant({"folds": 0}),
+    "mean of all runs": Variant({"averaged": True}),
     "not pulled": Variant({"pull": 0.0}),
     "pulled at 0.3": Variant({"pull": 0.3}),
     "pulled at 3": Variant({"pull": 3.0}),

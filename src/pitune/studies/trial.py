@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -91,10 +92,11 @@ class Trial:
         """Tune with other experts for neighbours, or otherwise; the target's own expert alone is trained already."""
         settings, run = settings or self.plan.tuning, self.folder / name
         alike = (settings.folds, settings.pull) == (self.plan.tuning.folds, self.plan.tuning.pull)
+        names = ["alone", *(["joint"] if others == self.near() else [])]
         if "alone" in settings.tried and alike and not run.exists() and self.tuned:
             with atomic_folder(run) as folder:
-                for kept in (self.folder / "pi").glob("alone*"):
-                    copytree(kept, folder / kept.name)
+                for kept in (one for name in names for one in (self.folder / "pi").glob(f"{name}*")):
+                    copytree(kept, folder / kept.name, copy_function=os.link)  # a run that goes on replaces files whole
         return tune_expert(self.backbone, self.draw, others, settings=settings, run=run)
 
     def fitted(self, name: str, start: Expert | None = None, draw: Draw | None = None) -> Expert:
