@@ -300,6 +300,34 @@ def test_by_folds_the_evidence_is_that_of_runs_on_the_other_labels(
         torch.testing.assert_close(changes(result.expert)[site], change, rtol=1e-4, atol=1e-5)
 
 
+def test_averaged_the_outcome_is_the_mean_of_all_runs_and_the_evidence_stays(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
+) -> None:
+    draw = few_shot(tiny_tasks["mood"], 4, 0)
+    only = BY_FOLDS.model_copy(update={"candidates": ("alone",), "rank": "exact"})
+    once = tune_expert(tiny_backbone, draw, [named(pool, "taste")], settings=only)
+    mean = tune_expert(tiny_backbone, draw, [named(pool, "taste")], settings=only.model_copy(update={"averaged": True}))
+    pulled = TRAINING.model_copy(update={"pull": 1.0})
+    runs = [draw.whole, *(replace(fold, validation=()) for fold in draw.folds(2))]
+    each = [changes(fit_expert(tiny_backbone, run, settings=pulled)[0]) for run in runs]
+    for site, change in changes(mean.expert).items():
+        torch.testing.assert_close(change, sum(one[site] for one in each) / 3, rtol=1e-4, atol=1e-5)
+    assert mean.candidates == once.candidates
+    assert len(mean.expert.card.parents) == 3
+
+
+def test_prompts_are_not_said_to_start_at_the_backbone_alone(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task]
+) -> None:
+    short = TrainingSettings(steps=2, batch_size=16)
+    other = api.fit(tiny_backbone, tiny_tasks["taste"], method="prompt", settings=short, folds=0)
+    only = TuneSettings(training=short, candidates=("backbone", "alone"))
+    found = tune_expert(tiny_backbone, few_shot(tiny_tasks["mood"], 4, 0), [other], settings=only)
+    beside = "an untrained prompt" if found.choice == "alone" else "the own expert alone"
+    assert beside in found.verdict[0]
+    assert not any("the backbone alone" in line for line in found.verdict)
+
+
 def test_the_smallest_rank_is_taken_that_keeps_the_update_and_the_answers(
     tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool
 ) -> None:

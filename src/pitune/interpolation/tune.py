@@ -258,7 +258,8 @@ def tune_expert(
     if settings.rank == "auto":
         folded[best] = _small(case, folded[best])
     weights = _shown(finished[best].mixed, settings.granularity)
-    told = verdict(draw, candidates, best)
+    untrained_own = "the backbone alone" if own.untouched else f"an untrained {own.kind.name.replace('_', ' ')}"
+    told = verdict(draw, candidates, best, untrained_own)
     folded[best] = folded[best].noting(verdict=list(told))
     return TuneResult(folded[best], best, candidates, weights, folded, verdict=told)
 

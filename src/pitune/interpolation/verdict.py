@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pitune.interpolation.choice import ALONE, BACKBONE, CLEAR, JOINT, NEIGHBOURS, Candidate
 from pitune.tasks import Draw
 from pitune.training import worth
 
-_BESIDE = ((BACKBONE, "the backbone alone"), (ALONE, "the own expert alone"))
 
-
-def verdict(draw: Draw, candidates: Sequence[Candidate], choice: str) -> tuple[str, ...]:
+def verdict(
+    draw: Draw, candidates: Sequence[Candidate], choice: str, untrained: str = "the backbone alone"
+) -> tuple[str, ...]:
     """Return how good the chosen candidate is, why it was chosen and whether neighbours help, a sentence each.
 
-    All of it rests on the labels that judged, and on nothing else of the task; without any it says so.
+    All of it rests on the labels that judged, and on nothing else of the task; without any it says so. `untrained` is
+    what the candidate without any training is called.
     """
     of = {one.name: one for one in candidates}
     if not of[choice].losses:
         return (f"No labels were kept to judge by, so {choice} is taken unseen: its worth is not known.",)
-    return (*_worth(draw, of, choice), _why(of, choice), *_neighbours(of))
+    beside = {BACKBONE: untrained, ALONE: "the own expert alone"}
+    return (*_worth(draw, of, choice, beside), _why(of, choice), *_neighbours(of))
 
 
-def _worth(draw: Draw, of: dict[str, Candidate], choice: str) -> tuple[str, ...]:
-    beside = {what: of[name].validation for name, what in _BESIDE if name in of and name != choice}
-    return worth(draw.task, draw.labels, choice, of[choice].validation, len(of[choice].losses), beside)
+def _worth(draw: Draw, of: dict[str, Candidate], choice: str, beside: Mapping[str, str]) -> tuple[str, ...]:
+    values = {what: of[name].validation for name, what in beside.items() if name in of and name != choice}
+    return worth(draw.task, draw.labels, choice, of[choice].validation, len(of[choice].losses), values)
 
 
 def _why(of: dict[str, Candidate], choice: str) -> str:
