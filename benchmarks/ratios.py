@@ -3,6 +3,7 @@
 fisher            per-example Fisher of a batch / one backward pass of the same batch (forward included in both)
 interpolated step one training step with own + 4 neighbours / one step of a single expert
 upper layers      one training step of a LoRA in pocket's upper half, what lies below kept / run at every step
+bf16              one training step with `--precision bf16` / in float32; it depends on the processor
 folded            scoring with the folded expert / with a single expert, put into the backbone's weights first
 single expert     scoring with a single expert, put there likewise / with the backbone alone
 cached images     preparing images whose features are cached / seeing them for the first time
@@ -28,6 +29,7 @@ from pitune.interpolation import MixingWeights, MixtureLearner, Rates, mix
 from pitune.pocket.backbone import _FEATURES, Pocket
 from pitune.prediction.fisher import squared_gradients
 from pitune.tasks import load_task
+from pitune.training.precision import FORMATS, Precision, computing
 
 NEIGHBOURS = 4
 
@@ -142,6 +144,19 @@ def main() -> None:
     found["step in the upper half, what is below kept / run"] = paired(kept, run, arguments.rounds)
     everywhere = learner_of(config, False)
     found["step in the upper half, kept / step in all layers"] = paired(kept, everywhere, arguments.rounds)
+
+    def stepped(precision: Precision) -> Callable[[], None]:
+        def step() -> None:
+            with attached(backbone, method, config) as place, place.casting(FORMATS.get(precision)):
+                tensors = {n: v.requires_grad_() for n, v in initial_tensors(method, place.shapes, 0).items()}
+                for _ in range(8):  # of one run, which casts the frozen weights once
+                    with computing(precision, backbone.device):
+                        losses = place.losses(tensors, batch)
+                    losses.mean().backward()
+
+        return step
+
+    found["eight steps in bf16 / in float32"] = paired(stepped("bf16"), stepped("fp32"), arguments.rounds)
 
     def scorer(expert: Expert) -> Callable[[], None]:
         def score() -> None:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Option
 
 from pitune.commands import options
-from pitune.commands.output import report, shown, table
+from pitune.commands.output import is_told, report, shown, table
 from pitune.commands.set_up import open_pool, quieten
 
 if TYPE_CHECKING:
+    from pitune.backbones import Backbone
     from pitune.experts import ExpertPool
     from pitune.prediction import TaskGraph
+    from pitune.tasks import Draw
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,19 @@ def draw_pool(experts: ExpertPool, found: TaskGraph, html: Path) -> None:
     write_graph(found, html, kinds={name: card.reads for name, card in cards.items()}, scores=scores)
 
 
+@dataclass(frozen=True)
+class _Target:
+    """The backbone and the labels that a search is for, opened by every worker for itself."""
+
+    task: str
+    labels: options.Labels
+    on: options.OnTask
+
+    def __call__(self) -> tuple[Backbone, Draw]:
+        quieten()
+        return self.on.open_backbone(), self.labels.draw(self.on.open_task(self.task), self.on.seed)
+
+
 def neighbours(
     task: options.TaskName,
     *,
@@ -96,15 +111,15 @@ def neighbours(
     k: options.Neighbours = 4,
     by: options.By = "probe",
     labels: options.Labels,
+    over: options.Spreading,
     on: options.OnTask,
 ) -> None:
     """Show the experts of a pool that serve TASK best, by how like its task theirs are unless told otherwise."""
     quieten()
-    from pitune import prediction
-    from pitune.tasks import few_shot
+    from pitune.studies import Search, search_pool
 
-    experts = open_pool(pool)
-    draw = few_shot(on.open_task(task), labels.shots, on.seed, at_most=labels.at_most)
-    near = prediction.neighbours(on.open_backbone(), draw, experts, k=k, by=by).pairs
-    told = NearTask(draw.task.name, [Near(*pair) for pair in near])
+    open_pool(pool)
+    found = search_pool(Search(_Target(task, labels, on), pool, k, by), over.spread, progress=is_told())
+    near = found.pairs
+    told = NearTask(found.target.draw.task.name, [Near(*pair) for pair in near])
     report(on.as_json, told, [table(("neighbour", "similarity"), near)])

@@ -19,6 +19,8 @@ from pitune.prediction.groups import Grouping as Grouping
 from pitune.prediction.groups import group_tasks as group_tasks
 from pitune.prediction.neighbours import Neighbours as Neighbours
 from pitune.prediction.neighbours import neighbours as neighbours
+from pitune.prediction.neighbours import rateable as rateable
+from pitune.prediction.neighbours import rated as rated
 from pitune.prediction.retrieval import nearest as nearest
 from pitune.prediction.scores import SCORES as SCORES
 from pitune.prediction.scores import Score as Score

@@ -30,44 +30,66 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
-class _Ranked:
+class Rated:
+    """An expert and what a score says of it."""
+
     expert: Expert
     score: float
 
-    def __lt__(self, other: _Ranked) -> bool:
+    def __lt__(self, other: Rated) -> bool:
         """Return whether it comes behind another: by score, of equals by name."""
         return (self.score, other.expert.name) < (other.score, self.expert.name)
 
 
 def neighbours(
-    backbone: Backbone, draw: Draw, pool: ExpertPool, *, k: int, by: str = "probe", method: str | None = None
+    backbone: Backbone,
+    draw: Draw,
+    pool: ExpertPool,
+    *,
+    k: int,
+    by: str = "probe",
+    method: str | None = None,
+    among: Sequence[str] | None = None,
 ) -> Neighbours:
     """Return the k experts of a pool (of one kind, if given) that a score rates highest; of equals the first by name.
 
     Experts of the same task are passed over, and so are copies: experts that do what another does to 1 %, of which the
-    first by name counts. Raise `InputError` if none is left, or one cannot be read or is of another backbone.
+    first by name counts. With `among`, only these are rated, which are taken as `rateable` says. Raise `InputError` if
+    none is left, or one cannot be read or is of another backbone.
     """
     if k < 1:
         raise InputError(f"k is {k}; expected 1 or more neighbours")
+    target, index = Target(backbone, draw), PoolIndex(pool)
+    best = rated(target, index, _rateable(target, index, method) if among is None else among, k, by)
+    if not best:
+        raise InputError(f"score {by!r} says nothing of task {draw.task.name!r} and any expert; choose another --by")
+    return Neighbours(target, tuple(one.expert for one in best), tuple(one.score for one in best))
+
+
+def rateable(backbone: Backbone, draw: Draw, pool: ExpertPool, method: str | None = None) -> list[str]:
+    """Return the experts of a pool that `neighbours` rates, by name; raise `InputError` as it does."""
+    return _rateable(Target(backbone, draw), PoolIndex(pool), method)
+
+
+def rated(target: Target, index: PoolIndex, names: Sequence[str], k: int, by: str) -> list[Rated]:
+    """Return the k of some experts that a score rates highest, best first, of which fewer may be what it applies to."""
     score = SCORES.get(by)
-    target = Target(backbone, draw)
-    index = PoolIndex(pool)
-    names: Sequence[str] = index.originals(_others(backbone, draw, index, method))
     if score.shortlist is not None:
         names = score.shortlist(target, index, names, k)
-    best: list[_Ranked] = []
-    for expert in map(pool.get, names):
+    best: list[Rated] = []
+    for expert in map(index.pool.get, names):
         if not score.applies(target, expert):
             continue
-        one = _Ranked(expert, score.rate(target, expert))
+        one = Rated(expert, score.rate(target, expert))
         if len(best) < k:
             heapq.heappush(best, one)
         else:
             heapq.heappushpop(best, one)
-    if not best:
-        raise InputError(f"score {by!r} says nothing of task {draw.task.name!r} and any expert; choose another --by")
-    ordered = sorted(best, reverse=True)
-    return Neighbours(target, tuple(one.expert for one in ordered), tuple(one.score for one in ordered))
+    return sorted(best, reverse=True)
+
+
+def _rateable(target: Target, index: PoolIndex, method: str | None) -> list[str]:
+    return index.originals(_others(target.backbone, target.draw, index, method))
 
 
 def _others(backbone: Backbone, draw: Draw, index: PoolIndex, method: str | None) -> list[str]:

@@ -19,6 +19,8 @@ from pitune.studies.plans import PromptPlan as PromptPlan
 from pitune.studies.plans import Protocol as Protocol
 from pitune.studies.plans import Stage as Stage
 from pitune.studies.plans import TransferPlan as TransferPlan
+from pitune.studies.pool_search import Search as Search
+from pitune.studies.pool_search import search_pool as search_pool
 from pitune.studies.predictors import rank_predictors as rank_predictors
 from pitune.studies.predictors import run_predictors as run_predictors
 from pitune.studies.prompts import run_prompts as run_prompts

@@ -91,7 +91,8 @@ class Trial:
     def tuned_with(self, others: Sequence[Expert], name: str, settings: TuneSettings | None = None) -> TuneResult:
         """Tune with other experts for neighbours, or otherwise; the target's own expert alone is trained already."""
         settings, run = settings or self.plan.tuning, self.folder / name
-        alike = (settings.folds, settings.pull) == (self.plan.tuning.folds, self.plan.tuning.pull)
+        usual = self.plan.tuning.on(self.draw)
+        alike = (settings.on(self.draw).folds, settings.pull) == (usual.folds, usual.pull)
         names = ["alone", *(["joint"] if others == self.near() else [])]
         if "alone" in settings.tried and alike and not run.exists() and self.tuned:
             with atomic_folder(run) as folder:
