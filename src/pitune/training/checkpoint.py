@@ -69,9 +69,7 @@ def load_checkpoint(
             state = {name.split(".", 1)[1]: value for name, value in tensors.items() if name.startswith(f"{i}.")}
             progress.best.append(state.pop("best"))
             del state["value"]
-            optimizer.state[parameter] = {
-                name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
-            }
+            optimizer.state[parameter] = {name: value.to(parameter.device) for name, value in state.items()}
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: not a checkpoint of this run ({error}); delete it to start over") from error
     return progress

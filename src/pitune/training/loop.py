@@ -128,8 +128,9 @@ def train(
     parameters = [parameter for parameter, _ in leaves]
     for parameter in parameters:
         parameter.requires_grad_(True)
-    groups = [{"params": [parameter], "lr": settings.learning_rate * factor} for parameter, factor in leaves]
-    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    by_factor = {one: [parameter for parameter, factor in leaves if factor == one] for _, one in leaves}
+    groups = [{"params": some, "lr": settings.learning_rate * factor} for factor, some in by_factor.items()]
+    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
     rate = _rate(settings, optimizer)
     key = _key(parameters, feed, settings)
     progress = (load_checkpoint(run, key, parameters, optimizer) if run else None) or Progress()
@@ -194,7 +195,7 @@ def train(
                 keep()
             if progress.done:
                 break
-            for group, (_, factor) in zip(optimizer.param_groups, leaves, strict=True):
+            for group, factor in zip(optimizer.param_groups, by_factor, strict=True):
                 group["lr"] = settings.learning_rate * factor * rate(progress.step)
             scaler.step(optimizer)
             scaler.update()
