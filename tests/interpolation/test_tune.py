@@ -67,10 +67,14 @@ def test_without_settings_training_is_as_long_as_the_labels_ask(
     assert [one.steps for one in many] == [60, 60, 200, 202, 400]
     assert target_training(48, lora, stopped=False).batch_size == 16
     assert [target_training(48, lora, stopped=stopped).learning_rate for stopped in (False, True)] == [1e-2, 3e-3]
+    rates = [target_training(labels, lora, stopped=False).learning_rate for labels in (256, 257, 840)]
+    assert rates == [1e-2, 3e-3, 3e-3]  # of many labels at 1e-2 a run is lost, docs/settings.md
+    assert target_training(208, lora, stopped=False, whole=260).learning_rate == 3e-3  # what judges learns as it does
+    assert {target_training(labels, prompt, stopped=False).learning_rate for labels in (4, 840)} == {2e-2}
     whole = [target_training(labels, prompt, stopped=False) for labels in (0, 48, 9_999)]
     assert [(one.steps, one.batch_size) for one in whole] == [(200, 1), (200, 48), (200, 256)]
 
-    def short(labels: int, kind: Kind, *, stopped: bool) -> TrainingSettings:
+    def short(labels: int, kind: Kind, *, stopped: bool, whole: int | None = None) -> TrainingSettings:
         return TrainingSettings(steps=labels, batch_size=16, evaluations=2)
 
     monkeypatch.setattr(tune_module, "target_training", short)

@@ -81,8 +81,8 @@ class Kind(ABC):
     """Settings that are the size of a tensor, such as a rank."""
     learning_rate: ClassVar[float] = 3e-3
     """What few labels are learned at unless told, docs/settings.md."""
-    stopped_rate: ClassVar[float | None] = None
-    """The same where labels kept apart stop a run and nothing pulls it back, if that is another rate."""
+    steady_rate: ClassVar[float | None] = None
+    """The same where nothing much pulls a run back, if that is another: labels kept apart stop it, or it has many."""
     at_answers: ClassVar[bool] = False
     """Whether it touches answers alone: inputs are then read once, and a step costs the same however many it holds."""
     peft_type: ClassVar[str] = ""

@@ -108,15 +108,17 @@ class TuneSettings(BaseModel):
         """Return the settings with the folds that so many labels have unless given."""
         return self if self.folds is not None else self.model_copy(update={"folds": folds_of(len(draw.labels))})
 
-    def lasting(self, draw: Draw, kind: Kind) -> TrainingSettings:
-        """Return how a run on a draw trains: as labels and kind of expert ask for unless the settings say so."""
-        training = self.training_of(len(draw.train), kind, stopped=not self.folds)
+    def lasting(self, draw: Draw, kind: Kind, whole: int | None = None) -> TrainingSettings:
+        """Return how a run on a draw trains: as labels and kind of expert ask for unless the settings say so.
+
+        `whole` is how many labels the outcome learns from, where this run is on a fold of them.
+        """
+        training = self.training_of(len(draw.train), kind, stopped=not self.folds, whole=whole)
         return training.model_copy(update={"pull": self.pull}) if self.folds else training
 
-    def training_of(self, labels: int, kind: Kind, *, stopped: bool) -> TrainingSettings:
-        """Return how a run on so many labels trains, without a pull: see `target_training`."""
-        usual = target_training(labels, kind, stopped=stopped).model_copy(update={"precision": self.precision})
-        return self.training or usual
+    def training_of(self, labels: int, kind: Kind, **how: Any) -> TrainingSettings:
+        """Return how a run on so many labels trains, without a pull; `how` is the rest of `target_training`."""
+        return self.training or target_training(labels, kind, **how).model_copy(update={"precision": self.precision})
 
 
 @dataclass(frozen=True)
@@ -354,7 +356,7 @@ def _run(case: _Case, title: str, start: _Start, draw: Draw) -> _Mixed:
     if not start.rates.any:
         return _Mixed(start.experts, {site: value.tolist() for site, value in weights.by_site().items()})
     learner = MixtureLearner(kind, settings, tensors, weights=weights, rates=start.rates)
-    training = case.settings.lasting(draw, kind)
+    training = case.settings.lasting(draw, kind, len(case.learned.train))
     with attached(backbone, kind, kind.combined(settings, tensors)) as place:
         feed = OneTask(draw, training.batch_size)
         run = case.run / title.replace(", ", "-").replace(" ", "-") if case.run else None

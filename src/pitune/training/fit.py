@@ -128,7 +128,8 @@ def fit_by_folds(
         part = replace(draw, train=tuple(labels), validation=())
         kept = run / (f"fold-{number}" if number else "all") if run else None
         title = f"{draw.task.name}, run {number + 1} of {folds + 1}"
-        return fit_every_label(backbone, part, method=method, settings=settings, run=kept, title=title, **how)
+        usual = target_training(len(labels), KINDS.get(method), stopped=False, whole=len(draw.labels))
+        return fit_every_label(backbone, part, method=method, settings=settings or usual, run=kept, title=title, **how)
 
     expert, trained = fitted(draw.labels, 0)
     parts = draw.folds(folds)

@@ -13,6 +13,7 @@ from pitune.training.precision import Precision
 _PASSES = 20  # over the labels, docs/settings.md
 _FEWEST, _MOST, _BATCH = 60, 400, 16
 _AT_ANSWERS, _ALL = 200, 256  # steps, and examples in each, where a step costs the same however many it holds
+_HELD = 256  # labels, of more the pull towards the start no longer steadies a run at a high rate, docs/settings.md
 _FEW = 1000  # labels; of more, some can be spared to stop by
 PULL = 1.0  # strength for runs without stopping, chosen on validation data of six tasks, docs/settings.md
 
@@ -43,13 +44,14 @@ class TrainingSettings(BaseModel):
     patience: int = Field(default=4, ge=1, description="evaluations without a gain before stopping")
 
 
-def target_training(examples: int, kind: Kind, *, stopped: bool) -> TrainingSettings:
+def target_training(examples: int, kind: Kind, *, stopped: bool, whole: int | None = None) -> TrainingSettings:
     """Return how to train an expert of a kind on a target's labels.
 
     Twenty passes in batches of 16, at least 60 steps and at most 400; a kind that touches answers alone takes 200 steps
-    of all the labels, 256 at most. `stopped` runs have labels kept apart to stop by, and may learn at another rate.
+    of all the labels, 256 at most. Runs that labels kept apart stop, and those of more than 256 labels, on which a pull
+    divided by their number has little hold, may learn at another rate; a run on a fold at that of the `whole`.
     """
-    rate = (stopped and kind.stopped_rate) or kind.learning_rate
+    rate = ((stopped or (whole or examples) > _HELD) and kind.steady_rate) or kind.learning_rate
     if kind.at_answers:
         return TrainingSettings(steps=_AT_ANSWERS, batch_size=max(1, min(examples, _ALL)), learning_rate=rate)
     steps = min(_MOST, max(_FEWEST, math.ceil(_PASSES * examples / _BATCH)))

@@ -42,7 +42,7 @@ class Lora(Kind):
     exports = True
     ranked = True
     learning_rate = 1e-2
-    stopped_rate = 3e-3
+    steady_rate = 3e-3
     peft_type = "LORA"
 
     def attach(self, backbone: Backbone, settings: LoraSettings) -> Attachment:
