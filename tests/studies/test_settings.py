@@ -38,7 +38,7 @@ def test_every_candidate_and_variant_gets_a_row(
     assert over["joint, k = 1", "default: alone"] == pytest.approx(
         over["joint, k = 1", "default: joint"] + over["default: joint", "default: alone"]
     )
-    assert ("neighbours by trial: soup", "default: soup") in over
+    assert ("neighbours by trial: joint", "default: joint") in over
     assert run_settings(plan, tmp_path, names, progress=False) == results
     common, other = (ExpertPool(tmp_path / name) for name in ("pool", "pool-unrelated"))
     assert common.names() == other.names()

@@ -13,7 +13,7 @@ from pitune.tasks import Draw, spread
 from pitune.training import evaluate_expert
 
 BACKBONE, NEIGHBOURS, ALONE, JOINT, SOUP = "backbone", "neighbours", "alone", "joint", "soup"  # candidates
-CLEAR = 3.0  # nats over all labels that judge, which few labels do not differ by for nothing, docs/settings.md
+CLEAR = 10.0  # nats over all labels that judge, by which another must be better than what is taken in doubt
 SCALES = (0.5, 1.0, 1.5, 2.0, 3.0)
 _SCALED = 1.0  # nats that neighbours at any scale must be better by than the backbone alone
 JUDGED = 256  # labels at most that neighbours are judged by

@@ -50,7 +50,7 @@ from pitune.training import (
     untrained,
 )
 
-_BY_FOLDS = (BACKBONE, NEIGHBOURS, ALONE, JOINT, SOUP)
+_BY_FOLDS = (BACKBONE, NEIGHBOURS, ALONE, JOINT)
 _BY_VALIDATION = (NEIGHBOURS, ALONE, JOINT, SOUP)
 _KEPT, _ASKED = 0.01, 256  # share of ΔW that a smaller rank may lose, labels that must be answered as before
 _SOUP_EARNED = 1.0  # nats by which others must beat the soup where labels are kept apart, docs/settings.md
@@ -231,9 +231,9 @@ def tune_expert(
     From the simplest on, the candidates are: `backbone`, an own expert that changes nothing; `neighbours`, these at
     their scale, as they are; `alone`, the target's own expert as without neighbours; `joint`, own and neighbours
     trained at once, beginning at that scale beside the whole of the target's own (π-Tuning, step 3, where all begin
-    equal); `soup`, the mean of the trained ones before it, without folds of all (Wortsman et al., 2022). One is chosen
-    by the calibrated losses of the labels that judge (`choose`): in doubt `joint`, without folds `soup`. Unless the
-    settings say so, each run is as long as `target_training` says for so many labels.
+    equal); and, without folds or where it is asked for, `soup`, the mean of those before it, by folds of the trained
+    ones (Wortsman et al., 2022). One is chosen by the calibrated losses of the labels that judge (`choose`): in doubt
+    `joint`, without folds `soup`. Unless the settings say so, each run is as long as `target_training` says.
     """
     settings = (settings or TuneSettings()).on(draw)
     _check(backbone, neighbours, settings)

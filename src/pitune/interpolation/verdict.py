@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pitune.interpolation.choice import ALONE, BACKBONE, CLEAR, JOINT, NEIGHBOURS, Candidate
+from pitune.interpolation.choice import ALONE, BACKBONE, JOINT, NEIGHBOURS, Candidate
 from pitune.tasks import Draw
 from pitune.training import worth
+
+_TOLD = 3.0  # nats over all labels that judge, which few labels do not differ by for nothing
 
 
 def verdict(
@@ -54,9 +56,9 @@ def _neighbours(of: dict[str, Candidate]) -> Iterator[str]:
     totals = {name: sum(of[name].losses) for name in with_them}
     best = min(totals, key=lambda name: totals[name])
     gain = sum(of[ALONE].losses) - totals[best]
-    if gain > CLEAR:
+    if gain > _TOLD:
         yield f"The neighbours help: {best} has a lower loss than the own expert alone by {gain:.1f} nats."
-    elif gain < -CLEAR:
+    elif gain < -_TOLD:
         yield f"The neighbours do not help here: the own expert alone has a lower loss by {-gain:.1f} nats."
     else:
         yield f"Whether the neighbours help, so few labels cannot tell ({gain:+.1f} nats)."
