@@ -34,6 +34,7 @@ WRITTEN_BY: dict[str, type[BaseModel]] = {
     "compare-180.json": CompareResults,
     "coop.json": PromptsResults,
     "every-label.json": SettingsResults,
+    "every-label-choice.json": SettingsResults,
     "every-label-4.json": CompareResults,
     "predictors.json": PackedRows,
     "settings.json": SettingsResults,
