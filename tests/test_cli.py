@@ -180,7 +180,7 @@ def test_a_tuned_experts_card_is_for_strangers(
 def test_tune_trains_as_long_as_the_labels_ask_unless_told(
     command: Command, pool: Path, tiny_task_paths: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def short(labels: int, kind: Kind, *, stopped: bool) -> TrainingSettings:
+    def short(labels: int, kind: Kind, *, stopped: bool, whole: int | None = None) -> TrainingSettings:
         return TrainingSettings(steps=labels, evaluations=2)
 
     for module in ("pitune.training", "pitune.interpolation.tune"):
