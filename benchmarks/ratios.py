@@ -110,7 +110,7 @@ def main() -> None:
             method, configs, tensors, weights=MixingWeights(sites, start, "layer", "free"), rates=Rates()
         )
         parameters = [leaf.requires_grad_() for leaf, _ in learner.parameters()]
-        optimizer = torch.optim.AdamW(parameters, lr=1e-6)
+        optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
 
         def step() -> None:
             with attached(backbone, method, method.combined(configs, tensors)) as place:
