@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from tests.backbones.tiny_parts import WIDTH as WIDTH
 from tests.backbones.tiny_parts import tokenizer as tokenizer
 from tests.backbones.tiny_parts import tower as tower
 from tests.backbones.vision_models import write_gemma3, write_qwen2
+from torch import Tensor
 from transformers import (
     CONFIG_MAPPING,
     AutoModel,
@@ -38,7 +41,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from pitune.backbones import Backbone, load_backbone
+from pitune.backbones import Backbone, Batch, load_backbone
+from pitune.experts import KINDS, Attached, attached, initial_tensors, make_settings
 from pitune.tasks import Task, load_task
 
 
@@ -211,6 +215,7 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "mpnet": write_mpnet,
     "modernbert": write_modernbert,
 }
+MATCHES_PHOTOS = ("clip", "siglip", "siglip2")
 TEXTS_ALONE = ("t5", "llama", "bert", "mpnet", "modernbert")
 
 FAMILIES = tuple(WRITERS)
@@ -265,6 +270,25 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def task_for(kind: str, data: dict[str, Path]) -> Task:
     """A task that a kind of backbone can read."""
     return load_task(data["taste" if kind in TEXTS_ALONE else "colour"])
+
+
+def worded_task(kind: str, data: dict[str, Path]) -> Task:
+    """The same with answers in the words that a kind of backbone matches best."""
+    return replace(task_for(kind, data), answer_template="a photo of {}" if kind in MATCHES_PHOTOS else "{}")
+
+
+@contextmanager
+def learning(
+    backbone: Backbone, task: Task, method: str, **config: Any
+) -> Iterator[tuple[Attached, dict[str, Tensor], Batch]]:
+    """A backbone with an expert in place, the expert's tensors away from their start, and four examples."""
+    kind = KINDS.get(method)
+    settings = make_settings(kind, backbone, **config)
+    with attached(backbone, kind, settings) as place:
+        start = initial_tensors(kind, place.shapes, 0, settings)
+        generator = torch.Generator().manual_seed(1)
+        tensors = {n: (v + 0.1 * torch.randn(v.shape, generator=generator)).requires_grad_() for n, v in start.items()}
+        yield place, tensors, place.prepare(task.examples("train")[:4], task)
 
 
 def write_checkpoint(kind: str, folder: Path, seed: int = 0) -> Path:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tests.backbones.conftest import FAMILIES, TEXTS_ALONE
+from tests.backbones.conftest import FAMILIES, learning, worded_task
 from torch import Tensor
 
 from pitune.backbones import Backbone
-from pitune.experts import KINDS, attached, initial_tensors, make_settings
-from pitune.tasks import load_task
+from pitune.experts import KINDS
 from pitune.training.precision import Precision, computing
 
 
@@ -21,18 +19,11 @@ from pitune.training.precision import Precision, computing
 def test_losses_and_gradients_are_those_of_autocast(
     kind: str, method: str, backbones: dict[str, Backbone], data: dict[str, Path]
 ) -> None:
-    backbone, chosen = backbones[kind], KINDS.get(method)
-    if not chosen.has_place(backbone):
+    backbone = backbones[kind]
+    if not KINDS.get(method).has_place(backbone):
         pytest.skip(f"{kind} has no place for {method}")
-    task = load_task(data["taste" if kind in TEXTS_ALONE else "colour"])
-    task = replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip", "siglip2") else "{}")
     before = {name: value.clone() for name, value in backbone.module.state_dict().items()}
-    settings = make_settings(chosen, backbone)
-    with attached(backbone, chosen, settings) as place:
-        start = initial_tensors(chosen, place.shapes, 0, settings)
-        generator = torch.Generator().manual_seed(1)
-        tensors = {n: (v + 0.1 * torch.randn(v.shape, generator=generator)).requires_grad_() for n, v in start.items()}
-        batch = place.prepare(task.examples("train")[:4], task)
+    with learning(backbone, worded_task(kind, data), method) as (place, tensors, batch):
 
         def computed(precision: Precision, dtype: torch.dtype | None = None) -> list[Tensor | None]:
             with place.casting(dtype):

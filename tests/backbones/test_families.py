@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.backbones.conftest import FAMILIES, TEXTS_ALONE
+from tests.backbones.conftest import FAMILIES, TEXTS_ALONE, worded_task
 from torch import Tensor
 from transformers import CONFIG_MAPPING, BertConfig, EncoderDecoderConfig, OwlViTConfig, OwlViTModel, ViTConfig
 
@@ -19,15 +19,10 @@ from pitune.backbones import Backbone, Family, load_backbone
 from pitune.errors import InputError
 from pitune.experts import KINDS, attached, initial_tensors, make_settings
 from pitune.prediction.fisher import expert_fisher, probe_fisher
-from pitune.tasks import Task, load_task
+from pitune.tasks import load_task
 
 WRITE = ("t5", "florence", "smolvlm", "qwen2_vl", "gemma3", "llama")
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
-
-
-def task_for(kind: str, data: dict[str, Path]) -> Task:
-    task = load_task(data["taste" if kind in TEXTS_ALONE else "colour"])
-    return replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip", "siglip2") else "{}")
 
 
 def numbers(backbone: Backbone) -> dict[str, Tensor]:
@@ -36,7 +31,7 @@ def numbers(backbone: Backbone) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_scores_losses_and_features(kind: str, backbones: dict[str, Backbone], data: dict[str, Path]) -> None:
-    backbone, task = backbones[kind], task_for(kind, data)
+    backbone, task = backbones[kind], worded_task(kind, data)
     examples = task.examples("train")[:5]
     batch = backbone.prepare(examples, task)
     scores = backbone.scores(batch)
@@ -59,7 +54,7 @@ def test_scores_losses_and_features(kind: str, backbones: dict[str, Backbone], d
 def test_experts_attach_train_and_leave_no_trace(
     kind: str, method: str, backbones: dict[str, Backbone], data: dict[str, Path]
 ) -> None:
-    backbone, task = backbones[kind], task_for(kind, data)
+    backbone, task = backbones[kind], worded_task(kind, data)
     before = numbers(backbone)
     batch = backbone.prepare(task.examples("train")[:4], task)
     expected = backbone.scores(batch)
@@ -78,7 +73,7 @@ def test_experts_attach_train_and_leave_no_trace(
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_fit_evaluate_and_fisher(kind: str, backbones: dict[str, Backbone], data: dict[str, Path]) -> None:
-    backbone, task = backbones[kind], task_for(kind, data)
+    backbone, task = backbones[kind], worded_task(kind, data)
     expert = fit(backbone, task, shots=2, settings=TrainingSettings(steps=4, learning_rate=1e-2, evaluations=1), r=2)
     assert expert.card.backbone == backbone.fingerprint
     assert 0 <= float(evaluate(backbone, task, expert)["value"]) <= 1
@@ -119,7 +114,7 @@ def test_questions_about_images(kind: str, backbones: dict[str, Backbone], data:
 def test_number_formats(
     kind: str, dtype: str, method: str, size: dict[str, Any], checkpoints: dict[str, Path], data: dict[str, Path]
 ) -> None:
-    backbone, task = load_backbone(str(checkpoints[kind]), "cpu", dtype), task_for(kind, data)
+    backbone, task = load_backbone(str(checkpoints[kind]), "cpu", dtype), worded_task(kind, data)
     kept = {torch.float32} if kind == "t5" else set()  # transformers keeps T5's `wo` in full under float16
     assert {value.dtype for value in backbone.module.parameters()} - kept == {getattr(torch, dtype)}
     settings = TrainingSettings(steps=1, evaluations=1)
@@ -220,7 +215,7 @@ def test_any_other_dual_encoder_of_transformers_is_read(
     vision = {**tower, "image_size": 16, "patch_size": 8}
     config = OwlViTConfig(text_config=text, vision_config=vision, projection_dim=16)
     OwlViTModel(config).save_pretrained(copy(checkpoints["clip"], tmp_path / "owl", "model.safetensors"))
-    backbone, task = load_backbone(str(tmp_path / "owl"), "cpu"), task_for("clip", data)
+    backbone, task = load_backbone(str(tmp_path / "owl"), "cpu"), worded_task("clip", data)
     assert evaluate(backbone, task)["n"] == len(task.examples("test"))
 
 

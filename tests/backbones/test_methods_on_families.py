@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.backbones.conftest import TEXTS_ALONE
+from tests.backbones.conftest import worded_task
 from torch import Tensor
 
 from pitune.backbones import Backbone, Batch, load_backbone
@@ -23,7 +23,7 @@ from pitune.experts import (
     load_expert,
     make_settings,
 )
-from pitune.tasks import Task, few_shot, load_task
+from pitune.tasks import Task, few_shot
 from pitune.training import TrainingSettings, fit_expert
 
 ENCODERS = ("lora", "adapter", "ia3", "bitfit", "layernorm", "prefix", "prompt", "deep_prompt")
@@ -51,11 +51,6 @@ def small(method: str) -> dict[str, Any]:
     return {name: value for name, value in small.items() if name in KINDS.get(method).settings.model_fields}
 
 
-def task_for(kind: str, data: dict[str, Path]) -> Task:
-    task = load_task(data["taste" if kind in TEXTS_ALONE else "colour"])
-    return replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip", "siglip2") else "{}")
-
-
 def state(backbone: Backbone) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in backbone.module.state_dict().items()}
 
@@ -75,7 +70,7 @@ def losses_and_scores(
 def test_trains_comes_back_from_disk_and_leaves_no_trace(
     kind: str, method: str, backbones: dict[str, Backbone], data: dict[str, Path], tmp_path: Path
 ) -> None:
-    backbone, task = backbones[kind], task_for(kind, data)
+    backbone, task = backbones[kind], worded_task(kind, data)
     before, modules = state(backbone), [(name, type(layer)) for name, layer in backbone.module.named_modules()]
     drawn = replace(few_shot(task, 2, 0), validation=())
     expert, _ = fit_expert(backbone, drawn, method=method, settings=SETTINGS, **small(method))
@@ -115,7 +110,7 @@ def test_other_kinds_are_refused_by_names_of_those_it_carries(kind: str, backbon
 def test_only_the_tower_with_the_expert_is_run_again(
     kind: str, method: str, checkpoints: dict[str, Path], data: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backbone, task = load_backbone(str(checkpoints[kind]), "cpu"), task_for(kind, data)
+    backbone, task = load_backbone(str(checkpoints[kind]), "cpu"), worded_task(kind, data)
     examples = task.examples("train")[:4]
     backbone.prepare(examples, task)
     calls = {"image": 0, "text": 0}
@@ -150,7 +145,7 @@ WRITING = [
 def test_answers_scored_from_kept_keys_and_values_are_those_of_one_whole_pass(
     kind: str, method: str, checkpoints: dict[str, Path], data: dict[str, Path]
 ) -> None:
-    backbone, task = load_backbone(str(checkpoints[kind]), "cpu"), task_for(kind, data)
+    backbone, task = load_backbone(str(checkpoints[kind]), "cpu"), worded_task(kind, data)
     chosen = KINDS.get(method)
     examples = task.examples("train")[:4]
     free = backbone.scores(backbone.prepare(examples, task))

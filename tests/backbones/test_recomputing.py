@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.backbones.conftest import FAMILIES, TEXTS_ALONE
+from tests.backbones.conftest import FAMILIES, learning, worded_task
 from torch import Tensor
 
 from pitune.backbones import Backbone, layers_recomputed
-from pitune.experts import KINDS, attached, initial_tensors, make_settings
-from pitune.tasks import load_task
+from pitune.experts import KINDS
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
 
@@ -29,17 +27,10 @@ IN_WORDS = {"target_modules": r"text_model.*(q_proj|v_proj|fc1)"}  # where texts
 def test_gradients_are_the_same_and_less_is_kept(
     kind: str, method: str, config: dict[str, Any], backbones: dict[str, Backbone], data: dict[str, Path]
 ) -> None:
-    backbone, chosen = backbones[kind], KINDS.get(method)
-    if not chosen.has_place(backbone):
+    backbone = backbones[kind]
+    if not KINDS.get(method).has_place(backbone):
         pytest.skip(f"{kind} has no place for {method}")
-    task = load_task(data["taste" if kind in TEXTS_ALONE else "colour"])
-    task = replace(task, answer_template="a photo of {}" if kind in ("clip", "siglip", "siglip2") else "{}")
-    settings = make_settings(chosen, backbone, **config)
-    with attached(backbone, chosen, settings) as place:
-        start = initial_tensors(chosen, place.shapes, 0, settings)
-        generator = torch.Generator().manual_seed(1)
-        tensors = {n: (v + 0.1 * torch.randn(v.shape, generator=generator)).requires_grad_() for n, v in start.items()}
-        batch = place.prepare(task.examples("train")[:4], task)
+    with learning(backbone, worded_task(kind, data), method, **config) as (place, tensors, batch):
 
         def learned(again: bool) -> tuple[list[Tensor | None], int]:
             kept: dict[int, int] = {}
