@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from shutil import copytree
+from shutil import copy2, copytree
 from typing import Any
 
 from pitune.backbones import Backbone
@@ -97,7 +97,7 @@ class Trial:
         if "alone" in settings.tried and alike and not run.exists() and self.tuned:
             with atomic_folder(run) as folder:
                 for kept in (one for name in names for one in (self.folder / "pi").glob(f"{name}*")):
-                    copytree(kept, folder / kept.name, copy_function=os.link)  # a run that goes on replaces files whole
+                    copytree(kept, folder / kept.name, copy_function=_share)
         return tune_expert(self.backbone, self.draw, others, settings=settings, run=run)
 
     def fitted(self, name: str, start: Expert | None = None, draw: Draw | None = None) -> Expert:
@@ -115,3 +115,11 @@ class Trial:
     @cached_property
     def _scored(self) -> dict[str, Measured]:
         return {}
+
+
+def _share(source: str, target: str) -> None:
+    """Let a file be there twice, as one where the disk can: a run that goes on replaces files whole."""
+    try:
+        os.link(source, target)
+    except OSError:
+        copy2(source, target)

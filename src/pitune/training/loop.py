@@ -128,7 +128,9 @@ def train(
     parameters = [parameter for parameter, _ in leaves]
     for parameter in parameters:
         parameter.requires_grad_(True)
-    by_factor = {one: [parameter for parameter, factor in leaves if factor == one] for _, one in leaves}
+    by_factor: dict[float, list[Tensor]] = {}
+    for parameter, factor in leaves:
+        by_factor.setdefault(factor, []).append(parameter)
     groups = [{"params": some, "lr": settings.learning_rate * factor} for factor, some in by_factor.items()]
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
     rate = _rate(settings, optimizer)
