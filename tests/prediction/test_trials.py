@@ -40,10 +40,17 @@ def _named(expert: Expert, tensors: dict[str, torch.Tensor], name: str) -> Exper
     return replace(expert, tensors=tensors, card=expert.card.model_copy(update={"name": name, "task": "other"}))
 
 
+def in_format(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let experts be tried in a format that need not be this machine's quickest."""
+    monkeypatch.setattr(trials_module, "quickest", lambda device: precision)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("by", ["trial", "calibrated-trial"])
 def test_halving_chooses_what_trying_all_does(
-    tiny_backbone: Pocket, pool: ExpertPool, draw: Draw, by: str, monkeypatch: pytest.MonkeyPatch
+    tiny_backbone: Pocket, pool: ExpertPool, draw: Draw, by: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    in_format(precision, monkeypatch)
     tried: list[int] = []
     losses = trials_module._tried
     monkeypatch.setattr(trials_module, "_tried", lambda *a: tried.append(len(a[1]) * len(a[2])) or losses(*a))
@@ -57,8 +64,9 @@ def test_halving_chooses_what_trying_all_does(
 
 @pytest.mark.parametrize("kind", KINDS.names())
 def test_experts_tried_together_answer_as_each_alone(
-    tiny_backbone: Pocket, draw: Draw, kind: str, tmp_path: Path
+    tiny_backbone: Pocket, draw: Draw, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    in_format("fp32", monkeypatch)
     chosen = make_settings(KINDS.get(kind), tiny_backbone)
     with attached(tiny_backbone, KINDS.get(kind), chosen) as place:
         start = initial_tensors(KINDS.get(kind), place.shapes, 0, chosen)
@@ -74,3 +82,7 @@ def test_experts_tried_together_answer_as_each_alone(
     for expert in experts:
         alone = evaluate_expert(tiny_backbone, draw.task, expert, target.support).losses.sum()
         assert found[expert.name] == pytest.approx(float(alone), rel=1e-4)
+    in_format("bf16", monkeypatch)
+    rounded = dict(trials_module._losses(target, experts, target.support, target_losses))
+    assert rounded == pytest.approx(found, rel=0.05)
+    assert rounded != found

@@ -15,6 +15,7 @@ from pitune.experts import Expert, PoolIndex, attached, check_tensors
 from pitune.prediction.target import Target
 from pitune.tasks import Example
 from pitune.training import calibrated_losses
+from pitune.training.precision import computing, quickest
 
 Judge = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 _FIRST = 4  # labels that every expert is tried on
@@ -30,6 +31,7 @@ def halved(
 
     Each round doubles the labels, class by class in turn, and keeps the half whose losses by `judge` are lowest so far;
     after the last label only as many as are returned. What all experts of a small pool answer is not asked twice.
+    Losses are computed in the device's quickest format, for they only leave experts that are rated exactly.
     """
     last = max(_LAST * k, _FEWEST)
     labels = _in_turn(target.support)
@@ -72,7 +74,8 @@ def _tried(
     target: Target, experts: Sequence[Expert], examples: Sequence[Example], judge: Judge
 ) -> Iterable[tuple[str, float]]:
     first, backbone = experts[0], target.backbone
-    with torch.no_grad(), attached(backbone, first.kind, first.settings) as place:
+    quick = computing(quickest(backbone.device), backbone.device)
+    with torch.no_grad(), attached(backbone, first.kind, first.settings) as place, quick:
         for one in experts:
             check_tensors(place.shapes, one.tensors, f"expert {one.name!r}")
         batch: Batch = backbone.prepare(examples, target.draw.task)
