@@ -11,7 +11,8 @@ from functools import partial
 import pytest
 from rich.console import Console
 
-from pitune.commands import output
+from pitune.commands import options, output
+from pitune.tasks import Task
 
 POOL = ("name", "method", "task", "shots", "seed", "metric", "validation", "parameters")
 EXPERT = ("openclipart-images-lora-4-0", "lora", "pocket/openclipart-images", 4, 0, "accuracy", 0.5, 147456)
@@ -76,3 +77,14 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:
         return b""
+
+
+def test_what_a_draw_lacks_is_told_once_and_not_by_each_worker(
+    tiny_tasks: dict[str, Task], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = options.Labels(shots=10_000, at_most=True)
+    labels.draw(tiny_tasks["mood"], 0)
+    assert capsys.readouterr().err.startswith("fewer than 10000 examples to learn from: ")
+    monkeypatch.setattr(options, "parent_process", lambda: object())
+    labels.draw(tiny_tasks["mood"], 0)
+    assert capsys.readouterr().err == ""
