@@ -62,3 +62,23 @@ def test_the_core_names_its_default_backbone_once() -> None:
         if "pocket" in line.lower()
     ]
     assert found == ['defaults.py: BACKBONE = "pocket"']
+
+
+def test_commands_quieten_libraries_before_anything_imports_one() -> None:
+    asked = [
+        (file.name, function)
+        for file in sorted((PACKAGE / "commands").glob("*.py"))
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef) and any(_calls_quieten(one) for one in function.body)
+    ]
+    assert len(asked) > 20
+    late = [
+        f"{file}: {function.name}"
+        for file, function in asked
+        if not _calls_quieten(function.body[ast.get_docstring(function) is not None])
+    ]
+    assert not late
+
+
+def _calls_quieten(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and ast.unparse(statement) == "quieten()"

@@ -34,8 +34,8 @@ def demo(
     common: options.Common,
 ) -> None:
     """Train a pool, predict neighbours, tune few-shot targets, and leave a report to look at."""
-    check_writable(out)
     quieten()
+    check_writable(out)
     from pitune.reports import write_report
     from pitune.studies import DEMO, QUICK_DEMO, run_demo
 

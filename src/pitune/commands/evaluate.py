@@ -42,8 +42,8 @@ def evaluate(
     on: options.OnTask,
 ) -> None:
     """Measure experts on a task, several side by side; with --zero-shot, the backbone alone."""
-    names, task = _named(expert, task, zero_shot)
     quieten()
+    names, task = _named(expert, task, zero_shot)
     from pitune.tasks import told_templates
     from pitune.training import check_backbone, differences, evaluate_expert, judge, templates_of
 

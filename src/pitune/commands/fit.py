@@ -98,9 +98,9 @@ class Fit:
 
     def one_of_several(self, task: str) -> Delivered[FittedTask]:
         """Do it for a task, with the backbone that this process has loaded."""
+        quieten()
         from pitune.studies import load_once
 
-        quieten()
         return self.one(task, load_once(self.on.backbone, self.on.device, self.on.dtype))
 
     def one(self, task: str, model: Backbone | None = None) -> Delivered[FittedTask]:
@@ -174,8 +174,8 @@ def fit(
     on: options.OnTask,
 ) -> None:
     """Train an expert for a task, or one for each of several. Stopped, the same command goes on where it was."""
-    keep.check()
     quieten()
+    keep.check()
     how = Fit(
         method=method,
         labels=labels,

@@ -57,8 +57,8 @@ def graph(
     common: options.Common,
 ) -> None:
     """Show how alike the tasks of a pool are."""
-    page.check()
     quieten()
+    page.check()
     from pitune import api
     from pitune.prediction import graph_correlation
 

@@ -68,8 +68,8 @@ def multitask(
     on: options.OnTask,
 ) -> None:
     """Train one expert over several tasks, to start others from or to mix with. Goes on where it was stopped."""
-    keep.check()
     quieten()
+    keep.check()
     from pitune import api
     from pitune.experts import digest
     from pitune.tasks import few_shot

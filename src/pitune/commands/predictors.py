@@ -31,8 +31,8 @@ def predictors(
     on: study.Running,
 ) -> None:
     """Compare what scores predict of every source with what its expert gains on every target."""
-    check_writable(out)
     quieten()
+    check_writable(out)
     from pitune.studies import PREDICTORS, run_predictors
 
     plan = study.make_plan(PREDICTORS, tasks, study.Draws([str(shots)], seeds), effort, on)

@@ -37,8 +37,8 @@ def report(
     on: options.OnTask,
 ) -> None:
     """Tell what a run, an expert, a pool or a study came to, and with --html as a page that needs no network."""
-    page.check()
     quieten()
+    page.check()
     kind = _kind(source)
     if task is not None and kind not in ("run", "expert"):
         raise InputError(f"--task: tests an expert; {source} is a {kind}")

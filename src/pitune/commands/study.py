@@ -124,8 +124,8 @@ def compare(
 
     With --pool, any tasks of your own: does it help me?
     """
-    check_writable(out)
     quieten()
+    check_writable(out)
     from pitune.reports import write_comparison
     from pitune.studies import QUICK, ComparePlan, run_compare
 
@@ -147,8 +147,8 @@ def settings(
     on: Running,
 ) -> None:
     """Try π-Tuning's settings, judged by validation examples that no run has drawn; the pool is that of `compare`."""
-    check_writable(out)
     quieten()
+    check_writable(out)
     from pitune.studies import VARIANTS, ComparePlan, run_settings
 
     plan = make_plan(ComparePlan(), tasks, draws, effort, on)

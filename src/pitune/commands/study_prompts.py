@@ -76,8 +76,8 @@ def transfer(
     on: study.Running,
 ) -> None:
     """Measure which task's expert helps which, every two of them. Stopped, it goes on where it was."""
-    check_writable(out)
     quieten()
+    check_writable(out)
     from pitune.reports import write_transfer
     from pitune.studies import STAGES, TransferPlan, run_transfer
     from pitune.tasks import expand
@@ -153,9 +153,9 @@ def cross_task(
 def _run(
     protocol: Protocol, sources: Sequence[str], targets: Sequence[str], out: Path, prompts: Prompts, on: study.Running
 ) -> None:
+    quieten()
     trained = prompts.training.plan()
     check_writable(out)
-    quieten()
     from pitune.reports import write_prompts
     from pitune.studies import KINDS, SHOTS, PromptPlan, run_prompts
     from pitune.tasks import expand

@@ -79,9 +79,9 @@ def tune(
     on: options.OnTask,
 ) -> None:
     """Find the nearest tasks' experts, train their mix with the target's own, and fold it to one expert."""
+    quieten()
     page.check()
     keep.check()
-    quieten()
     from pitune.interpolation import expected_tuning, tune_nearest
     from pitune.prediction import neighbours
     from pitune.training import outcome, templates_of, tracking
