@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from pitune import load_expert
 from pitune.backbones import load_backbone
 from pitune.errors import InputError
-from pitune.experts import merge_into
+from pitune.experts import export_peft, merge_into
 from pitune.training import TrainingSettings, evaluate_expert, fit_expert
 
 pytest.importorskip("bitsandbytes")
@@ -28,6 +28,12 @@ SETTINGS = TrainingSettings(steps=12, batch_size=8, learning_rate=1e-2)
 def size(module: nn.Module) -> int:
     """Return how many bytes a module's weights take."""
     return sum(value.numel() * value.element_size() for value in module.parameters())
+
+
+def changes(one: nn.Module, other: nn.Module) -> bool:
+    """Return whether two modules of one build have different weights."""
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return not all(torch.equal(value, before) for value, before in pairs)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +61,12 @@ def test_an_expert_learns_on_few_bits_and_loads_on_them_again(
     again = load_expert(tmp_path / "expert")
     fresh = load_backbone(str(folder), "cpu", held)
     assert torch.equal(evaluate_expert(fresh, task, again, draw.train).scores, seen.scores)
-    with pytest.raises(InputError, match=r"belongs to another backbone .*by the same --dtype"):
+    with pytest.raises(InputError, match=rf"another backbone .*fingerprint [0-9a-f]{{16}}:{held}\); expected"):
         evaluate_expert(whole, task, again, draw.train)
     with pytest.raises(InputError, match=r"is held in . bits; nothing can merge into it"):
         merge_into(few, expert)
+    assert changes(merge_into(whole, again), whole.module)
+    export_peft(again, tmp_path / "peft", whole)
 
 
 def test_what_is_no_checkpoint_has_no_such_layers() -> None:

@@ -10,10 +10,12 @@ from pitune.backbones.base import Matched as Matched
 from pitune.backbones.base import Matching as Matching
 from pitune.backbones.base import Writing as Writing
 from pitune.backbones.base import batch_answers as batch_answers
+from pitune.backbones.base import brief as brief
 from pitune.backbones.base import has_open_answers as has_open_answers
 from pitune.backbones.base import has_several_labels as has_several_labels
 from pitune.backbones.base import listed_answers as listed_answers
 from pitune.backbones.base import masked_log_softmax as masked_log_softmax
+from pitune.backbones.base import same_weights as same_weights
 from pitune.backbones.base import target_losses as target_losses
 from pitune.backbones.checkpoint import Checkpoint as Checkpoint
 from pitune.backbones.family import FAMILIES as FAMILIES

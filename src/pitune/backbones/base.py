@@ -14,6 +14,7 @@ from pitune.errors import InputError
 from pitune.tasks import Example, Task
 from pitune.tasks.metrics import METRICS
 
+_BRIEF = 16  # characters
 LONGEST_ANSWER = 64  # tokens, with the end
 
 
@@ -96,6 +97,17 @@ class Backbone(Protocol):
         of its encoders, in order; `picture_layers`, those that read pictures; `words`, the module called with token
         ids of answers and the one that looks them up.
         """
+
+
+def same_weights(fingerprint: str, other: str) -> bool:
+    """Return whether two fingerprints are of the same weights, whatever format each are held in."""
+    return fingerprint.partition(":")[0] == other.partition(":")[0]
+
+
+def brief(fingerprint: str) -> str:
+    """Return a fingerprint as it is told to people."""
+    whole, *held = fingerprint.split(":")
+    return ":".join([whole[:_BRIEF], *held])
 
 
 @runtime_checkable

@@ -11,10 +11,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPModel, PretrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    CLIPModel,
+    PretrainedConfig,
+)
 
 from pitune.backbones import open_clip_files
 from pitune.errors import InputError
+from pitune.extras import need
 from pitune.files import sha256_bytes, sha256_file
 
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
@@ -22,22 +30,31 @@ _HUB_ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?"
 _SHOWN = 5  # fields of a configuration that is none
 _LARGEST_JSON = 1 << 20
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_HELD: dict[str, dict[str, Any]] = {  # bitsandbytes' settings by format
+    "int8": {"load_in_8bit": True},
+    "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16},
+}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with a configuration and safetensors; `name` says where it came from, with the hub's commit."""
+    """A folder with a configuration and safetensors; `name` says where it came from, with the hub's commit.
+
+    `held` is the format that linear layers are held in, `int8` or `nf4`, where it is not that of the rest.
+    """
 
     name: str
     folder: Path
     revision: str
     config: PretrainedConfig
+    held: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 over the weights' files, by name, and the revision."""
+        """The SHA-256 over the weights' files, by name, and the revision; `:nf4` after it says how they are held."""
         files = {file.name: sha256_file(file) for file in sorted(self.folder.glob("*.safetensors"))}
-        return sha256_bytes(json.dumps([files, self.revision], sort_keys=True).encode())
+        whole = sha256_bytes(json.dumps([files, self.revision], sort_keys=True).encode())
+        return f"{whole}:{self.held}" if self.held else whole
 
     def model(self, kind: Any, dtype: torch.dtype, **more: Any) -> Any:
         """Load the weights into transformers' class for them; raise `InputError` if they do not fit it."""
@@ -45,6 +62,9 @@ class Checkpoint:
         if _is_open_clip(self.folder):
             kind, tensors = CLIPModel, open_clip_files.read_tensors(self.folder)
             where = {"pretrained_model_name_or_path": None, "config": self.config, "state_dict": tensors}
+        if self.held is not None:
+            need("bitsandbytes", "quantised")
+            where["quantization_config"] = BitsAndBytesConfig(**_HELD[self.held])  # type: ignore[no-untyped-call]
         try:
             loaded, report = kind.from_pretrained(**where, dtype=dtype, output_loading_info=True, **{**_CLOSED, **more})
         except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
@@ -88,11 +108,16 @@ class Checkpoint:
 _CLOSED: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
 
 
-def read_dtype(name: str | None) -> torch.dtype:
-    """Return a number format by name; raise `InputError` if it is unknown."""
+def read_dtype(name: str | None) -> tuple[torch.dtype, str | None]:
+    """Return a number format by name, and that of linear layers where they are held in fewer bits (QLoRA's `nf4`).
+
+    What is beside such layers, and what they compute, is in bfloat16. Raise `InputError` if the name is unknown.
+    """
+    if name in _HELD:
+        return torch.bfloat16, name
     if name is not None and name not in _DTYPES:
-        raise InputError(f"unknown number format {name!r}; expected one of: {', '.join(_DTYPES)}")
-    return _DTYPES[name or "float32"]
+        raise InputError(f"unknown number format {name!r}; expected one of: {', '.join((*_DTYPES, *_HELD))}")
+    return _DTYPES[name or "float32"], None
 
 
 def is_checkpoint(name: str) -> bool:

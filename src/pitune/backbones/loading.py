@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -20,19 +21,22 @@ _SHOWN = 5  # types of a family, the commonest, where none reads a model
 def load_backbone(name: str = defaults.BACKBONE, device: str | None = None, dtype: str | None = None) -> Backbone:
     """Return a frozen backbone on a device (`cuda` where there is one, unless told) in a number format (`float32`).
 
-    `name` is one that a family of `FAMILIES` loads by itself, a checkpoint folder, or `OWNER/NAME` of the hub, with
-    `@REVISION` to pin it. Weights are read from safetensors alone, and no code of a checkpoint's own is run. Raise
-    `InputError` if the name, the device or the number format is unknown, or no family reads the checkpoint.
+    In `int8` or `nf4` the linear layers of a checkpoint are held in 8 or 4 bits (bitsandbytes), and all else is in
+    bfloat16. `name` is one that a family of `FAMILIES` loads by itself, a checkpoint folder, or `OWNER/NAME` of the
+    hub, with `@REVISION` to pin it. Weights are read from safetensors alone, and no code of a checkpoint's own is run.
+    Raise `InputError` if the name, the device or the number format is unknown, or no family reads the checkpoint.
     """
-    place, number = read_device(device), read_dtype(dtype)
+    place, (number, held) = read_device(device), read_dtype(dtype)
     families = FAMILIES.all()
     for family in families:
         if name in family.named:
+            if held is not None:
+                raise InputError(f"{name} cannot be held in {held}; expected a checkpoint, or another number format")
             return family.named[name](place, number)
     if not is_checkpoint(name):
         named = [one for family in families for one in family.named]
         raise unknown("backbone", name, [*named, "a checkpoint folder", "a hub id OWNER/NAME"])
-    return _load_checkpoint(open_checkpoint(name), place, number)
+    return _load_checkpoint(replace(open_checkpoint(name), held=held), place, number)
 
 
 def _load_checkpoint(found: Checkpoint, device: torch.device, dtype: torch.dtype) -> Backbone:

@@ -152,7 +152,8 @@ def load_sentence_encoder(found: Checkpoint, device: torch.device, dtype: torch.
     reading = _reading(found, tokenizer)
     more = {"add_pooling_layer": False} if found.config.model_type in _WITH_POOLER else {}
     model = found.model(AutoModel, dtype, **more).to(device)
-    fingerprint = sha256_bytes(f"{found.fingerprint} {reading}".encode())
+    whole, *held = found.fingerprint.split(":")
+    fingerprint = ":".join([sha256_bytes(f"{whole} {reading}".encode()), *held])
     return SentenceEncoder(model, tokenizer, reading, found.name, fingerprint)
 
 

@@ -75,8 +75,8 @@ class Backbone:
 
     backbone: BackboneName = BACKBONE
     dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"] | None,
-        Option(help="Number format of the backbone; float32 unless given."),
+        Literal["float32", "bfloat16", "float16", "int8", "nf4"] | None,
+        Option(help="Number format of the backbone, float32 unless given; int8 and nf4 are for linear layers."),
     ] = None
 
 

@@ -73,12 +73,14 @@ def check(pool: options.PoolFolder, common: options.Common) -> None:
 
 
 def _checked(index: PoolIndex, entry: Entry, usual: str) -> Checked:
+    from pitune.backbones import brief
+
     if entry.problem is not None:
         return Checked(entry.name, fault=entry.problem)
     original = index.original(entry.name)
     nothing, copy = not entry.projection.any(), original != entry.name
     faults = [
-        f"is for another backbone than most ({entry.backbone[:16]})" if entry.backbone != usual else "",
+        f"is for another backbone than most ({brief(entry.backbone)})" if entry.backbone != usual else "",
         "changes nothing (ΔW = 0)" if nothing else "",
         f"does the same as {original}" if copy and not nothing else "",
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pitune.backbones import Backbone
+from pitune.backbones import Backbone, brief, same_weights
 from pitune.errors import InputError
 from pitune.experts.attached import attached, initial_tensors
 from pitune.experts.expert import Expert, check_tensors
@@ -35,10 +35,10 @@ def examine(expert: Expert, backbone: Backbone) -> Examined:
 
     Raise `InputError` if the card names other weights, a tensor does not fit, or nothing is changed at all.
     """
-    if expert.card.backbone != backbone.fingerprint:
+    if not same_weights(expert.card.backbone, backbone.fingerprint):
         raise InputError(
-            f"expert {expert.name!r} belongs to weights of fingerprint {expert.card.backbone[:16]}…, and "
-            f"{backbone.name} has {backbone.fingerprint[:16]}…; give those with --backbone"
+            f"expert {expert.name!r} belongs to weights of fingerprint {brief(expert.card.backbone)}, and "
+            f"{backbone.name} has {brief(backbone.fingerprint)}; give those with --backbone"
         )
     with attached(backbone, expert.kind, expert.settings) as place:
         check_tensors(place.shapes, expert.tensors, f"expert {expert.name!r}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from pitune.backbones import Backbone
+from pitune.backbones import Backbone, same_weights
 from pitune.errors import InputError
 from pitune.experts.attached import Attached
 from pitune.experts.expert import Expert
@@ -26,7 +26,7 @@ def merge_into(backbone: Backbone, expert: Expert) -> nn.Module:
     expert changes one of them. The backbone stays as it is. Raise `InputError` for kinds that no change of weights
     can express.
     """
-    if expert.card.backbone != backbone.fingerprint:
+    if not same_weights(expert.card.backbone, backbone.fingerprint):
         raise InputError(f"expert {expert.name!r} belongs to another backbone ({expert.card.base_model})")
     if not expert.kind.merges:
         merging = ", ".join(kind.name for kind in KINDS.all() if kind.merges)
@@ -79,12 +79,18 @@ def save_merged(module: nn.Module, folder: Path) -> None:
 
 @torch.no_grad()
 def changed_parameters(module: nn.Module, expert: Expert) -> dict[str, Tensor]:
-    """Return the parameters that an expert changes, by path, with the change in them."""
+    """Return the parameters that an expert changes, by path, with the change in them.
+
+    Raise `InputError` where one has no place, or its weights are held in so few bits that a sum would be rounded away.
+    """
     changed = {}
     for site in expert.sites:
         layer = module.get_submodule(site)
         for name, change in expert.kind.changes(layer, expert.settings, expert.tensors, site).items():
             value = layer.get_parameter(name)
+            if not value.is_floating_point():
+                held = "8 bits" if value.dtype == torch.int8 else "4 bits"
+                raise InputError(f"{site!r} is held in {held}; nothing can merge into it; export the expert instead")
             changed[f"{site}.{name}"] = (value.float() + change.to(value.device).float()).to(value.dtype)
     return changed
 

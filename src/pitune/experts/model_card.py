@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pitune.backbones import brief
 from pitune.errors import printable
 from pitune.experts.card import OWN, Card, hub_id
 
@@ -52,7 +53,7 @@ def model_card(
         "",
         "## What it is made of",
         "",
-        f"- the frozen backbone `{card.base_model}`, fingerprint `{card.backbone[:16]}`",
+        f"- the frozen backbone `{card.base_model}`, fingerprint `{brief(card.backbone)}`",
         *_origin(card),
         *_parts(card),
         "",

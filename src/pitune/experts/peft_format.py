@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
-from pitune.backbones import Backbone
+from pitune.backbones import Backbone, same_weights
 from pitune.backbones.checkpoint import open_checkpoint
 from pitune.compat import checkpoint_of
 from pitune.errors import InputError, first_problem
@@ -86,7 +86,7 @@ def export_peft(expert: Expert, folder: str | Path, backbone: Backbone | None = 
     folder = Path(folder)
     check_free(folder)
     check_exports(expert)
-    if backbone is not None and expert.card.backbone != backbone.fingerprint:
+    if backbone is not None and not same_weights(expert.card.backbone, backbone.fingerprint):
         raise InputError(f"expert {expert.name!r} belongs to another backbone ({expert.card.base_model})")
     config, tensors = expert.kind.to_peft(expert, backbone)
     base = base_model(expert.card, backbone)

@@ -16,7 +16,7 @@ from pathlib import Path
 from torch import nn
 from torch.nn import functional as F
 
-from pitune.backbones import Backbone
+from pitune.backbones import Backbone, same_weights
 from pitune.errors import InputError
 from pitune.experts.expert import Expert
 from pitune.experts.gguf_format import ARCHITECTURES, write_gguf
@@ -122,7 +122,7 @@ def _check(expert: Expert, backbone: Backbone, server: str) -> None:
     """Raise `InputError` naming the first thing of an expert that a server does not read."""
     rules, module = SERVERS[server], backbone.module
     whole_model = "write a whole model instead (--merged, or merge_into)"
-    if expert.card.backbone != backbone.fingerprint:
+    if not same_weights(expert.card.backbone, backbone.fingerprint):
         raise InputError(f"expert {expert.name!r} belongs to another backbone ({expert.card.base_model})")
     if expert.kind.peft_type != "LORA":
         other = whole_model if expert.kind.merges else "it runs with pitune alone"

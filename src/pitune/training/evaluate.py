@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pitune.backbones import Backbone, Batch, Matched, has_open_answers, listed_answers, target_losses
+from pitune.backbones import Backbone, Batch, Matched, brief, has_open_answers, listed_answers, target_losses
 from pitune.errors import InputError
 from pitune.experts import Attached, Expert, Tensors, attached, check_tensors, merged
 from pitune.tasks import Example, Task
@@ -69,7 +69,7 @@ def calibrated_losses(scores: Tensor, target: Tensor, relevant: Tensor | None = 
 def check_backbone(expert: Expert, backbone: Backbone) -> None:
     """Raise `InputError` unless the expert was trained on this backbone."""
     if expert.card.backbone != backbone.fingerprint:
-        found, expected = expert.card.backbone[:16], backbone.fingerprint[:16]
+        found, expected = brief(expert.card.backbone), brief(backbone.fingerprint)
         raise InputError(
             f"expert {expert.name!r} belongs to another backbone ({expert.card.base_model}, fingerprint {found}); "
             f"expected {backbone.name}, fingerprint {expected}"
