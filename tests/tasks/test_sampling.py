@@ -107,22 +107,34 @@ def test_open_answers_are_classes_of_their_own() -> None:
 def test_folds_exchange_the_labels_to_stop_by() -> None:
     draw = few_shot(TASK, 2, 0)
     first, second = draw.folds(2)
-    assert first is draw
+    assert first == draw
     assert set(second.labels) == set(draw.labels)
     assert set(second.validation) == set(draw.train)
     assert set(second.train) == set(draw.validation)
     assert draw.folds(1) == (draw,)
-    with pytest.raises(InputError, match="expected 1 or more"):
+    with pytest.raises(InputError, match="found 0 folds; expected 1 to 4, as many as a class has labels"):
         draw.folds(0)
     with pytest.raises(InputError, match="has no validation labels"):
         replace(draw, validation=()).folds(2)
 
 
-@pytest.mark.parametrize("n", [2, 3, 5])
-def test_every_label_stops_a_run_once_where_folds_are_as_many_as_they_must_be(n: int) -> None:
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_every_label_judges_once_however_many_folds_there_are(n: int) -> None:
     draw = few_shot(TASK, 2, 0)
-    by_class = {answer: tuple(e for e in draw.labels if e.target == answer) for answer in TASK.answers or ()}
-    for fold in draw.folds(n):
+    folds = draw.folds(n)
+    assert sorted(e.id for fold in folds for e in fold.validation) == sorted(e.id for e in draw.labels)
+    for fold in folds:
         assert sorted(e.id for e in fold.labels) == sorted(e.id for e in draw.labels)
-        for found in by_class.values():
-            assert sum(e in fold.validation for e in found) == sum(e in draw.validation for e in found)
+        held = [sum(e.target == answer for e in fold.validation) for answer in TASK.answers or ()]
+        assert all(4 // n <= one <= -(-4 // n) for one in held)
+    with pytest.raises(InputError, match="found 5 folds; expected 1 to 4"):
+        draw.folds(5)
+
+
+def test_of_many_labels_as_many_are_held_as_there_are_to_stop_by() -> None:
+    draw = few_shot(TASK, 6, 0)
+    kept = len(draw.validation)
+    assert 2 * kept < len(draw.labels)
+    folds = draw.folds(2)
+    assert [len(fold.validation) for fold in folds] == [kept, kept]
+    assert not {e.id for e in folds[0].validation} & {e.id for e in folds[1].validation}

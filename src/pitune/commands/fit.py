@@ -107,13 +107,13 @@ class Fit:
         """Do it for a task, from where it was stopped, and keep the expert where it was asked for."""
         from pitune import api
         from pitune.experts import digest
-        from pitune.training import expected_time, folds_of, templates_of, tracking
+        from pitune.training import expected_time, templates_of, tracking
 
         method, labels, on = self.method, self.labels, self.on
         config = read_settings(method, self.rank, self.own.own_settings)
         known = on.open_task(task)
         draw = labels.draw(known, on.seed)
-        folds = folds_of(len(draw.labels)) if self.folds is None else self.folds
+        folds = options.folds_for(draw, self.folds)
         settings = self.training.of(draw, folds, method)
         model = model or on.open_backbone()
         start = self.own.find_start(model, method, config, self.pool)

@@ -139,6 +139,16 @@ class Labels:
         return draw
 
 
+def folds_for(draw: Draw, given: int | None) -> int:
+    """Return into how many folds labels are dealt, by their number unless given; `InputError` if they are too few."""
+    from pitune.training import folds_of
+
+    folds = folds_of(len(draw.labels)) if given is None else given
+    if folds and draw.validation:
+        draw.folds(folds)
+    return folds
+
+
 @dataclass(frozen=True)
 class Training:
     """How an expert is trained: fields of `TrainingSettings`."""

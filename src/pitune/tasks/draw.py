@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pitune.errors import InputError
@@ -54,28 +54,32 @@ class Draw:
         return replace(self, train=self.labels, validation=())
 
     def folds(self, n: int) -> tuple[Draw, ...]:
-        """Return n draws of the same labels, each of which keeps other ones to stop by; the first is this one.
+        """Return n draws of the same labels, each of which keeps other ones to stop by; none is kept twice.
 
         Of every class as many are kept each time as `validation` holds of it, in the order of `validation` and then
-        `train`, so that with as many to train on as to stop by two folds are the two halves exchanged. Raise
-        `InputError` if n is not positive, or there is nothing to exchange.
+        `train`, so that the first is this draw, and with as many to train on as to stop by two folds are the two halves
+        exchanged. Where a class has not so many, its labels are dealt out evenly. Raise `InputError` if n is not
+        positive, or more than the labels of any class, or there is nothing to exchange.
         """
-        if n < 1:
-            raise InputError(f"found {n} folds; expected 1 or more")
         if n == 1:
             return (self,)
         if not self.validation:
             raise InputError(f"task {self.task.name!r}: has no validation labels; folds need some to exchange")
-        return (self, *(self._fold(i) for i in range(1, n)))
-
-    def _fold(self, i: int) -> Draw:
         of_class: dict[str, list[Example]] = defaultdict(list)
         for example in (*self.validation, *self.train):
             of_class[_class_of(self.task, example)].append(example)
+        most = max(map(len, of_class.values()))
+        if not 1 <= n <= most:
+            raise InputError(f"found {n} folds; expected 1 to {most}, as many as a class has labels")
+        return tuple(self._fold(i, n, of_class) for i in range(n))
+
+    def _fold(self, i: int, n: int, of_class: Mapping[str, Sequence[Example]]) -> Draw:
         held: set[str] = set()
         for name, found in of_class.items():
             size = sum(_class_of(self.task, example) == name for example in self.validation)
-            held |= {found[(i * size + j) % len(found)].id for j in range(size)}
+            enough = n * size <= len(found)
+            start, end = (place * size if enough else place * len(found) // n for place in (i, i + 1))
+            held |= {example.id for example in found[start:end]}
         ordered = (*self.train, *self.validation)
         return replace(
             self,

@@ -131,8 +131,8 @@ def fit_by_folds(
         usual = target_training(len(labels), KINDS.get(method), stopped=False, whole=len(draw.labels))
         return fit_every_label(backbone, part, method=method, settings=settings or usual, run=kept, title=title, **how)
 
-    expert, trained = fitted(draw.labels, 0)
     parts = draw.folds(folds)
+    expert, trained = fitted(draw.labels, 0)
     judges = [fitted(part.train, number)[0] for number, part in enumerate(parts, 1)]
     held = [part.validation for part in parts]
     seen = evaluate_parts(backbone, draw.task, list(zip(judges, held, strict=True)))
