@@ -66,7 +66,7 @@ def read_settings(method: str, rank: int | None, given: Sequence[str] | None = N
 
 def _read(method: str, given: Sequence[str], known: Sequence[str]) -> dict[str, Any]:
     """Read `NAME=VALUE`, where VALUE is YAML: a number, a word, true or false, [a, list], {a: mapping}."""
-    import yaml
+    from pitune.tasks.formats.parsing import yaml_text
 
     found: dict[str, Any] = {}
     for one in given:
@@ -80,7 +80,7 @@ def _read(method: str, given: Sequence[str], known: Sequence[str]) -> dict[str, 
         if name in found:
             raise InputError(f"--set {one}: {name} is set already; leave one out")
         try:
-            found[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:
+            found[name] = yaml_text(value)
+        except ValueError as error:
             raise InputError(f"--set {one}: the value is not YAML; put quotes around text") from error
     return found

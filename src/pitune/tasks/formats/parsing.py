@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,10 @@ def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
-    """Plain YAML: no aliases, which can grow without bound, and no field twice."""
+    """Plain YAML: no aliases, which can grow without bound, no field twice, and no number that is not written as one.
+
+    YAML 1.1 reads 1:30 as 90, 010 as 8 and 1_000 as 1000; here they are texts, as in YAML 1.2.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -60,6 +64,27 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
         if len(fields) < len(node.value):
             raise yaml.YAMLError(f"a field is there twice, in the lines from {node.start_mark.line + 1}")
         return fields
+
+
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {
+    first: [one for one in resolvers if one[0] not in (_INT, _FLOAT)]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(r"([-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)
+
+
+def yaml_text(text: str) -> Any:
+    """Return what a line of YAML holds; raise `ValueError` if it is none."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, OverflowError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error).splitlines()[0][:_SHOWN]) from error
 
 
 def yaml_value(path: Path, expected: str = "a task in YAML") -> Any:
