@@ -86,7 +86,8 @@ def _tried(
         else:
             scores = [place.scores(one.tensors, batch) for one in experts]
     for expert, answered in zip(experts, scores, strict=True):
-        yield expert.name, float(judge(answered.float(), batch.target, batch.relevant).sum())
+        loss = judge(answered.float(), batch.target, batch.relevant).sum()
+        yield expert.name, float(loss.nan_to_num(torch.inf))  # what answers nothing is the worst
 
 
 def calibrated(scores: Tensor, target: Tensor, relevant: Tensor | None) -> Tensor:

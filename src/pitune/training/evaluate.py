@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -182,17 +182,32 @@ def calls_of(backbone: Backbone, expert: Expert | None) -> Iterator[Calls]:
     Raise `InputError` if the expert belongs to another backbone, or its tensors do not fit.
     """
     if expert is None:
-        yield Calls(backbone.prepare, backbone.scores, backbone.generate)
+        yield Calls(backbone.prepare, _numbers(backbone.scores, backbone.name), backbone.generate)
         return
     check_backbone(expert, backbone)
     with attached(backbone, expert.kind, expert.settings) as place:
         check_tensors(place.shapes, expert.tensors, f"expert {expert.name!r}")
     inside = merged(backbone, expert)
     if inside is not None:
-        yield _calls_at(*inside)
+        found = _calls_at(*inside)
+        yield replace(found, score=_numbers(found.score, f"expert {expert.name!r}"))
         return
     with attached(backbone, expert.kind, expert.settings) as place:
-        yield _calls_at(place, expert.tensors)
+        found = _calls_at(place, expert.tensors)
+        yield replace(found, score=_numbers(found.score, f"expert {expert.name!r}"))
+
+
+def _numbers(score: Callable[[Batch], Tensor], who: str) -> Callable[[Batch], Tensor]:
+    """Return a way to score that raises `InputError` where scores are no numbers: an answer by them would be none."""
+
+    def checked(batch: Batch) -> Tensor:
+        scores = score(batch)
+        if scores.isnan().any():
+            problem = f"{who} has scores that are no numbers (NaN), so that it answers nothing"
+            raise InputError(f"{problem}; its values overflow: train it again, or load the backbone in float32")
+        return scores
+
+    return checked
 
 
 def _calls_at(place: Attached, tensors: Tensors) -> Calls:
