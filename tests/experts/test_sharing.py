@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -162,6 +163,19 @@ def test_nothing_larger_than_expected_is_read() -> None:
         pull_expert("memory://large")
 
 
+@pytest.mark.parametrize("what", ["pipe", "device", "link"])
+@pytest.mark.parametrize("name", ["expert.json", "adapter_model.safetensors", "README.md"])
+def test_what_is_no_file_of_its_own_is_not_fetched(pool: Path, expert: Expert, name: str, what: str) -> None:
+    path = pool / expert.name / name
+    path.unlink()
+    if what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if what == "device" else "/etc/hostname")
+    with pytest.raises(InputError, match=rf"^file://.*{name}: is no regular file"):
+        pull_expert(f"file://{path.parent}")
+
+
 def test_a_card_tells_what_people_look_for(tiny_tasks: dict[str, Task], expert: Expert) -> None:
     weights = {"a": 0.25, "b": 0.75}
     hyperparameters = {**expert.card.hyperparameters, "neighbours": {"taste-lora": 0.875}}
@@ -192,8 +206,14 @@ def test_a_card_tells_what_people_look_for(tiny_tasks: dict[str, Task], expert: 
 
 def test_a_stranger_s_words_stay_words(expert: Expert) -> None:
     answers = ["`](https://x) | <script>", "\x1b[2J"]
-    card = expert.card.model_copy(update={"hyperparameters": {"asked": {"answers": answers}}, "task": "a\n# b"})
+    verdict = ["<script>alert(1)</script>", "![](https://x)", "[here](https://y)"]
+    hyperparameters = {"asked": {"answers": answers}, "verdict": verdict}
+    update = {"hyperparameters": hyperparameters, "task": "a\n# b", "base_model": "$(rm -rf .)"}
+    card = expert.card.model_copy(update=update)
     page = hub_card(Expert(expert.kind, expert.settings, expert.tensors, card), Sharing("o/n")).decode()
     assert "| `'](https://x) ¦ <script>` |  |" in page
     assert "\x1b" not in page
     assert "\n# b" not in page
+    assert "--backbone '$(rm -rf .)'" in page
+    for words in ("<script>alert", "![](", "[here]("):
+        assert words not in page

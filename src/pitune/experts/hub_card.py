@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import mean
@@ -123,12 +124,17 @@ def _parent(parent: Parent, near: dict[str, Any]) -> tuple[object, ...]:
 def _getting(expert: Expert, where: str) -> str:
     name, base = expert.name, expert.card.base_model
     own = f"""```bash
-pitune pool pull {where} --pool pool
-pitune predict {name} INPUT --pool pool --backbone {base}
+pitune pool pull {_word(where)} --pool pool
+pitune predict {name} INPUT --pool pool --backbone {_word(base)}
 ```"""
     if expert.kind.peft(expert.settings) is None:
         return own
     return f"{own}\n\nIn PEFT, with `model` the base model: `PeftModel.from_pretrained(model, {where!r})`."
+
+
+def _word(text: str) -> str:
+    """Return a stranger's word as a shell reads it, on a line that no fence ends."""
+    return shlex.quote(printable(text).replace("`", "'"))
 
 
 def _table(heads: tuple[str, ...], rows: Any) -> str:

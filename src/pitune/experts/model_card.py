@@ -43,7 +43,7 @@ def model_card(
     front = ["---", f"base_model: {named}", f"library_name: {library}", "---"]
     lines = [
         *front,
-        f"# {card.name}",
+        f"# {_words(card.name)}",
         "",
         f"A {method} expert{of_rank} ({parameters:,} parameters) for {_tasks(card)}.{_answers(card)}",
         "",
@@ -53,7 +53,7 @@ def model_card(
         "",
         "## What it is made of",
         "",
-        f"- the frozen backbone `{card.base_model}`, fingerprint `{brief(card.backbone)}`",
+        f"- the frozen backbone `{_code(card.base_model)}`, fingerprint `{_code(brief(card.backbone))}`",
         *_origin(card),
         *_parts(card),
         "",
@@ -64,7 +64,7 @@ def model_card(
 
 
 def _tasks(card: Card) -> str:
-    names = [f"`{name}`" for name in card.tasks if name]
+    names = [f"`{_code(name)}`" for name in card.tasks if name]
     return f"the task{'s' if len(names) > 1 else ''} {', '.join(names)}" if names else "no task of its own"
 
 
@@ -74,15 +74,15 @@ def _answers(card: Card) -> str:
     if not answers:
         return ""
     more = f" and {len(answers) - _SHOWN} more" if len(answers) > _SHOWN else ""
-    return f" It chooses one of {len(answers)} answers: {', '.join(map(str, answers[:_SHOWN]))}{more}."
+    return f" It chooses one of {len(answers)} answers: {', '.join(map(_words, answers[:_SHOWN]))}{more}."
 
 
 def _worth(card: Card) -> Iterator[str]:
     verdict = card.hyperparameters.get("verdict")
     if isinstance(verdict, list) and verdict:
-        yield " ".join(map(str, verdict))
+        yield " ".join(map(_words, verdict))
     elif card.validation is not None:
-        yield f"{card.metric} {card.validation:.4f} on labels that it did not learn from."
+        yield f"{_words(card.metric)} {card.validation:.4f} on labels that it did not learn from."
     else:
         yield "Not measured: no labels were held out."
 
@@ -90,10 +90,10 @@ def _worth(card: Card) -> Iterator[str]:
 def _origin(card: Card) -> Iterator[str]:
     origin = card.hyperparameters.get("origin")
     if isinstance(origin, dict):
-        yield f"- taken over from `{origin.get('imported_from')}`"
+        yield f"- taken over from `{_code(origin.get('imported_from'))}`"
         return
     labels = "all labels" if card.shots is None else f"{card.shots} labels per class"
-    yield f"- {labels} of the task's training part (data `{card.data_hash[:16]}`, seed {card.seed})"
+    yield f"- {labels} of the task's training part (data `{_code(card.data_hash[:16])}`, seed {card.seed})"
 
 
 def _parts(card: Card) -> Iterator[str]:
@@ -102,5 +102,19 @@ def _parts(card: Card) -> Iterator[str]:
     if parts and OWN not in parts:
         yield "- no part of its own: the experts below on the untouched backbone"
     for name, weight in parts.items():
-        what = "a part of its own, trained on these labels" if name == OWN else f"the expert `{name}` of another task"
+        what = (
+            "a part of its own, trained on these labels"
+            if name == OWN
+            else f"the expert `{_code(name)}` of another task"
+        )
         yield f"- {what}: mean mixing weight {weight:.2f}"
+
+
+def _words(text: object) -> str:
+    """Return a stranger's words so that neither HTML nor a link or picture comes of them."""
+    return re.sub(r"([`<>]|!\[|\]\()", r"\\\1", str(text))
+
+
+def _code(text: object) -> str:
+    """Return a stranger's words to stand between backticks, which nothing in them ends."""
+    return str(text).replace("`", "'")

@@ -61,8 +61,11 @@ def _copy(source: str, folder: Path) -> None:
     files_at, root = _folder(source)
 
     def fetch(name: str) -> None:
-        _check_size(source, name, files_at.size(f"{root}/{name}"))
-        (folder / name).write_bytes(files_at.cat_file(f"{root}/{name}"))
+        found = files_at.info(f"{root}/{name}")
+        if found["type"] != "file" or found.get("islink"):
+            raise InputError(f"{source}/{name}: is no regular file; expected a file of an expert")
+        _check_size(source, name, found["size"])
+        (folder / name).write_bytes(files_at.cat_file(f"{root}/{name}", end=found["size"]))
 
     fetch(RECORD)
     for name in files_of(folder):
