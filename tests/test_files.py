@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 from tests.forks import fork
 
 from pitune import cli, files
-from pitune.files import atomic_folder, recover, write_atomic
+from pitune.files import atomic_folder, hold, home, json_bytes, path_key, recover, write_atomic
 
 
 def _claim(folder: Path, content: str, start: float, won: Path) -> None:
@@ -117,3 +118,10 @@ def test_a_pool_that_is_opened_is_in_order_again(
     assert str(half) in out
     assert cli.main(["pool", "clean", "--pool", str(tmp_path)]) == 0
     assert "nothing to clean" in capsys.readouterr().out
+
+
+def test_json_is_utf_8_whatever_a_file_is_called(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"b\xffd")
+    assert json.loads(json_bytes({"name": odd, "other": "é"}).decode()) == {"name": odd, "other": "é"}
+    assert json_bytes({"other": "é"}) == '{\n  "other": "é"\n}\n'.encode()
+    assert Path(hold(tmp_path / odd).lock_file) == home() / "locks" / path_key(tmp_path / odd)

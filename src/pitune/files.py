@@ -8,10 +8,12 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +38,24 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a regular file in hexadecimal; raise `InputError` for a pipe or device."""
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file to read its bytes; raise `InputError` for what is none, which might never end."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as file:  # opened first, so that what is looked at is what is read
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise InputError(f"{path}: is no regular file; expected one")
+        yield file
+
+
+def path_key(path: Path) -> str:
+    """Return what a place is kept under in the cache: the same for every way to write its path."""
+    return sha256_bytes(os.fsencode(path.resolve()))[:24]
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -64,7 +81,21 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:
     """Encode as UTF-8 JSON with sorted keys, so that equal values are equal bytes."""
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json_text(value, indent=2, sort_keys=True) + "\n").encode()
+
+
+def json_text(value: object, **how: Any) -> str:
+    """Return JSON of finite numbers that UTF-8 can hold; what no text may hold, of odd file names, is escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, **how)
+    return text if _is_text(text) else json.dumps(value, allow_nan=False, **how)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager
@@ -180,8 +211,7 @@ def hold(path: Path) -> BaseFileLock:
 
     The lock lies in the cache, so that nothing is left beside the path.
     """
-    name = sha256_bytes(str(path.resolve()).encode())[:24]
-    lock = FileLock(home() / "locks" / name, is_singleton=True)
+    lock = FileLock(home() / "locks" / path_key(path), is_singleton=True)
     try:
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)

@@ -22,10 +22,21 @@ from tests.contracts.families import Tiny, build
 
 from pitune import cli
 from pitune.errors import InputError
-from pitune.experts import KINDS, Card, Expert, ExpertPool, attached, initial_tensors, load_expert, make_settings
+from pitune.experts import (
+    KINDS,
+    Card,
+    Expert,
+    ExpertPool,
+    attached,
+    check_name,
+    initial_tensors,
+    load_expert,
+    make_settings,
+    record_hash,
+)
 from pitune.experts.fisher_file import decode_fisher
 from pitune.experts.patterns import modules_matching, pattern_key
-from pitune.files import sha256_bytes
+from pitune.files import sha256_bytes, sha256_file
 
 RECORD, WEIGHTS, FISHER = "expert.json", "adapter_model.safetensors", "fisher.safetensors"
 BOMB = "(a|aa)+$"
@@ -104,6 +115,11 @@ def refused(pool: Path, capsys: pytest.CaptureFixture[str]) -> str:
         ({"alpha_pattern": {"query": float("inf")}}, "finite"),
         ({"target_modules": ["query"] * 300_000}, "target_modules"),
         ({"target_modules": [f"m{i}" for i in range(60_000)]}, "target_modules names 60000 modules"),
+        ({"target_modules": ["query"]}, "does not name '.*value', which has tensors"),
+        ({"target_modules": ["elsewhere"]}, "no submodule 'elsewhere'"),
+        ({"target_modules": "elsewhere"}, "no module of the backbone matches 'elsewhere'"),
+        ({"target_modules": "("}, "is no regular expression"),
+        ({"lora_bias": True}, r"lora_B.bias' is missing; expected one of 1 dimensions"),
         ({"hook": "os.system"}, "hook"),
         ({"r": {}}, "r: "),
         ({"deep": HUGE}, "malformed|deep"),
@@ -174,6 +190,68 @@ def test_numbers_of_other_kinds(pool: Path, capsys: pytest.CaptureFixture[str], 
 def test_numbers_that_are_not_finite(pool: Path, capsys: pytest.CaptureFixture[str], file: str, value: float) -> None:
     tensors(pool, lambda tensor: torch.full_like(tensor, value), file)
     assert "not finite" in refused(pool, capsys)
+
+
+def test_numbers_of_which_products_overflow(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors(pool, lambda tensor: torch.full_like(tensor, 3e38))
+    assert "holds values above 1e+15, of which products overflow" in refused(pool, capsys)
+
+
+def test_two_formats_in_one_expert(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors(pool, lambda tensor: tensor.half() if tensor.shape[0] == 2 else tensor)
+    assert "holds float16 and float32 values; expected one format" in refused(pool, capsys)
+
+
+@pytest.mark.parametrize(("end", "says"), [("lora_A.weight", "has the shape ()"), ("lora_B.weight", "is missing")])
+def test_a_tensor_of_another_shape_or_none(pool: Path, capsys: pytest.CaptureFixture[str], end: str, says: str) -> None:
+    path = pool / "bad" / WEIGHTS
+    kept = load(path.read_bytes())
+    first = next(name for name in kept if name.endswith(end))
+    kept[first] = torch.tensor(1.0)
+    if says == "is missing":
+        del kept[first]
+    path.write_bytes(data := save(kept))
+    record(pool, lambda found: found["files"].update({WEIGHTS: sha256_bytes(data)}))
+    assert f"{end}' {says}; expected one of 2 dimensions" in refused(pool, capsys)
+
+
+@pytest.mark.parametrize("field", ['"method": "ia3", "method"', '"r": 4, "r"', '"seed": 1, "seed"'])
+def test_a_field_that_is_there_twice(pool: Path, capsys: pytest.CaptureFixture[str], field: str) -> None:
+    path = pool / "bad" / RECORD
+    name = field.rpartition(" ")[2]
+    path.write_text(path.read_text().replace(name, field, 1))
+    assert f"the field {name!r} is there twice".replace('"', "") in refused(pool, capsys).replace('"', "")
+
+
+def test_a_version_that_is_no_number(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(pool, lambda found: found.update(schema_version=True))
+    assert "schema_version: input should be a valid integer (found True)" in refused(pool, capsys)
+
+
+def test_an_export_has_modules_by_name_and_no_pattern_of_a_stranger_s(pool: Path) -> None:
+    sites = ExpertPool(pool).get("good").sites
+    every, some = "|".join(map(re.escape, sites)), f"(?:{re.escape(sites[0])})"
+    change = {"target_modules": every, "rank_pattern": {some: 2}, "alpha_pattern": {some: 3.0}}
+    record(pool, lambda found: found["config"].update(change))
+    expert = ExpertPool(pool).get("bad")
+    told, _ = expert.kind.to_peft(expert, None)
+    assert (sorted(told["target_modules"]), told["rank_pattern"]) == (sorted(sites), {sites[0]: 2})
+    assert told["alpha_pattern"] == {sites[0]: 3.0}
+
+
+@pytest.mark.parametrize("name", ["con", "nul", "aux.x", "com1", "a."])
+def test_names_that_some_systems_keep(name: str) -> None:
+    with pytest.raises(InputError, match="some systems keep it for themselves"):
+        check_name(name)
+
+
+def test_a_pipe_in_a_pool_is_not_waited_for_by_tune(pool: Path) -> None:
+    (pool / "bad" / RECORD).unlink()
+    os.mkfifo(pool / "bad" / RECORD)
+    with pytest.raises(InputError, match="is no regular file"):
+        record_hash(pool / "bad")
+    with pytest.raises(InputError, match="is no regular file"):
+        sha256_file(pool / "bad" / RECORD)
 
 
 def test_an_information_below_zero(pool: Path, capsys: pytest.CaptureFixture[str]) -> None:

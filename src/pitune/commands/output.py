@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pitune.files import json_text
 from pitune.processes import team
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def report(as_json: bool, result: Mapping[str, Any] | DataclassInstance, lines: 
         return
     if as_json:
         result = result if isinstance(result, Mapping) else asdict(result)
-        print(json.dumps(result, ensure_ascii=False, allow_nan=False))
+        print(json_text(result))
         return
     from rich.console import Console
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pitune.commands.set_up import check_file
 from pitune.errors import InputError
-from pitune.files import write_atomic
+from pitune.files import json_text, write_atomic
 
 if TYPE_CHECKING:
     from pitune.training import Answer
@@ -79,7 +78,7 @@ def _inert(cell: object) -> object:
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode()
+    return "".join(json_text(row) + "\n" for row in rows).encode()
 
 
 def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:

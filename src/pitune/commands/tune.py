@@ -45,9 +45,8 @@ class Mix:
     def settings(self, draw: Draw, training: options.Training, method: str) -> TuneSettings:
         """Return settings with what was given, the rest as the draw's labels ask for."""
         from pitune.interpolation import TuneSettings
-        from pitune.training import folds_of
 
-        folds = folds_of(len(draw.labels)) if self.folds is None else self.folds
+        folds = options.folds_for(draw, self.folds)
         own = read_settings(method, None, self.own)
         given = asdict(self) | {"folds": folds, "rank": self.ranked, "own": own}
         return TuneSettings(training=training.of(draw, folds, method), **given)
@@ -124,9 +123,9 @@ def tune(
 
 def _contents(pool: ExpertPool) -> dict[str, str]:
     """Return a hash of every expert's record, which holds the hashes of its files."""
-    from pitune.files import sha256_file
+    from pitune.experts import record_hash
 
-    return {name: sha256_file(pool.path(name) / "expert.json") for name in pool.names()}
+    return {name: record_hash(pool.path(name)) for name in pool.names()}
 
 
 def _lines(made: Delivered[Tuned], result: Tuned) -> Iterator[str | Table]:

@@ -45,3 +45,4 @@ from pitune.experts.storage import check_name as check_name
 from pitune.experts.storage import load_expert as load_expert
 from pitune.experts.storage import load_fisher as load_fisher
 from pitune.experts.storage import load_fishers as load_fishers
+from pitune.experts.storage import record_hash as record_hash

@@ -22,7 +22,7 @@ from pitune.errors import InputError, printable
 from pitune.experts.expert import Expert, digest
 from pitune.experts.pool import ExpertPool
 from pitune.experts.sketches import layout_of, originals, shape_of, sketch
-from pitune.files import home, sha256_bytes
+from pitune.files import home, path_key, sha256_bytes
 
 _BATCH = 128  # experts that are read before they are written down
 _TABLE = "CREATE TABLE IF NOT EXISTS experts (name TEXT PRIMARY KEY, stamp TEXT, facts TEXT, numbers BLOB)"
@@ -85,7 +85,7 @@ class PoolIndex:
     def __init__(self, pool: ExpertPool) -> None:
         self.pool = pool
         stamps = {name: _stamp(os.path.join(pool.folder, name)) for name in pool.names()}
-        path = home() / "pools" / f"{sha256_bytes(str(pool.folder.resolve()).encode())[:24]}.sqlite"
+        path = home() / "pools" / f"{path_key(pool.folder)}.sqlite"
         known = {entry.name: entry for stamp, entry in _kept(path) if stamp and stamps.get(entry.name) == stamp}
         new = [name for name in stamps if name not in known]
         for start in range(0, len(new), _BATCH):

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 
 from pitune.backbones import Backbone, same_weights
 from pitune.errors import InputError
-from pitune.experts.attached import Attached
-from pitune.experts.expert import Expert
+from pitune.experts.attached import Attached, attached
+from pitune.experts.expert import Expert, check_tensors
 from pitune.experts.kind import Attachment
 from pitune.experts.registry import KINDS
 from pitune.files import atomic_folder
@@ -31,7 +31,11 @@ def merge_into(backbone: Backbone, expert: Expert) -> nn.Module:
     if not expert.kind.merges:
         merging = ", ".join(kind.name for kind in KINDS.all() if kind.merges)
         raise InputError(f"experts of kind {expert.method!r} cannot merge; expected one of: {merging}")
+    with attached(backbone, expert.kind, expert.settings) as place:
+        check_tensors(place.shapes, expert.tensors, f"expert {expert.name!r}")
     changed = changed_parameters(backbone.module, expert)
+    if lost := next((path for path, value in changed.items() if not value.isfinite().all()), None):
+        raise InputError(f"expert {expert.name!r}: with it {lost!r:.200} would not be finite; train it again")
     module = untied_copy(backbone.module, changed)
     with torch.no_grad():
         for path, value in changed.items():
@@ -91,6 +95,9 @@ def changed_parameters(module: nn.Module, expert: Expert) -> dict[str, Tensor]:
             if not value.is_floating_point():
                 held = "8 bits" if value.dtype == torch.int8 else "4 bits"
                 raise InputError(f"{site!r} is held in {held}; nothing can merge into it; export the expert instead")
+            if change.shape != value.shape:  # which would be spread over it in silence
+                found = f"its change of {site!r:.200} has the shape {tuple(change.shape)}"
+                raise InputError(f"expert {expert.name!r}: {found}; expected {tuple(value.shape)}")
             changed[f"{site}.{name}"] = (value.float() + change.to(value.device).float()).to(value.dtype)
     return changed
 

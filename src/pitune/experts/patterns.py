@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 _LONGEST = 2_000  # characters of a pattern; those that people write have some hundreds
 _SECONDS = 0.5  # for one pattern and one name; usual ones take microseconds
 _MOST = 1_000  # patterns that are no plain names
-_ALL_LINEAR = "all-linear"  # PEFT's word, not a pattern
+ALL_LINEAR = "all-linear"  # PEFT's word, not a pattern
 
 
 def modules_matching(targets: str | Sequence[str], names: Sequence[str]) -> str | list[str]:
@@ -24,8 +24,8 @@ def modules_matching(targets: str | Sequence[str], names: Sequence[str]) -> str 
     A target that is a module's full name means that module alone, also where it ends another's. Raise `InputError`
     naming a target that is nowhere, or a pattern that is none or takes too long.
     """
-    if targets == _ALL_LINEAR:
-        return _ALL_LINEAR
+    if targets == ALL_LINEAR:
+        return ALL_LINEAR
     if isinstance(targets, str):
         found = [name for name in names if _fits(targets, targets, name)]
         if not found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from pitune.experts.peft_check import Checked, check_written
 from pitune.experts.registry import KINDS
 from pitune.experts.storage import check_name, decode, read_file
 from pitune.files import atomic_folder, check_free, json_bytes
+from pitune.tasks.formats.parsing import json_value
 
 PICKLE = "adapter_model.bin"
 _LARGEST_CONFIG = 1 << 24
@@ -173,7 +173,7 @@ class _Head(BaseModel):
 def _read_config(path: Path) -> dict[str, Any]:
     data = read_file(path, most=_LARGEST_CONFIG)
     try:
-        config: dict[str, Any] = json.loads(data)
+        config: dict[str, Any] = json_value(data)
         _Head.model_validate(config)
     except ValidationError as error:
         raise InputError(f"{path}: {first_problem(error)}; expected a PEFT configuration") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,15 +20,18 @@ from pitune.experts.expert import CONFIG, FISHER, PREFIX, RECORD, WEIGHTS, Exper
 from pitune.experts.fisher_file import TOPS, decode_alike, decode_fisher
 from pitune.experts.kind import Kind, read_settings
 from pitune.experts.registry import KINDS
-from pitune.files import sha256_bytes
+from pitune.files import opened, sha256_bytes
+from pitune.tasks.formats.parsing import json_value
 
+_RESERVED = r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*\."
+_LARGEST = 1e15  # of a weight; those of trained experts stay below 1e3
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    schema_version: Literal[1] = 1
+    schema_version: Annotated[int, Field(strict=True, ge=1, le=1)] = 1
     method: str
     config: Annotated[dict[str, Any], AfterValidator(check_numbers)]
     card: Card
@@ -42,12 +44,19 @@ def check_name(name: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
         expected = "1 to 64 of a-z, 0-9, '.', '_', '-', starting with a letter or digit"
         raise InputError(f"{name!r} cannot name an expert; expected {expected}")
+    if re.fullmatch(_RESERVED, name):
+        raise InputError(f"{name!r} cannot name an expert: some systems keep it for themselves; choose another name")
     return name
 
 
 def files_of(folder: Path) -> list[str]:
     """Return the names of the files that an expert's record lists; raise `InputError` if it is malformed."""
     return list(_read_record(folder).files)
+
+
+def record_hash(folder: Path) -> str:
+    """Return the SHA-256 of an expert's record, which holds that of its files; raise `InputError` if there is none."""
+    return sha256_bytes(_read(folder / RECORD))
 
 
 def load_expert(folder: str | Path) -> Expert:
@@ -59,7 +68,7 @@ def load_expert(folder: str | Path) -> Expert:
         raise InputError(f"{folder / RECORD}: does not list {sorted(missing)[0]}; train the expert again")
     kind = _kind(record, folder)
     settings = read_settings(kind, record.config, str(folder / RECORD))
-    stored = _numbers(folder / WEIGHTS, decode(folder / WEIGHTS, data[WEIGHTS]))
+    stored = _weights(folder / WEIGHTS, decode(folder / WEIGHTS, data[WEIGHTS]))
     tensors = {tensor.removeprefix(PREFIX): value for tensor, value in stored.items()}
     kind.check(settings, tensors, str(folder / RECORD))
     fisher = _fisher(folder / FISHER, data[FISHER]) if FISHER in data else None
@@ -120,6 +129,18 @@ def _numbers(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Te
     return tensors
 
 
+def _weights(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return an expert's tensors; raise `InputError` unless they are of one format and their products are finite."""
+    for tensor, value in _numbers(path, tensors).items():
+        if value.numel() and float(value.abs().max()) > _LARGEST:
+            found = f"tensor {tensor!r:.200} holds values above {_LARGEST:g}"
+            raise InputError(f"{path}: {found}, of which products overflow; train it again")
+    formats = sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()})
+    if len(formats) > 1:
+        raise InputError(f"{path}: holds {' and '.join(formats)} values; expected one format; train it again")
+    return tensors
+
+
 def _kind(record: _Record, folder: Path) -> Kind:
     """Return a record's kind of expert; only what is installed is ever imported, whatever a file says."""
     if record.method not in KINDS.names() and record.package:
@@ -139,13 +160,10 @@ def _read(path: Path) -> bytes:
 def read_file(path: Path, most: int | None = None) -> bytes:
     """Return a regular file's bytes; raise `InputError` for what is none, such as a pipe, or is larger than `most`."""
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(handle, "rb") as file:  # opened first, so that what is looked at is what is read
-            state = os.fstat(handle)
-            if not stat.S_ISREG(state.st_mode):
-                raise InputError(f"{path}: is no regular file; expected a file of an expert")
-            if most is not None and state.st_size > most:
-                raise InputError(f"{path}: has {state.st_size >> 20} MB; expected at most {most >> 20}")
+        with opened(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if most is not None and size > most:
+                raise InputError(f"{path}: has {size >> 20} MB; expected at most {most >> 20}")
             return file.read()
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
@@ -159,9 +177,11 @@ def _read_record(folder: Path) -> _Record:
     if not os.path.lexists(path):
         raise InputError(f"{folder}: is not an expert (no {RECORD}); expected a folder that pitune wrote")
     try:
-        return _Record.model_validate_json(_read(path))
+        return _Record.model_validate(json_value(_read(path)))
     except ValidationError as error:
         raise InputError(f"{path}: malformed at {first_problem(error)}; fetch it again") from error
+    except ValueError as error:
+        raise InputError(f"{path}: malformed ({error!s:.200}); fetch it again") from error
 
 
 def decode(path: Path, data: bytes) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig
@@ -26,9 +26,12 @@ from pitune.experts.kind import (
 )
 from pitune.experts.kinds.lora_import import check_supported, translate
 from pitune.experts.kinds.lora_update import BIAS, DOWN, UP, LoraSettings, bias_change, delta, rank_in, rank_of, scaling
-from pitune.experts.patterns import full_names
+from pitune.experts.patterns import ALL_LINEAR, full_names, modules_matching, pattern_key
 from pitune.experts.peft_layers import inject, peft_json, restore
 from pitune.experts.sketches import directions
+
+if TYPE_CHECKING:
+    from pitune.experts.expert import Expert
 
 
 class Lora(Kind):
@@ -58,14 +61,20 @@ class Lora(Kind):
         return kaiming(shape, generator) if tensor.endswith(DOWN) else torch.zeros(shape)
 
     def check(self, settings: LoraSettings, tensors: Tensors, where: str) -> None:
-        """Raise `InputError` unless every site's tensors have the rank that the settings give it."""
+        """Raise `InputError` unless the tensors are those of the modules that the settings name, at their ranks."""
         super().check(settings, tensors, where)
-        for site in self._sites([tensors]):
-            found, expected = rank_in(tensors, site), rank_of(settings, site)
-            if found != expected:
-                raise InputError(
-                    f"{where}: the settings give {site!r:.200} the rank {expected}, its tensors {found}; fetch it again"
-                )
+        sites = self._sites([tensors])
+        for site in sites:
+            _check_factors(settings, tensors, site, where)
+        if settings.target_modules == ALL_LINEAR:  # which the backbone alone can tell
+            return
+        try:
+            others = set(sites).difference(modules_matching(settings.target_modules, sites))
+        except InputError as error:
+            raise InputError(f"{where}: {error}; fetch it again") from error
+        if others:
+            found = f"target_modules does not name {min(others)!r:.200}, which has tensors"
+            raise InputError(f"{where}: {found}; fetch it again")
 
     def site(self, tensor: str) -> str:
         """Return the linear layer that a factor or a bias belongs to."""
@@ -185,6 +194,10 @@ class Lora(Kind):
         """Return PEFT's configuration of LORA, whose field names these settings share."""
         return {**peft_json(peft_config(settings)), "init_lora_weights": True}
 
+    def to_peft(self, expert: Expert, backbone: Backbone | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return PEFT's LORA with its modules by name: a pattern of a stranger's may take PEFT for ever."""
+        return self.peft(_by_name(expert.settings, expert.sites)), dict(expert.tensors)
+
     def from_peft(
         self, config: Mapping[str, Any], stored: Tensors, backbone: Backbone, where: str, tell: Tell
     ) -> tuple[LoraSettings, dict[str, Tensor]]:
@@ -200,6 +213,37 @@ def peft_config(settings: LoraSettings) -> LoraConfig:
     """Return PEFT's configuration of the same expert."""
     targets = settings.target_modules if isinstance(settings.target_modules, str) else list(settings.target_modules)
     return LoraConfig(**{**settings.model_dump(), "target_modules": targets}, init_lora_weights=False)
+
+
+def _by_name(settings: Any, sites: Sequence[str]) -> LoraSettings:
+    """Return settings that mean the same at these sites without a regular expression of their own."""
+    by_name = {}
+    for field in ("rank_pattern", "alpha_pattern"):
+        given = getattr(settings, field)
+        keys = {site: pattern_key(tuple(given), site) for site in sites} if given else {}
+        by_name[field] = full_names({site: given[key] for site, key in keys.items() if key in given}, sites)
+    targets = tuple(sites) if isinstance(settings.target_modules, str) else settings.target_modules
+    return LoraSettings(**{**settings.model_dump(), **by_name, "target_modules": targets})
+
+
+def _check_factors(settings: LoraSettings, tensors: Tensors, site: str, where: str) -> None:
+    """Raise `InputError` unless a site has an A (r, in), a B (out, r), and a bias (out,) where the settings say so."""
+    rank, axes = (
+        rank_of(settings, site),
+        {DOWN: (2, 0), UP: (2, 1), **({BIAS: (1, None)} if settings.lora_bias else {})},
+    )
+    if not settings.lora_bias and f"{site}{BIAS}" in tensors:
+        raise InputError(f"{where}: the settings give {site!r:.200} no bias, and it has one; fetch it again")
+    for name, (dimensions, axis) in axes.items():
+        tensor = tensors.get(f"{site}{name}")
+        if tensor is None or tensor.ndim != dimensions:
+            found = "is missing" if tensor is None else f"has the shape {tuple(tensor.shape)}"
+            raise InputError(
+                f"{where}: tensor {site + name!r:.200} {found}; expected one of {dimensions} dimensions; fetch it again"
+            )
+        if axis is not None and tensor.shape[axis] != rank:
+            found = f"the settings give {site!r:.200} the rank {rank}, its tensors {tensor.shape[axis]}"
+            raise InputError(f"{where}: {found}; fetch it again")
 
 
 def _decomposed(settings: LoraSettings, tensors: Tensors, site: str) -> tuple[Tensor, Tensor, Tensor]:
