@@ -19,7 +19,9 @@ import pytest
 
 import pitune
 from pitune import cli
+from pitune.errors import InputError
 from pitune.files import hold
+from pitune.processes import ALONE, team
 from pitune.training import loop
 
 CODE = "import sys; from pitune.cli import main; sys.exit(main())"
@@ -172,3 +174,26 @@ def test_worker_processes_end_with_their_parent(tmp_path: Path) -> None:
     )
     assert done.returncode == 143
     assert done.stderr.startswith("pitune: terminated; ")
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK"])
+def test_a_variable_of_torchrun_that_is_no_number_is_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(InputError, match=rf"{name} is 'x'; expected a number, as torchrun sets it"):
+        team()
+    monkeypatch.setenv("WORLD_SIZE", "")
+    monkeypatch.setenv("RANK", "")
+    assert team() is ALONE
+
+
+def test_a_cache_that_cannot_be_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pocket_is_tiny: object, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PITUNE_HOME", "/proc/nope")
+    rows = [f"{word} {i},{label}" for i in range(16) for word, label in (("sweet", "good"), ("sour", "bad"))]
+    (tmp_path / "taste.csv").write_text("\n".join(["text,label", *rows]))
+    assert cli.main(["fit", str(tmp_path / "taste.csv"), "--shots", "2", "--steps", "1"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("pitune: /proc/nope")

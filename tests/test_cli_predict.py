@@ -233,9 +233,11 @@ def test_lines_of_standard_input_and_of_a_text_file(
 def test_any_word_is_inputs_or_one_error(word: str, reads: frozenset[str] | None, tmp_path: Path) -> None:
     task = Task("any", {}, answers=("good", "bad"))
     before = Path.cwd()
-    os.chdir(tmp_path)
+    below = tmp_path / "a" / "b" / "c"  # so that `..` is empty too
+    below.mkdir(parents=True, exist_ok=True)
+    os.chdir(below)
     try:
-        found = Reader(task, reads, standard_input=lambda: b"one\ntwo").read([word])
+        found = Reader(task, reads, standard_input=lambda _: b"one\ntwo").read([word])
     except pitune.InputError:
         return
     finally:

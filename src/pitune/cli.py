@@ -48,7 +48,7 @@ _SURROUNDINGS = {  # what a disk, an account or a system refuses is no fault of 
     getattr(errno, name, None)
     for name in (
         *("EACCES", "EDQUOT", "EFBIG", "EIO", "ELOOP", "EMFILE", "ENAMETOOLONG", "ENFILE", "ENOSPC", "ENOTDIR"),
-        *("EPERM", "EROFS"),
+        *("ENOENT", "EPERM", "EROFS"),
     )
 }
 

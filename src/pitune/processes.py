@@ -93,8 +93,15 @@ ALONE = Team()
 
 def team() -> Team:
     """Return the processes of this run as `torchrun` numbers them, or this one alone."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    return Team(int(os.environ.get("RANK", "0")), size) if size > 1 else ALONE
+    size = _number("WORLD_SIZE", 1)
+    return Team(_number("RANK", 0), size) if size > 1 else ALONE
+
+
+def _number(name: str, usual: int) -> int:
+    value = os.environ.get(name) or str(usual)
+    if not value.isdecimal():
+        raise InputError(f"{name} is {value!r}; expected a number, as torchrun sets it, or no such variable")
+    return int(value)
 
 
 def _state(cpu: bool | None = None) -> PartialState:

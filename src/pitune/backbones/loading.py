@@ -60,7 +60,7 @@ def read_device(name: str | None) -> torch.device:
     """Return a device by name, `cuda` where there is one unless told; raise `InputError` if it cannot be used."""
     try:
         place = team().device(torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu")))
-        torch.empty(0, device=place)
+        torch.zeros(1, device=place).item()  # which holds values, as `meta` does not
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"device {name!r} cannot be used ({str(error).splitlines()[0]}); expected cpu or cuda"

@@ -19,6 +19,7 @@ from pitune.tasks.task import Example, Task
 
 _STANDARD_INPUT = "-"
 _LINES = (".txt",)
+_LARGEST = 1 << 28  # bytes of lines
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,15 @@ class Reader:
     """How words become inputs of a task.
 
     `reads` says what the task reads if it has no examples; `question` is asked of every image that has no text of its
-    own; `columns` are a table's by role; `standard_input` gives the bytes that `-` stands for; `tell` hears what was
-    guessed.
+    own; `columns` are a table's by role; `standard_input` gives as many of the bytes that `-` stands for;
+    `tell` hears what was guessed.
     """
 
     task: Task
     reads: Reads | None = None
     question: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    standard_input: Callable[[], bytes] = bytes
+    standard_input: Callable[[int], bytes] = bytes
     tell: Tell = lambda _: None
 
     def read(self, words: Sequence[str]) -> list[Example]:
@@ -58,7 +59,7 @@ class Reader:
 
     def _word(self, word: str) -> Iterator[Example]:
         if word == _STANDARD_INPUT:
-            yield from self._lines("standard input", self.standard_input())
+            yield from self._lines("standard input", self.standard_input(_LARGEST + 1))
         elif _exists(word):
             yield from self._path(Path(word))
         elif matches := _matches(word):
@@ -86,7 +87,8 @@ class Reader:
         elif suffix in SUFFIXES:
             yield from self._rows(path)
         elif suffix in _LINES:
-            yield from self._lines(str(path), path.read_bytes())
+            with path.open("rb") as file:
+                yield from self._lines(str(path), file.read(_LARGEST + 1))
         elif suffix in IMAGE_SUFFIXES or "image" in (self._reads or ()):
             yield self._image(path)
         else:
@@ -118,6 +120,8 @@ class Reader:
             yield self._checked(where, example, str(own) if isinstance(own, str | int) and str(own).strip() else where)
 
     def _lines(self, name: str, data: bytes) -> Iterator[Example]:
+        if len(data) > _LARGEST:
+            raise InputError(f"{name}: more than {_LARGEST >> 20} MB; answer it in parts, or as a table")
         try:
             lines = data.decode("utf-8-sig").split("\n")
         except UnicodeDecodeError as error:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pitune.experts import Kind
 from pitune.training.precision import Precision
 
+_BOUND = 1 << 31
 _PASSES = 20  # over the labels, docs/settings.md
 _FEWEST, _MOST, _BATCH = 60, 400, 16
 _AT_ANSWERS, _ALL = 200, 256  # steps, and examples in each, where a step costs the same however many it holds
@@ -23,9 +24,9 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    steps: int = Field(default=200, ge=1, description="optimiser steps at most")
-    batch_size: int = Field(default=32, ge=1, description="examples a forward pass")
-    accumulation: int = Field(default=1, ge=1, description="forward passes an optimiser step")
+    steps: int = Field(default=200, ge=1, le=_BOUND, description="optimiser steps at most")
+    batch_size: int = Field(default=32, ge=1, le=_BOUND, description="examples a forward pass")
+    accumulation: int = Field(default=1, ge=1, le=_BOUND, description="forward passes an optimiser step")
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps with a rising rate")
