@@ -44,8 +44,8 @@ DEMO_SOURCES = (
     "pocket/textile",
 )
 DEMO_TARGETS = ("pocket/digits", "pocket/nyt")
-QUICK_DEMO_SOURCES = ("pocket/mnist", "pocket/tweets")
-QUICK_DEMO_TARGETS = ("pocket/digits",)
+QUICK_DEMO_SOURCES = ("pocket/amazon", "pocket/tweets", "pocket/mnist")
+QUICK_DEMO_TARGETS = ("pocket/nyt",)
 
 COLLECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
