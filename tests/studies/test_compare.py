@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from tests.conftest import apart
+from tests.conftest import apart, draw_of
 from tests.studies.conftest import small_plan
 
 from pitune.cli import main
@@ -24,9 +24,11 @@ from pitune.pocket.backbone import Pocket
 from pitune.reports import points, write_comparison
 from pitune.studies import BASELINES, Baseline, ComparePlan, CompareResults, Trial, run_compare, untouched
 from pitune.studies import trial as trial_module
+from pitune.studies.baselines import full as full_module
 from pitune.studies.baselines.full import full_fine_tuning
+from pitune.studies.rows import Measured
 from pitune.tasks import Task, expand, few_shot
-from pitune.training import TrainingSettings
+from pitune.training import TrainingSettings, evaluate_expert
 
 METHODS = BASELINES.names()
 
@@ -139,6 +141,17 @@ def test_a_plan_that_cannot_be_carried_out_writes_nothing(
     with pytest.raises(InputError, match=message):
         run_compare(plan.but(**change), tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_full_fine_tuning_that_no_step_improves_answers_as_the_backbone_does(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rate so low that the loss cannot move keeps the first look, as two classes at four shots often do."""
+    monkeypatch.setattr(full_module, "_RATES", (1e-30,))
+    task = tiny_tasks["taste"]
+    test = task.examples("test")
+    found = full_fine_tuning(tiny_backbone, draw_of(task, 6), test, settings=TrainingSettings(steps=2, batch_size=6))
+    assert found == Measured("accuracy", evaluate_expert(tiny_backbone, task, None, test).value, len(test), True)
 
 
 def test_full_fine_tuning_leaves_the_backbone_as_it_was(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:

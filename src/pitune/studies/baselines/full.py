@@ -12,7 +12,7 @@ from pitune.studies.baselines.baseline import Baseline
 from pitune.studies.rows import Measured
 from pitune.studies.trial import Trial
 from pitune.tasks import Draw, Example
-from pitune.training import OneTask, SingleLearner, Trained, TrainingSettings, evaluate_tensors, train
+from pitune.training import OneTask, SingleLearner, Trained, TrainingSettings, evaluate_expert, evaluate_tensors, train
 
 _RATES = (3e-5, 1e-4, 3e-4)  # of the usual size for whole transformers; an expert's would undo the pretraining
 
@@ -23,8 +23,9 @@ def full_fine_tuning(
     """Train all weights of `backbone.module` on every label, and score the test examples.
 
     The rate is that of the lowest validation loss in runs on the labels to train on, and the length that run's best
-    step, longer as there are more labels. The backbone itself stays as it is: copies of its weights are put in for
-    every run. What a stopped run goes on from is deleted in the end: it holds four numbers for each weight.
+    step, longer as there are more labels; where that is none, the backbone answers untouched. The backbone itself
+    stays as it is: copies of its weights are put in for every run. What a stopped run goes on from is deleted in the
+    end: it holds four numbers for each weight.
     """
     names = [name for name, value in backbone.module.named_parameters() if value.is_floating_point()]
     place = Attached(backbone, Attachment({name: name for name in names}, lambda: None))
@@ -38,11 +39,14 @@ def full_fine_tuning(
     tried = {rate: fitted(draw, learning_rate=rate)[1] for rate in _RATES}
     rate = min(tried, key=lambda rate: tried[rate].validation_loss)
     steps = round(tried[rate].best_step * len(draw.labels) / len(draw.train))
-    whole = fitted(draw.whole, learning_rate=rate, steps=steps)[0].tensors() if steps else {}
-    evaluation = evaluate_tensors(place, whole, draw.task, test)
+    if steps:
+        whole = fitted(draw.whole, learning_rate=rate, steps=steps)[0].tensors()
+        evaluation = evaluate_tensors(place, whole, draw.task, test)
+    else:
+        evaluation = evaluate_expert(backbone, draw.task, None, test)
     if run:
         shutil.rmtree(run)
-    return Measured(evaluation.metric, evaluation.value, len(evaluation.ids))
+    return Measured(evaluation.metric, evaluation.value, len(evaluation.ids), not steps)
 
 
 def _measure(trial: Trial) -> Measured:
