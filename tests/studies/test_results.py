@@ -36,6 +36,7 @@ WRITTEN_BY: dict[str, type[BaseModel]] = {
     "every-label.json": SettingsResults,
     "every-label-choice.json": SettingsResults,
     "every-label-4.json": CompareResults,
+    "full-4.json": CompareResults,
     "predictors.json": PackedRows,
     "settings.json": SettingsResults,
     "transfer.json": TransferResults,

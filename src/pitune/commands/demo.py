@@ -30,7 +30,7 @@ def demo(
     seeds: Annotated[
         int | None, Option(min=1, help="Runs with as many seeds, to show the spread; 2, quickly 1.", show_default=False)
     ] = None,
-    quick: Annotated[bool, Option("--quick", help="The same, smaller: two sources, one target, 20 steps.")] = False,
+    quick: Annotated[bool, Option("--quick", help="The same, smaller: three sources, one target, 20 steps.")] = False,
     common: options.Common,
 ) -> None:
     """Train a pool, predict neighbours, tune few-shot targets, and leave a report to look at."""
