@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 from rich.console import Console
 
-from pitune.commands import options, output
+from pitune.commands import options, output, pool
 from pitune.tasks import Task
 
 POOL = ("name", "method", "task", "shots", "seed", "metric", "validation", "parameters")
@@ -34,6 +34,12 @@ def printed(width: int, monkeypatch: pytest.MonkeyPatch, *columns: str, row: tup
 def test_words_are_whole(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     text = printed(width, monkeypatch, *TASKS, row=NAMED)
     assert {word for cell in NAMED for word in cell.split()} <= set(text.split())
+
+
+def test_the_longest_names_of_a_pool_are_whole_on_a_usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = ("openclipart-retrieval-lora-all-0", "lora", "pocket/openclipart-retrieval", None, 0, "accuracy", 0.5, 147456)
+    narrow = printed(80, monkeypatch, *POOL, row=row, spare=pool._SPARE)
+    assert {"openclipart-retrieval-lora-all-0", "pocket/openclipart-retrieval", "0.5000"} <= set(narrow.split())
 
 
 def test_what_there_is_no_room_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,4 +122,5 @@ def neighbours(
     found = search_pool(Search(_Target(task, labels, on), pool, k, by), over.spread, progress=is_told())
     near = found.pairs
     told = NearTask(found.target.draw.task.name, [Near(*pair) for pair in near])
-    report(on.as_json, told, [table(("neighbour", "similarity"), near)])
+    nothing = [f"{one.name} changes nothing: it is the untouched backbone" for one in found.experts if one.untouched]
+    report(on.as_json, told, [table(("neighbour", "similarity"), near), *nothing])

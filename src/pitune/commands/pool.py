@@ -20,7 +20,7 @@ Name = Annotated[str, Argument(metavar="NAME", help="An expert of the pool.")]
 
 
 _COLUMNS = ("name", "method", "task", "shots", "seed", "metric", "validation", "parameters")
-_SPARE = ("seed", "method", "parameters", "metric")  # what a name mostly tells first
+_SPARE = ("seed", "method", "parameters", "metric", "shots")  # what a name mostly tells first
 
 
 def list_experts(pool: options.PoolFolder, common: options.Common) -> None:
