@@ -46,7 +46,7 @@ def read_expert(folder: Path, data: bytes) -> None:
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(folder / "sound", place)
     (place / name).write_bytes(changed(place / name, choice, rest) if choice >= len(EXPERT_FILES) else rest)
-    with suppress(ValueError, TypeError, AttributeError, RecursionError):
+    with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
         record = json.loads((place / RECORD).read_bytes())
         record["files"].update(
             {one.name: sha256_bytes(one.read_bytes()) for one in place.iterdir() if one.name != RECORD}
