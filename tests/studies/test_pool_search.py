@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,28 @@ def test_two_workers_find_what_one_does(
     assert len(parts) == 2
     assert sorted(name for part in parts for name in part) == sorted(pool.names())
     assert not list((home() / "searches").iterdir())
+
+
+@dataclass(frozen=True)
+class Listing:
+    """An opener that holds a list, as options of a command that are repeated do, and counts what it opens."""
+
+    opened: list[int]
+    found: tuple[Backbone, Draw]
+
+    def __call__(self) -> tuple[Backbone, Draw]:
+        self.opened.append(1)
+        return self.found
+
+
+def test_what_is_searched_for_is_opened_once_a_process(
+    tiny_backbone: Pocket, tiny_tasks: dict[str, Task], pool: ExpertPool, parts: list[Sequence[str]]
+) -> None:
+    listing = Listing([], (tiny_backbone, few_shot(tiny_tasks["mood"], 4, 0)))
+    search_pool(Search(listing, pool.folder, 1, "trial"), Spread(2))
+    assert (len(parts), listing.opened) == (2, [1])
+    search_pool(Search(listing, pool.folder, 1, "trial"), Spread(2))
+    assert listing.opened == [1, 1]  # what is there may have changed since
 
 
 def test_what_a_score_says_nothing_of_is_said_once(

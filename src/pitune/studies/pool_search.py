@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from pitune.backbones import Backbone
@@ -36,7 +36,7 @@ def search_pool(search: Search, spread: Spread, *, method: str | None = None, pr
     Raise `InputError` as `neighbours` does.
     """
     SCORES.get(search.by)
-    backbone, draw = search.open()
+    backbone, draw = _open(search.open)
     pool = ExpertPool(search.pool, create=False)
     if spread.workers == 1 and spread.ray is None:
         return neighbours(backbone, draw, pool, k=search.k, by=search.by, method=method)
@@ -50,12 +50,19 @@ def search_pool(search: Search, spread: Spread, *, method: str | None = None, pr
     return neighbours(backbone, draw, pool, k=search.k, by=search.by, method=method, among=best)
 
 
-_opened = lru_cache(maxsize=1)(lambda opened: opened())  # once a process
+_KEPT: list[tuple[Opened, tuple[Backbone, Draw]]] = []  # the last that this process has opened
+
+
+def _open(given: Opened) -> tuple[Backbone, Draw]:
+    """Open a backbone and labels, for the jobs that this process does too."""
+    _KEPT[:] = [(given, given())]
+    return _KEPT[0][1]
 
 
 def _rate(search: Search, job: tuple[Path, tuple[str, ...]]) -> None:
     """Write down the best of a part, by name."""
     path, names = job
     index = PoolIndex(ExpertPool(search.pool, create=False))
-    best = rated(Target(*_opened(search.open)), index, names, search.k, search.by)
+    kept = _KEPT[0][1] if _KEPT and _KEPT[0][0] == search.open else _open(search.open)
+    best = rated(Target(*kept), index, names, search.k, search.by)
     write_atomic(path, json_bytes({"best": [one.expert.name for one in best]}))
