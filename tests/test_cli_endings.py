@@ -177,9 +177,7 @@ def test_worker_processes_end_with_their_parent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK"])
-def test_a_variable_of_torchrun_that_is_no_number_is_one_line(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_variable_of_torchrun_that_is_no_number_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv(name, "x")
     with pytest.raises(InputError, match=rf"{name} is 'x'; expected a number, as torchrun sets it"):

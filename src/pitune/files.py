@@ -87,15 +87,11 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
 def json_text(value: object, **how: Any) -> str:
     """Return JSON of finite numbers that UTF-8 can hold; what no text may hold, of odd file names, is escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, **how)
-    return text if _is_text(text) else json.dumps(value, allow_nan=False, **how)
-
-
-def _is_text(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return json.dumps(value, allow_nan=False, **how)
+    return text
 
 
 @contextmanager

@@ -11,14 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    CLIPModel,
-    PretrainedConfig,
-)
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPModel, PretrainedConfig
 
 from pitune.backbones import open_clip_files
 from pitune.errors import InputError
@@ -64,6 +57,8 @@ class Checkpoint:
             where = {"pretrained_model_name_or_path": None, "config": self.config, "state_dict": tensors}
         if self.held is not None:
             need("bitsandbytes", "quantised")
+            from transformers import BitsAndBytesConfig
+
             where["quantization_config"] = BitsAndBytesConfig(**_HELD[self.held])  # type: ignore[no-untyped-call]
         try:
             loaded, report = kind.from_pretrained(**where, dtype=dtype, output_loading_info=True, **{**_CLOSED, **more})

@@ -102,11 +102,8 @@ def _parts(card: Card) -> Iterator[str]:
     if parts and OWN not in parts:
         yield "- no part of its own: the experts below on the untouched backbone"
     for name, weight in parts.items():
-        what = (
-            "a part of its own, trained on these labels"
-            if name == OWN
-            else f"the expert `{_code(name)}` of another task"
-        )
+        other = f"the expert `{_code(name)}` of another task"
+        what = "a part of its own, trained on these labels" if name == OWN else other
         yield f"- {what}: mean mixing weight {weight:.2f}"
 
 

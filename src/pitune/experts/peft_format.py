@@ -243,6 +243,6 @@ def _check_base(config: Mapping[str, Any], backbone: Backbone, where: str) -> No
 def _same_weights(folder: str, backbone: Backbone) -> bool:
     """Return whether a folder holds a checkpoint of the backbone's own weights."""
     try:
-        return Path(folder).is_dir() and open_checkpoint(folder).fingerprint == backbone.fingerprint
+        return Path(folder).is_dir() and same_weights(open_checkpoint(folder).fingerprint, backbone.fingerprint)
     except (InputError, OSError, ValueError):  # no such folder, or no name of one
         return False

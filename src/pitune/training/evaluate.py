@@ -182,32 +182,31 @@ def calls_of(backbone: Backbone, expert: Expert | None) -> Iterator[Calls]:
     Raise `InputError` if the expert belongs to another backbone, or its tensors do not fit.
     """
     if expert is None:
-        yield Calls(backbone.prepare, _numbers(backbone.scores, backbone.name), backbone.generate)
+        yield _checked(Calls(backbone.prepare, backbone.scores, backbone.generate), backbone.name)
         return
+    who = f"expert {expert.name!r}"
     check_backbone(expert, backbone)
     with attached(backbone, expert.kind, expert.settings) as place:
-        check_tensors(place.shapes, expert.tensors, f"expert {expert.name!r}")
+        check_tensors(place.shapes, expert.tensors, who)
     inside = merged(backbone, expert)
     if inside is not None:
-        found = _calls_at(*inside)
-        yield replace(found, score=_numbers(found.score, f"expert {expert.name!r}"))
+        yield _checked(_calls_at(*inside), who)
         return
     with attached(backbone, expert.kind, expert.settings) as place:
-        found = _calls_at(place, expert.tensors)
-        yield replace(found, score=_numbers(found.score, f"expert {expert.name!r}"))
+        yield _checked(_calls_at(place, expert.tensors), who)
 
 
-def _numbers(score: Callable[[Batch], Tensor], who: str) -> Callable[[Batch], Tensor]:
-    """Return a way to score that raises `InputError` where scores are no numbers: an answer by them would be none."""
+def _checked(calls: Calls, who: str) -> Calls:
+    """Return calls that raise `InputError` where scores are no numbers: an answer by them would be none."""
 
-    def checked(batch: Batch) -> Tensor:
-        scores = score(batch)
+    def score(batch: Batch) -> Tensor:
+        scores = calls.score(batch)
         if scores.isnan().any():
             problem = f"{who} has scores that are no numbers (NaN), so that it answers nothing"
             raise InputError(f"{problem}; its values overflow: train it again, or load the backbone in float32")
         return scores
 
-    return checked
+    return replace(calls, score=score)
 
 
 def _calls_at(place: Attached, tensors: Tensors) -> Calls:

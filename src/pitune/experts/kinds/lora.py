@@ -228,10 +228,8 @@ def _by_name(settings: Any, sites: Sequence[str]) -> LoraSettings:
 
 def _check_factors(settings: LoraSettings, tensors: Tensors, site: str, where: str) -> None:
     """Raise `InputError` unless a site has an A (r, in), a B (out, r), and a bias (out,) where the settings say so."""
-    rank, axes = (
-        rank_of(settings, site),
-        {DOWN: (2, 0), UP: (2, 1), **({BIAS: (1, None)} if settings.lora_bias else {})},
-    )
+    rank = rank_of(settings, site)
+    axes = {DOWN: (2, 0), UP: (2, 1), **({BIAS: (1, None)} if settings.lora_bias else {})}
     if not settings.lora_bias and f"{site}{BIAS}" in tensors:
         raise InputError(f"{where}: the settings give {site!r:.200} no bias, and it has one; fetch it again")
     for name, (dimensions, axis) in axes.items():

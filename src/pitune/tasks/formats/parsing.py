@@ -79,11 +79,13 @@ _Loader.add_implicit_resolver(
 )
 
 
-def yaml_text(text: str) -> Any:
-    """Return what a line of YAML holds; raise `ValueError` if it is none."""
+def yaml_text(data: str | bytes) -> Any:
+    """Return what YAML text holds; raise `ValueError` that says in a few words why it is none."""
     try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, OverflowError, TypeError, AttributeError, RecursionError) as error:
+        return yaml.load(data, Loader=_Loader)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError, AttributeError) as error:
         raise ValueError(str(error).splitlines()[0][:_SHOWN]) from error
 
 
@@ -92,12 +94,10 @@ def yaml_value(path: Path, expected: str = "a task in YAML") -> Any:
     try:
         if regular_file(path).stat().st_size > _LONGEST_YAML:
             raise InputError(f"{path}: larger than 4 MiB; expected {expected}")
-        return yaml.load(path.read_bytes(), Loader=_Loader)
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from error
-    except RecursionError:
-        raise InputError(f"{path}: not YAML (nested too deeply)") from None
-    except (yaml.YAMLError, ValueError, OverflowError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not YAML ({str(error).splitlines()[0][:_SHOWN]})") from error
+    try:
+        return yaml_text(data)
+    except ValueError as error:
+        raise InputError(f"{path}: not YAML ({error})") from error
