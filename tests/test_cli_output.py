@@ -7,12 +7,12 @@ import re
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from pitune.commands import options, output, pool
-from pitune.tasks import Task
+from pitune.commands import graph, options, output, pool
 
 POOL = ("name", "method", "task", "shots", "seed", "metric", "validation", "parameters")
 EXPERT = ("openclipart-images-lora-4-0", "lora", "pocket/openclipart-images", 4, 0, "accuracy", 0.5, 147456)
@@ -85,12 +85,16 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_what_a_draw_lacks_is_told_once_and_not_by_each_worker(
-    tiny_tasks: dict[str, Task], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("worker", [False, True])
+def test_what_a_task_leaves_out_is_told_once_and_not_by_each_worker_of_a_search(
+    worker: bool,
+    pocket_is_tiny: object,
+    tiny_task_paths: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv(output.VERBOSITY, "")
+    monkeypatch.setattr(graph, "parent_process", lambda: object() if worker else None)
     labels = options.Labels(shots=10_000, at_most=True)
-    labels.draw(tiny_tasks["mood"], 0)
-    assert capsys.readouterr().err.startswith("fewer than 10000 examples to learn from: ")
-    monkeypatch.setattr(options, "parent_process", lambda: object())
-    labels.draw(tiny_tasks["mood"], 0)
-    assert capsys.readouterr().err == ""
+    graph._Target(str(tiny_task_paths["mood"]), labels, options.OnTask())()
+    assert ("fewer than 10000 examples to learn from: " in capsys.readouterr().err) is not worker

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
 from pitune.commands import options
-from pitune.commands.output import is_told, report, shown, table
+from pitune.commands.output import QUIET, VERBOSITY, is_told, report, shown, table
 from pitune.commands.set_up import open_pool, quieten
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ class _Target:
 
     def __call__(self) -> tuple[Backbone, Draw]:
         quieten()
+        if parent_process() is not None:  # which has told already what there is to tell of the task
+            os.environ[VERBOSITY] = QUIET
         return self.on.open_backbone(), self.labels.draw(self.on.open_task(self.task), self.on.seed)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -130,11 +129,11 @@ class Labels:
     ] = False
 
     def draw(self, task: Task, seed: int) -> Draw:
-        """Draw them, telling on stderr, once and not in each worker, which classes gave fewer than were asked for."""
+        """Draw them, telling on stderr which classes gave fewer examples than were asked for."""
         from pitune.tasks import few_shot
 
         draw = few_shot(task, self.shots, seed, at_most=self.at_most)
-        if draw.short and parent_process() is None:
+        if draw.short:
             note(f"fewer than {draw.shots} examples to learn from: {', '.join(draw.short)}")
         return draw
 
