@@ -58,6 +58,10 @@ def test_one_expert_in_full(
     assert 0 <= found["calibration"]["ece"] <= 1
     Judgement.model_validate({key: found[key] for key in Judgement.model_fields})
     assert command(experts["long"], "--task", task) == found
+    alone = command("--zero-shot", task)
+    assert (alone["expert"], alone["from_zero_shot"]) == (None, None)
+    assert found["zero_shot"] == {end: alone[end] for end in ("value", "low", "high")}
+    assert found["from_zero_shot"]["value"] == pytest.approx(found["value"] - alone["value"])
 
 
 def test_several_experts_side_by_side(
@@ -67,33 +71,31 @@ def test_several_experts_side_by_side(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     task = tiny_task_paths["place"]
-    found = command(experts["short"], experts["long"], "--task", task, "--zero-shot")
+    found = command(experts["short"], experts["long"], "--task", task)
     assert [one["expert"] for one in found["experts"]] == [None, "short", "long"]
-    assert (
-        command(experts["short"], experts["long"], task)["experts"]
-        == command(experts["short"], experts["long"], "--task", task)["experts"]
-    )
-    first, *others = found["experts"]
-    assert first["from_first"] is None
+    assert command(experts["short"], experts["long"], task) == found
+    backbone, *others = found["experts"]
+    assert backbone["from_zero_shot"] is None
     for one in others:
-        assert one["from_first"]["value"] == pytest.approx(one["value"] - first["value"])
-        assert one["from_first"]["low"] <= one["from_first"]["value"] <= one["from_first"]["high"]
+        over = one["from_zero_shot"]
+        assert over["value"] == pytest.approx(one["value"] - backbone["value"])
+        assert over["low"] <= over["value"] <= over["high"]
     alone = command(experts["long"], task)
     verdict = alone.pop("verdict")
-    assert {**others[1], "from_first": None} == {**alone, "from_first": None}
-    assert len(verdict) == 1
-    assert verdict[0] in found["verdict"]
+    assert others[1] | {"zero_shot": alone["zero_shot"]} == alone
+    assert verdict == found["verdict"][-2:]
     assert verdict[0].startswith(f"long has accuracy {alone['value']:.3f} [")
-    assert "on the 18 test examples (always the commonest answer 0.333)." in verdict[0]
-    by, ends = others[1]["from_first"], "[{low:+.3f}, {high:+.3f}]"
-    assert f"That is {by['value']:+.3f} {ends.format_map(by)} from zero-shot: better." in found["verdict"]
+    assert f"on the 18 test examples (the backbone alone {backbone['value']:.3f} [" in verdict[0]
+    assert verdict[0].endswith("always the commonest answer 0.333).")
+    by, ends = others[1]["from_zero_shot"], "[{low:+.3f}, {high:+.3f}]"
+    assert verdict[1] == f"That is {by['value']:+.3f} {ends.format_map(by)} over the backbone alone: better."
     assert cli.main(["eval", str(experts["short"]), str(experts["long"]), "--task", str(task)]) == 0
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ("short", "long", "hill", "from the first", "calibration error"))
+    assert all(word in printed for word in ("short", "long", "hill", "over zero-shot", "calibration error"))
     assert cli.main(["eval", str(experts["long"]), str(task)]) == 0
     printed = capsys.readouterr().out
     assert "long on place: accuracy" in printed
-    assert printed.splitlines()[-1] == verdict[0]
+    assert printed.splitlines()[-2:] == verdict
     assert all(word in printed for word in ("95 %", "recall", "precision", "right, answered:"))
 
 
@@ -101,11 +103,11 @@ def test_an_expert_that_changes_nothing_is_called_so(
     command: Command, experts: dict[str, Path], tiny_task_paths: dict[str, Path], tmp_path: Path
 ) -> None:
     pitune.mix([pitune.load_expert(experts["long"])], [0.0], name="idle").save(tmp_path / "idle")
-    said = "idle changes nothing: it is the untouched backbone."
-    found = command(tmp_path / "idle", "--zero-shot", "--task", tiny_task_paths["place"])
+    said = "idle changes nothing: it is the untouched backbone"
+    found = command(tmp_path / "idle", tiny_task_paths["place"])
     assert found["verdict"][-1] == said
-    assert found["experts"][0]["value"] == found["experts"][1]["value"]
-    assert any("+0.000" in one and one.endswith("from zero-shot: not told from none.") for one in found["verdict"])
+    assert found["zero_shot"]["value"] == found["value"]
+    assert found["verdict"][-2] == "That is +0.000 [+0.000, +0.000] over the backbone alone: not told from none."
 
 
 def test_a_class_of_many_is_told_by_its_commonest_mistakes(
@@ -126,6 +128,7 @@ def test_a_class_of_many_is_told_by_its_commonest_mistakes(
         ("@place", "expected an expert and a task"),
         ("--task @place", "expected an expert and a task"),
         ("SHORT @place --zero-shot", "--zero-shot takes no expert"),
+        ("SHORT --task @place --zero-shot", "--zero-shot takes no expert"),
         ("SHORT SHORT --task @place", "is there twice"),
         ("SHORT --task @place --out SHORT", "is a folder"),
     ],

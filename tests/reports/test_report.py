@@ -91,11 +91,11 @@ def test_puts_the_best_of_each_line_in_bold(results: dict[str, Any], page: Write
     assert re.findall(r"<strong>(.*?)</strong>", page(results).html) == ["61.0", "81.0"]
 
 
-def test_keeps_methods_in_order_and_unknown_ones_last(results: dict[str, Any], page: Write) -> None:
+def test_shows_the_method_first_the_others_in_order_and_unknown_ones_last(results: dict[str, Any], page: Write) -> None:
     html = page(results).html
     heads = re.search(r'<table class="results sortable" id="table">\s*<thead>(.*?)</thead>', html, re.S)
     assert heads is not None
-    assert re.findall(r">([^<]+)</th>", heads[1]) == ["target", "zero-shot", "single expert", "π-Tuning", "zz other"]
+    assert re.findall(r">([^<]+)</th>", heads[1]) == ["target", "π-Tuning", "zero-shot", "single expert", "zz other"]
     assert "<td>–</td>" in html, "a method that was not run on a target has an empty place"
 
 

@@ -26,9 +26,9 @@ from pitune.studies import BASELINES, Baseline, ComparePlan, CompareResults, Tri
 from pitune.studies import trial as trial_module
 from pitune.studies.baselines import full as full_module
 from pitune.studies.baselines.full import full_fine_tuning
-from pitune.studies.rows import Measured
+from pitune.studies.study import measured
 from pitune.tasks import Task, expand, few_shot
-from pitune.training import TrainingSettings, evaluate_expert
+from pitune.training import TrainingSettings
 
 METHODS = BASELINES.names()
 
@@ -151,7 +151,7 @@ def test_full_fine_tuning_that_no_step_improves_answers_as_the_backbone_does(
     task = tiny_tasks["taste"]
     test = task.examples("test")
     found = full_fine_tuning(tiny_backbone, draw_of(task, 6), test, settings=TrainingSettings(steps=2, batch_size=6))
-    assert found == Measured("accuracy", evaluate_expert(tiny_backbone, task, None, test).value, len(test), True)
+    assert found == measured(tiny_backbone, task, None, test)._replace(untouched=True)
 
 
 def test_full_fine_tuning_leaves_the_backbone_as_it_was(tiny_backbone: Pocket, tiny_tasks: dict[str, Task]) -> None:
@@ -159,9 +159,9 @@ def test_full_fine_tuning_leaves_the_backbone_as_it_was(tiny_backbone: Pocket, t
     draw = replace(few_shot(task, 4, 0), validation=few_shot(task, 4, 0).train)
     before = {name: value.clone() for name, value in tiny_backbone.module.named_parameters()}
     settings = TrainingSettings(steps=20, batch_size=16, evaluations=4)
-    metric, value, n, _ = full_fine_tuning(tiny_backbone, draw, task.examples("test"), settings=settings)
-    assert (metric, n) == ("accuracy", len(task.examples("test")))
-    assert 0 <= value <= 1
+    found = full_fine_tuning(tiny_backbone, draw, task.examples("test"), settings=settings)
+    assert (found.metric, found.n) == ("accuracy", len(task.examples("test")))
+    assert 0 <= found.value <= 1
     assert all((before[name] == value).all() for name, value in tiny_backbone.module.named_parameters())
 
 

@@ -40,6 +40,15 @@ def test_runs_that_changed_nothing_are_counted_of_those_that_say_it(tmp_path: Pa
     assert path.read_text().count("untouched") == 3
 
 
+def test_a_row_keeps_what_guessing_has_and_what_answers_claim_where_they_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    Rows(path).measure(("t", "m", 4, 0), partial(Measured, "accuracy", 0.5, 10, False, 0.25, 0.75))
+    Rows(path).measure(("t", "m", 4, 1), partial(Measured, "f1", 0.5, 10))
+    first, second = Rows(path)
+    assert (first.untouched, first.chance, first.claimed) == (False, 0.25, 0.75)
+    assert "chance" not in second.model_fields_set
+
+
 def test_a_line_cut_short_is_dropped_and_another_damage_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     rows = Rows(path)

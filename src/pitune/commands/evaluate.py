@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Option
 
 from pitune.commands import options
-from pitune.commands.evaluations import judgement_lines, side_by_side, verdict_lines
-from pitune.commands.output import note, report
+from pitune.commands.evaluations import ALONE, judgement_lines, side_by_side, verdict_lines
+from pitune.commands.output import changing_nothing, note, report, watched
 from pitune.commands.set_up import check_file, find_expert, quieten, tell_templates
 from pitune.errors import InputError
 from pitune.files import json_bytes, write_atomic
 
 if TYPE_CHECKING:
     from pitune.experts import Expert
-
-_ALONE = "zero-shot"
 
 
 def evaluate(
@@ -33,15 +31,13 @@ def evaluate(
     ] = [],  # noqa: B006  # typer's own form of none
     *,
     task: Annotated[str | None, Option(metavar="TASK", help=options.TASK_HELP)] = None,
-    zero_shot: Annotated[
-        bool, Option("--zero-shot", help="The backbone alone, without EXPERT; with --task, beside experts.")
-    ] = False,
+    zero_shot: Annotated[bool, Option("--zero-shot", help="The backbone alone, without EXPERT.")] = False,
     split: Annotated[Literal["train", "validation", "test"], Option(help="Part of the task.")] = "test",
     out: Annotated[Path | None, Option(metavar="FILE", help="Write what --json prints here too.")] = None,
     pool: options.MaybePool = None,
     on: options.OnTask,
 ) -> None:
-    """Measure experts on a task, several side by side; with --zero-shot, the backbone alone."""
+    """Measure experts on a task beside the backbone alone, several side by side."""
     quieten()
     names, task = _named(expert, task, zero_shot)
     from pitune.tasks import told_templates
@@ -57,30 +53,29 @@ def evaluate(
         check_backbone(one, model)
         tell_templates(one, known)
     note(f"answering {len(examples)} {split} examples of {known.name}")
-    given: dict[str, Expert | None] = {_ALONE: None} if zero_shot else {}
+    given: dict[str, Expert | None] = {ALONE: None}
     given |= dict(zip(_told_apart(names, experts), experts, strict=True))
-    seen = {name: evaluate_expert(model, known, one, examples) for name, one in given.items()}
+    seen = {
+        name: evaluate_expert(model, known, one, examples, title=name if watched() else "")
+        for name, one in given.items()
+    }
     judged = {name: judge(known, examples, one) for name, one in seen.items()}
     rows = [
         {"expert": given[name] and name, "task": known.name, "split": split, **one.model_dump(mode="json")}
         | {"templates": list(templates_of(model, known, given[name]))}
         for name, one in judged.items()
     ]
-    words = [f"{row['expert'] or _ALONE}: {told_templates(row['templates'])}" for row in rows if row["templates"]]
-    nothing = [
-        f"{name} changes nothing: it is the untouched backbone." for name, one in given.items() if one and one.untouched
-    ]
-    told: dict[str, Any] = rows[0]
-    apart = differences(known, examples, seen) if len(judged) > 1 else {}
-    verdict = [*verdict_lines(known, examples, split, judged, apart), *nothing]
-    if len(judged) == 1:
-        lines = judgement_lines(*judged.popitem(), known.name, split)
-    else:
-        for row, name in zip(rows, judged, strict=True):
-            row["from_first"] = apart[name].model_dump(mode="json") if name in apart else None
-        told = {"task": known.name, "split": split, "n": len(examples), "experts": rows}
-        lines = side_by_side(judged, apart)
-    told["verdict"] = verdict
+    words = [f"{row['expert'] or ALONE}: {told_templates(row['templates'])}" for row in rows if row["templates"]]
+    nothing = changing_nothing((name, one.untouched) for name, one in given.items() if one)
+    apart = differences(known, examples, seen) if experts else {}
+    for row, name in zip(rows, judged, strict=True):
+        row["from_zero_shot"] = apart[name].model_dump(mode="json") if name in apart else None
+    told: dict[str, Any] = {"task": known.name, "split": split, "n": len(examples), "experts": rows}
+    if len(experts) < 2:
+        told = rows[-1] | {"zero_shot": {end: rows[0][end] for end in ("value", "low", "high")}}
+    told["verdict"] = verdict = [*verdict_lines(known, examples, split, judged, apart), *nothing]
+    several = len(experts) > 1
+    lines = side_by_side(judged, apart) if several else judgement_lines(*judged.popitem(), known.name, split)
     if out is not None:
         write_atomic(out, json_bytes(told))
     report(on.as_json, told, [*lines, *words, *verdict])
@@ -90,12 +85,10 @@ def _named(given: Sequence[str], task: str | None, zero_shot: bool) -> tuple[lis
     """Return the experts and the task, which is the last word where no flag gives it."""
     if task is None and given:
         *names, task = given
-        if zero_shot and names:
-            raise InputError(
-                f"--zero-shot takes no expert; found {names[0]!r} before the task {task!r} (--task TASK takes both)"
-            )
     else:
         names = list(given)
+    if zero_shot and names:
+        raise InputError(f"--zero-shot takes no expert; found {names[0]!r} (experts are shown beside it unasked)")
     if task is None or not (names or zero_shot):
         found = repr(task) if task else "neither"
         raise InputError(f"expected an expert and a task; found only {found} (add --zero-shot for the backbone alone)")

@@ -1,4 +1,4 @@
-"""How `pitune eval` shows evaluations: one expert in full, several side by side."""
+"""How `pitune eval` shows evaluations: one expert in full, several side by side, each beside the backbone alone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pitune.tasks import Example, Task
     from pitune.training import Difference, Judgement
 
+ALONE = "zero-shot"  # what the backbone alone is called
 _MOST_COLUMNS = 10  # of a confusion matrix on a screen
 _MOST_ROWS = 20
 
@@ -37,7 +38,7 @@ def judgement_lines(who: str, found: Judgement, task: str, split: str) -> list[s
 def side_by_side(found: Mapping[str, Judgement], differences: Mapping[str, Difference]) -> list[str | Table]:
     """Return a table of several experts, and one of their classes' recall where there are few.
 
-    `differences` are from the first, with the interval of the same examples drawn anew.
+    `differences` are from the backbone alone, with the interval of the same examples drawn anew.
     """
     rows = [
         (
@@ -52,7 +53,7 @@ def side_by_side(found: Mapping[str, Judgement], differences: Mapping[str, Diffe
     ]
     first = next(iter(found.values()))
     lines: list[str | Table] = [
-        table(("expert", first.metric, "95 %", "from the first", "95 %", "calibration error"), rows)
+        table(("expert", first.metric, "95 %", "over zero-shot", "95 %", "calibration error"), rows)
     ]
     if first.confusion is not None:
         ranked = sorted(range(len(first.classes)), key=lambda i: -first.classes[i].n)[:_MOST_ROWS]
@@ -68,16 +69,16 @@ def side_by_side(found: Mapping[str, Judgement], differences: Mapping[str, Diffe
 def verdict_lines(
     task: Task, examples: Sequence[Example], split: str, found: Mapping[str, Judgement], apart: Mapping[str, Difference]
 ) -> list[str]:
-    """Return in words how good each expert is, against guessing and the first of them."""
+    """Return in words how good each expert is, against guessing and the backbone alone."""
     from pitune.training import worth
 
-    first, said = next(iter(found)), list[str]()
-    for name, one in found.items():
-        said += worth(task, examples, name, one.value, one.n, judges=f"{split} examples")
+    said = list[str]()
+    beside = {"the backbone alone": found[ALONE].value} if apart else {}
+    for name, one in found.items() if not apart else ((name, found[name]) for name in apart):
+        said += worth(task, examples, name, one.value, one.n, beside, judges=f"{split} examples")
         if name in apart:
-            said.append(
-                f"That is {apart[name].value:+.3f}{apart[name].spread} from {first}: {_told(task, apart[name])}."
-            )
+            over = apart[name]
+            said.append(f"That is {over.value:+.3f}{over.spread} over the backbone alone: {_told(task, over)}.")
     return said
 
 

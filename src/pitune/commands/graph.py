@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Option
 
 from pitune.commands import options
-from pitune.commands.output import QUIET, VERBOSITY, is_told, report, shown, table
+from pitune.commands.output import QUIET, VERBOSITY, changing_nothing, is_told, report, shown, table
 from pitune.commands.set_up import open_pool, quieten
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def graph(
     quieten()
     page.check()
     from pitune import api
+    from pitune.experts import PoolIndex
     from pitune.prediction import graph_correlation
 
     experts = open_pool(pool)
@@ -76,7 +77,8 @@ def graph(
     told = Alike(
         list(found.names), found.similarity.tolist(), nearest, correlation, str(page.html) if page.html else None
     )
-    report(common.as_json, told, [table(("expert", "nearest", "similarity"), rows), *compared])
+    nothing = changing_nothing((entry.name, entry.untouched) for entry in PoolIndex(experts).entries.values())
+    report(common.as_json, told, [table(("expert", "nearest", "similarity"), rows), *nothing, *compared])
 
 
 def draw_pool(experts: ExpertPool, found: TaskGraph, html: Path) -> None:
@@ -126,5 +128,5 @@ def neighbours(
     found = search_pool(Search(_Target(task, labels, on), pool, k, by), over.spread, progress=is_told())
     near = found.pairs
     told = NearTask(found.target.draw.task.name, [Near(*pair) for pair in near])
-    nothing = [f"{one.name} changes nothing: it is the untouched backbone" for one in found.experts if one.untouched]
+    nothing = changing_nothing((one.name, one.untouched) for one in found.experts)
     report(on.as_json, told, [table(("neighbour", "similarity"), near), *nothing])

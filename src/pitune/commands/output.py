@@ -105,6 +105,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
+def changing_nothing(experts: Iterable[tuple[str, bool]]) -> list[str]:
+    """Return a line for each expert, of names and whether they are untouched, that is the backbone itself."""
+    return [f"{name} changes nothing: it is the untouched backbone" for name, untouched in experts if untouched]
+
+
 def note(text: str) -> None:
     """Tell on stderr what is going on, unless told to be quiet."""
     if is_told():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option
 
 from pitune.commands import options
-from pitune.commands.output import report, shown, table
+from pitune.commands.output import changing_nothing, report, shown, table
 from pitune.commands.set_up import check_writable, open_pool, quieten
 from pitune.errors import InputError
 
@@ -30,11 +30,7 @@ def list_experts(pool: options.PoolFolder, common: options.Common) -> None:
 
     entries = PoolIndex(open_pool(pool)).entries.values()
     good = [[getattr(entry, column) for column in _COLUMNS] for entry in entries if not entry.problem]
-    notes = [
-        f"{entry.name} changes nothing: it is the untouched backbone"
-        for entry in entries
-        if not entry.problem and not entry.projection.any()
-    ]
+    notes = changing_nothing((one.name, one.untouched) for one in entries)
     notes += [f"{entry.name}: {entry.problem}" for entry in entries if entry.problem]
     rows = [
         {column: None if entry.problem and column != "name" else getattr(entry, column) for column in _COLUMNS}
@@ -54,7 +50,9 @@ def show(name: Name, pool: options.PoolFolder, common: options.Common) -> None:
     plain = {key: value for key, value in card.items() if key not in ("hyperparameters", "parents")}
     rows = {"method": expert.method, "parameters": expert.parameters, **plain, **card["hyperparameters"]}
     rows["mixed of"] = parts
-    report(common.as_json, result, [table(("field", "value"), [(key, _short(value)) for key, value in rows.items()])])
+    nothing = changing_nothing([(name, expert.untouched)])
+    fields = [(key, _short(value)) for key, value in rows.items()]
+    report(common.as_json, result | {"untouched": expert.untouched}, [table(("field", "value"), fields), *nothing])
 
 
 def verify(pool: options.PoolFolder, common: options.Common) -> None:

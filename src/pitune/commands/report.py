@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +23,9 @@ RESULTS = ("results.json", "predictors.json", "settings.json")  # of a study, th
 if TYPE_CHECKING:
     from pitune.experts import Expert
     from pitune.reports import RunReport
-    from pitune.training import Outcome
+    from pitune.training import Condition, Outcome
+
+Told = tuple[dict[str, Any], list[str]]  # for JSON, and for reading
 
 
 def report(
@@ -42,17 +45,11 @@ def report(
     kind = _kind(source)
     if task is not None and kind not in ("run", "expert"):
         raise InputError(f"--task: tests an expert; {source} is a {kind}")
-    told: dict[str, Any] = {"kind": kind, "html": str(page.html) if page.html else None}
     if kind in ("run", "expert"):
-        found = _expert(source, kind, task, on)
-        conditions = [one.model_dump() for one in found.outcome.conditions] if found.outcome else []
-        told |= {"expert": found.expert.name, "verdict": list(found.verdict), "conditions": conditions}
-        lines = [*found.verdict, *condition_lines(conditions)]
-        _write_expert(found, page)
-    elif kind == "pool":
-        lines = _pool(source, page)
+        told, lines = _expert(source, kind, task, on, page)
     else:
-        lines = _study(source, page)
+        told, lines = _pool(source, page) if kind == "pool" else _study(source, page)
+    told |= {"kind": kind, "html": str(page.html) if page.html else None}
     out.report(on.as_json, told, [*lines, *([f"page: {page.html}"] if page.html else [])])
 
 
@@ -83,19 +80,29 @@ def _kind(source: Path) -> str:
     raise InputError(f"{source}: holds no run, expert, pool or study; expected a folder that pitune wrote")
 
 
-def _expert(source: Path, kind: str, task: str | None, on: options.OnTask) -> RunReport:
+def _expert(source: Path, kind: str, task: str | None, on: options.OnTask, page: options.Page) -> Told:
     from pitune.experts import load_expert
     from pitune.reports import RunReport
     from pitune.training import outcome
 
     folder = source / "expert" if kind == "run" else source
     expert = load_expert(folder)
-    found = _of_run(source, expert, str(folder)) if kind == "run" else RunReport(expert, str(folder))
-    if task is None:
-        return found
-    known, model = on.open_task(task), on.open_backbone()
-    out.note(f"answering {len(known.examples('test'))} test examples of {known.name}")
-    return replace(found, outcome=outcome(model, known, expert, beside={"the backbone alone": None}))
+    report = RunReport(expert, str(folder), expert.card.verdict)
+    if kind == "run":
+        report = _of_run(source, expert, str(folder))
+    if task is not None:
+        known, model = on.open_task(task), on.open_backbone()
+        out.note(f"answering {len(known.examples('test'))} test examples of {known.name}")
+        report = replace(report, outcome=outcome(model, known, expert, beside={"the backbone alone": None}))
+    _write_expert(report, page)
+    conditions = report.outcome.conditions if report.outcome else ()
+    told, lines = _said(report.verdict, conditions)
+    return {"expert": expert.name} | told, lines
+
+
+def _said(verdict: Sequence[str], conditions: Sequence[Condition]) -> Told:
+    passed = [one.model_dump() for one in conditions]
+    return {"verdict": list(verdict), "conditions": passed}, [*verdict, *condition_lines(passed)]
 
 
 def _of_run(run: Path, expert: Expert, folder: str) -> RunReport:
@@ -139,26 +146,28 @@ def _write_expert(found: RunReport, page: options.Page) -> None:
         write_run(found, page.html, examples=page.examples)
 
 
-def _pool(source: Path, page: options.Page) -> list[str]:
+def _pool(source: Path, page: options.Page) -> Told:
     from pitune import api
 
     experts = open_pool(source)
     graph = api.task_graph(experts)
     if page.html is not None:
         draw_pool(experts, graph, page.html)
-    return [f"{len(graph.names)} experts; `pitune graph --pool {source}` tells each one's nearest"]
+    told = {"experts": list(graph.names)}
+    return told, [f"{len(graph.names)} experts; `pitune graph --pool {source}` tells each one's nearest"]
 
 
 def _results(source: Path) -> Path | None:
     return next((path for name in RESULTS if (path := source / name).is_file()), None)
 
 
-def _study(source: Path, page: options.Page) -> list[str]:
-    from pitune.reports import read_study, write_study
+def _study(source: Path, page: options.Page) -> Told:
+    from pitune.reports import conditions_of, found, read_study, write_study
 
     path = _results(source)
     assert path is not None
     results = read_study(path)
     if page.html is not None:
         write_study(results, page.html)
-    return [f"{path}: {len(results.rows)} measured values"]
+    told, lines = _said(found(results), conditions_of(results))
+    return told | {"values": len(results.rows)}, [*lines, f"{path}: {len(results.rows)} measured values"]

@@ -63,6 +63,12 @@ class Card(BaseModel):
         return tuple(map(str, named)) if isinstance(named, list | tuple) else (self.task,)
 
     @property
+    def verdict(self) -> tuple[str, ...]:
+        """What the labels that judged it said, a sentence each; none where none did."""
+        kept = self.hyperparameters.get("verdict")
+        return tuple(map(str, kept)) if isinstance(kept, list | tuple) else ()
+
+    @property
     def reads(self) -> str:
         """What its task shows, such as `image + text`; empty where the card does not tell."""
         kept = self.hyperparameters.get("asked", self.hyperparameters)

@@ -58,6 +58,11 @@ class Entry:
     layouts: Mapping[str, str] = field(default_factory=dict, repr=False)
     sketches: Mapping[str, Sketch] = field(default_factory=dict, repr=False)
 
+    @property
+    def untouched(self) -> bool:
+        """Whether it is known to change nothing of the backbone."""
+        return self.problem is None and not self.projection.any()
+
 
 @dataclass(frozen=True)
 class Sketches:

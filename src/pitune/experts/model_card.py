@@ -78,9 +78,8 @@ def _answers(card: Card) -> str:
 
 
 def _worth(card: Card) -> Iterator[str]:
-    verdict = card.hyperparameters.get("verdict")
-    if isinstance(verdict, list) and verdict:
-        yield " ".join(map(_words, verdict))
+    if card.verdict:
+        yield " ".join(map(_words, card.verdict))
     elif card.validation is not None:
         yield f"{_words(card.metric)} {card.validation:.4f} on labels that it did not learn from."
     else:

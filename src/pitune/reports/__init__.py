@@ -11,6 +11,7 @@ from pitune.reports.comparison import interval as interval
 from pitune.reports.comparison import points as points
 from pitune.reports.comparison import told as told
 from pitune.reports.comparison import write_comparison as write_comparison
+from pitune.reports.conditions import conditions_of as conditions_of
 from pitune.reports.curves import read_curves as read_curves
 from pitune.reports.prompts import write_prompts as write_prompts
 from pitune.reports.prompts import write_transfer as write_transfer
@@ -19,5 +20,6 @@ from pitune.reports.report import write_graph as write_graph
 from pitune.reports.report import write_report as write_report
 from pitune.reports.run import RunReport as RunReport
 from pitune.reports.run import write_run as write_run
+from pitune.reports.study import found as found
 from pitune.reports.study import read_study as read_study
 from pitune.reports.study import write_study as write_study

@@ -73,7 +73,7 @@ def judged(gain: Gain) -> str:
 
 def named(shots: int | None) -> str:
     """Return how many labels per class there were, as headings say it."""
-    return "All labels" if shots is None else f"{shots} shots"
+    return "All labels" if shots is None else f"{shots} shot{'s' * (shots != 1)}"
 
 
 def _gains_table(results: CompareResults, shots: int | None) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from pitune.errors import InputError
 from pitune.files import write_atomic
 from pitune.reports.comparison import learned_nothing
+from pitune.reports.conditions import conditions_of
 from pitune.reports.gains import gain_charts, seed_charts, verdict
 from pitune.reports.graph_section import describe_graph
 from pitune.reports.network import Network, draw_network
@@ -33,6 +34,7 @@ def write_report(results: DemoResults, path: Path) -> None:
         environment=results.environment,
         setting=_setting(results.environment),
         verdict=verdict(results.gains) + learned_nothing(results.rows),
+        conditions=conditions_of(results),
         gains=gain_charts(results.gains, results.rows),
         graph=describe_graph(_network(results)),
         mixes=[describe_mix(task, results.targets[task]) for task in sorted(results.targets, key=natural_key)],

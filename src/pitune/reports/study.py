@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pitune.errors import InputError
 from pitune.files import write_atomic
-from pitune.reports.comparison import interval, judged, named, points, told
-from pitune.reports.gains import Chart, TrackRow, tick
+from pitune.reports.comparison import interval, judged, learned_nothing, named, points, told
+from pitune.reports.conditions import conditions_of
+from pitune.reports.gains import Chart, TrackRow, tick, verdict
 from pitune.reports.heat_map import Cell, HeatMap, heat_map
 from pitune.reports.numbers import fixed
 from pitune.reports.page import render
@@ -65,7 +66,8 @@ def write_study(results: Results, path: Path) -> None:
     page = render(
         "study.html",
         title=f"{results.written_by} on {results.environment.backbone}",
-        verdict=_verdict(results),
+        verdict=found(results),
+        conditions=conditions_of(results),
         charts=charts + (_predictors(results) if isinstance(results, PredictorsResults) else []),
         maps=_transfer(results) if isinstance(results, TransferResults) else [],
         table=build_table(() if drawn else results.rows),  # of every two tasks, a column for each method says nothing
@@ -75,8 +77,10 @@ def write_study(results: Results, path: Path) -> None:
     write_atomic(path, page)
 
 
-def _verdict(results: Results) -> list[str]:
+def found(results: Results) -> list[str]:
     """Return in a few sentences what a study found: of many gains the greatest and the least."""
+    if isinstance(results, DemoResults):
+        return [verdict(results.gains) + learned_nothing(results.rows)]
     if isinstance(results, CompareResults):
         return [told(results, shots) for shots in dict.fromkeys(row.shots for row in results.rows)]
     if isinstance(results, PredictorsResults):

@@ -8,7 +8,7 @@ from functools import partial
 
 from pitune.reports.numbers import Summary, Unit, summarise, unit_of
 from pitune.reports.text import natural_key
-from pitune.studies import BASELINES, Row
+from pitune.studies import BASELINES, PI, Row
 from pitune.tasks.metrics import worth
 
 
@@ -18,8 +18,8 @@ def show_method(method: str) -> str:
 
 
 def order_methods(methods: Sequence[str]) -> list[str]:
-    """Return each method once: those that are registered in their order, the others after them by name."""
-    there, registered = set(methods), BASELINES.names()
+    """Return each method once: π-Tuning, those that are registered in their order, the others after them by name."""
+    there, registered = set(methods), sorted(BASELINES.names(), key=lambda method: method != PI)
     return [method for method in registered if method in there] + sorted(there - set(registered), key=natural_key)
 
 

@@ -45,8 +45,9 @@ class Environment(Part):
 class Row(Part):
     """One measured value: a method on the test part of a task.
 
-    `untouched` says of an expert whether it changes nothing, so that the value is the backbone's own; it is None where
-    no expert was measured, and in rows of before it was kept.
+    `untouched` says of an expert whether it changes nothing, so that the value is the backbone's own. Of accuracies
+    `chance` is what is right without looking, and `claimed` how probable answers are said to be, on average. Each is
+    None where it does not apply, and in rows of before it was kept.
     """
 
     task: Name
@@ -58,6 +59,8 @@ class Row(Part):
     n: Count
     seconds: Number
     untouched: bool | None = None
+    chance: Number | None = None
+    claimed: Number | None = None
 
     @property
     def key(self) -> Key:

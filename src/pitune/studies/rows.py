@@ -21,12 +21,14 @@ from pitune.studies.results import Environment, Key, Row
 
 
 class Measured(NamedTuple):
-    """A metric, its value, of how many examples, and of an expert whether it changes nothing."""
+    """A metric, its value, of how many examples, and more that `Row` holds, None where it does not apply."""
 
     metric: str
     value: float
     n: int
     untouched: bool | None = None
+    chance: float | None = None
+    claimed: float | None = None
 
 
 Measures = dict[Key, Callable[[], Measured]]  # what is to be measured, and how
@@ -53,11 +55,9 @@ class Rows:
         """Return the row of a measurement, from the file or by running it."""
         if key not in self._rows:
             started = time.perf_counter()
-            metric, value, n, untouched = run()
-            told = {} if untouched is None else {"untouched": untouched}  # a row says nothing where there is no expert
+            known = {name: value for name, value in run()._asdict().items() if value is not None}
             seconds = round(time.perf_counter() - started, 2)
             task, method, shots, seed = key
-            known = {"metric": metric, "value": value, "n": n, **told}
             self.add(Row(task=task, method=method, shots=shots, seed=seed, seconds=seconds, **known))
         return self._rows[key]
 

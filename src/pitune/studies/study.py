@@ -18,7 +18,7 @@ from pitune.studies.results import Results, Row
 from pitune.studies.rows import Measured, Measures, Rows, environment
 from pitune.studies.workers import Spread, run_jobs
 from pitune.tasks import Draw, Example, Task, load_task, spread
-from pitune.training import evaluate_expert
+from pitune.training import Evaluation, calibration, chance, evaluate_expert
 
 Job = TypeVar("Job")
 Written = TypeVar("Written", bound=Results)
@@ -100,9 +100,16 @@ def _measure(file: Path, cell: Cell) -> None:
 
 def measured(backbone: Backbone, task: Task, expert: Expert | None, test: Sequence[Example]) -> Measured:
     """Return what an expert scores, or the backbone alone with none."""
-    evaluation = evaluate_expert(backbone, task, expert, test)
-    untouched = expert.untouched if expert else None
-    return Measured(evaluation.metric, evaluation.value, len(evaluation.ids), untouched)
+    return as_measured(task, test, evaluate_expert(backbone, task, expert, test), expert.untouched if expert else None)
+
+
+def as_measured(task: Task, test: Sequence[Example], seen: Evaluation, untouched: bool | None) -> Measured:
+    """Return what a study keeps of an evaluation."""
+    found = Measured(seen.metric, seen.value, len(seen.ids), untouched)
+    if seen.metric != "accuracy":
+        return found
+    claimed = calibration(seen.scores, seen.target).probability if seen.scores.shape[1] > 1 else None
+    return found._replace(chance=chance(test)[1], claimed=claimed)
 
 
 def distinct(tasks: Sequence[str]) -> dict[str, str]:

@@ -28,6 +28,7 @@ from pitune.training.fit import start_learner as start_learner
 from pitune.training.fit import untrained as untrained
 from pitune.training.judgement import Difference as Difference
 from pitune.training.judgement import Judgement as Judgement
+from pitune.training.judgement import calibration as calibration
 from pitune.training.judgement import differences as differences
 from pitune.training.judgement import judge as judge
 from pitune.training.loop import LOG as LOG
@@ -54,5 +55,6 @@ from pitune.training.settings import folds_of as folds_of
 from pitune.training.settings import target_training as target_training
 from pitune.training.tracking import check_tracker as check_tracker
 from pitune.training.tracking import tracking as tracking
+from pitune.training.worth import chance as chance
 from pitune.training.worth import wilson as wilson
 from pitune.training.worth import worth as worth

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from pitune.backbones import Backbone, Batch, Matched, brief, has_open_answers, listed_answers, target_losses
 from pitune.errors import InputError
@@ -114,9 +115,10 @@ def evaluate_parts(
     return _seen(task, rows)
 
 
-def _rows(task: Task, examples: Sequence[Example], calls: Calls) -> list[_Row]:
+def _rows(task: Task, examples: Sequence[Example], calls: Calls, title: str = "") -> list[_Row]:
     found: list[_Row] = []
-    with torch.no_grad():
+    bar = tqdm(total=len(examples), unit="", desc=title, leave=False, disable=not title)
+    with bar, torch.no_grad():
         for chunk in by_length(examples, CHUNK):
             batch = calls.prepare(chunk, task)
             scores = in_halves(lambda some: calls.score(some).float().cpu(), batch)
@@ -126,6 +128,7 @@ def _rows(task: Task, examples: Sequence[Example], calls: Calls) -> list[_Row]:
             for i, example in enumerate(chunk):
                 right = None if relevant is None else relevant[i]
                 found.append(_Row(example, scores[i], target[i], right, written[i]))
+            bar.update(len(chunk))
     return found
 
 
@@ -170,9 +173,12 @@ def templates_of(backbone: Backbone, task: Task, expert: Expert | None) -> tuple
         return backbone.templates(task)
 
 
-def evaluate_expert(backbone: Backbone, task: Task, expert: Expert | None, examples: Sequence[Example]) -> Evaluation:
-    """Score examples with an expert, or zero-shot with none."""
-    return evaluate_parts(backbone, task, [(expert, examples)])
+def evaluate_expert(
+    backbone: Backbone, task: Task, expert: Expert | None, examples: Sequence[Example], *, title: str = ""
+) -> Evaluation:
+    """Score examples with an expert, or zero-shot with none; `title` names a bar of progress on stderr, if any."""
+    with calls_of(backbone, expert) as calls:
+        return _seen(task, _rows(task, examples, calls, title))
 
 
 @contextmanager

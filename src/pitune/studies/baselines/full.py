@@ -10,6 +10,7 @@ from pitune.backbones import Backbone
 from pitune.experts import Attached, Attachment
 from pitune.studies.baselines.baseline import Baseline
 from pitune.studies.rows import Measured
+from pitune.studies.study import as_measured
 from pitune.studies.trial import Trial
 from pitune.tasks import Draw, Example
 from pitune.training import OneTask, SingleLearner, Trained, TrainingSettings, evaluate_expert, evaluate_tensors, train
@@ -46,7 +47,7 @@ def full_fine_tuning(
         evaluation = evaluate_expert(backbone, draw.task, None, test)
     if run:
         shutil.rmtree(run)
-    return Measured(evaluation.metric, evaluation.value, len(evaluation.ids), not steps)
+    return as_measured(draw.task, test, evaluation, not steps)
 
 
 def _measure(trial: Trial) -> Measured:
