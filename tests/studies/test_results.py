@@ -35,6 +35,7 @@ WRITTEN_BY: dict[str, type[BaseModel]] = {
     "coop.json": PromptsResults,
     "every-label.json": SettingsResults,
     "every-label-choice.json": SettingsResults,
+    "every-label-1.json": CompareResults,
     "every-label-4.json": CompareResults,
     "full-4.json": CompareResults,
     "predictors.json": PackedRows,
