@@ -13,7 +13,7 @@ from pitune.training import Expected, Pace, pace_of, untrained
 
 
 def expected_tuning(near: Neighbours, settings: TuneSettings, *, test: int = 0) -> Expected:
-    """Return how long `tune_nearest` will take at most, roughly, and answering `test` examples by three experts after.
+    """Return how long `tune_nearest` will take if all neighbours serve, and answering `test` examples by three experts.
 
     A step and some answers are tried of the own expert alone and of all neighbours beside it. Candidates that train do
     so once and once for each fold; labels are answered to choose neighbours and their scale, and by every candidate.
@@ -29,7 +29,7 @@ def expected_tuning(near: Neighbours, settings: TuneSettings, *, test: int = 0) 
     judged = labels * len(settings.tried) if folds else len(draw.validation) * len(paces) * (training.evaluations + 1)
     stepping = (1 + folds) * training.steps * sum(pace.a_step for pace in paces)
     seconds = slowest.reading * labels + stepping + slowest.an_answer * (chosen + judged + 3 * test)
-    return Expected(seconds, runs, training.steps, slowest.a_step, "tuning takes at most")
+    return Expected(seconds, runs, training.steps, slowest.a_step, "tuning takes")
 
 
 def _pace(near: Neighbours, settings: TuneSettings, joint: bool) -> Pace:

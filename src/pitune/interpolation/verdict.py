@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pitune.interpolation.choice import ALONE, BACKBONE, JOINT, NEIGHBOURS, Candidate
-from pitune.tasks import Draw
+from pitune.tasks import Draw, Task, reads_of
 from pitune.training import worth
 
 _TOLD = 3.0  # nats over all labels that judge, which few labels do not differ by for nothing
+_NAMED = 3  # answers that words show
 
 
 def verdict(
@@ -23,7 +24,7 @@ def verdict(
     if not of[choice].losses:
         return (f"No labels were kept to judge by, so {choice} is taken unseen: its worth is not known.",)
     beside = {BACKBONE: untrained, ALONE: "the own expert alone"}
-    return (*_worth(draw, of, choice, beside), _why(of, choice), *_neighbours(of))
+    return (*_worth(draw, of, choice, beside), _why(of, choice), *_neighbours(draw.task, of))
 
 
 def _worth(draw: Draw, of: dict[str, Candidate], choice: str, beside: Mapping[str, str]) -> tuple[str, ...]:
@@ -43,22 +44,39 @@ def _why(of: dict[str, Candidate], choice: str) -> str:
     )
 
 
-def _neighbours(of: dict[str, Candidate]) -> Iterator[str]:
+def _neighbours(task: Task, of: dict[str, Candidate]) -> Iterator[str]:
     if ALONE not in of:
         return
     with_them = [name for name in (JOINT, NEIGHBOURS) if name in of]
-    if not with_them:
-        yield (
-            "No neighbour lowers the loss on the labels at any scale, so none is used: experts of more alike tasks, or "
-            "more labels, would help."
-        )
-        return
     totals = {name: sum(of[name].losses) for name in with_them}
-    best = min(totals, key=lambda name: totals[name])
-    gain = sum(of[ALONE].losses) - totals[best]
-    if gain > _TOLD:
+    alone = sum(of[ALONE].losses)
+    best = min(totals, key=lambda name: totals[name], default=ALONE)
+    gain = alone - totals.get(best, alone)
+    if not with_them:
+        yield "No neighbour lowers the loss on the labels at any scale, so none is used."
+    elif gain > _TOLD:
         yield f"The neighbours help: {best} has a lower loss than the own expert alone by {gain:.1f} nats."
     elif gain < -_TOLD:
         yield f"The neighbours do not help here: the own expert alone has a lower loss by {-gain:.1f} nats."
     else:
         yield f"Whether the neighbours help, so few labels cannot tell ({gain:+.1f} nats)."
+    if not with_them or gain < -_TOLD:
+        yield f"No expert of this pool is a relative; these would be: {_relatives(task)}."
+    if BACKBONE in of and gain <= _TOLD:
+        taught = sum(of[BACKBONE].losses) - alone
+        if taught > _TOLD:
+            added = f"these neighbours {gain:.1f}" if gain > 0 else "these neighbours none"
+            yield (
+                f"More labels would help more than this pool: what the own expert learned from a part of these takes "
+                f"{taught:.1f} nats off the loss, {added}."
+            )
+
+
+def _relatives(task: Task) -> str:
+    """Return in words which experts would be worth adding to a pool for a task: of like inputs and answers."""
+    shown = " and ".join(f"{one}s" for one in sorted(reads_of(task) or ())) or "such inputs"
+    if not task.answers:
+        return f"experts of other tasks on {shown} whose answers differ by example"
+    some = ", ".join(repr(name) for name in task.answers[:_NAMED])
+    more = f" and {len(task.answers) - _NAMED} more" if len(task.answers) > _NAMED else ""
+    return f"experts of other tasks on {shown}, with answers that tell apart what {some}{more} tell apart"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +17,7 @@ from pitune.training.loop import Learner, OneTask, try_step
 from pitune.training.settings import PULL, TrainingSettings, folds_of, target_training
 
 _LOOKED_AT = 64  # validation examples that are answered to see how long it takes
+_LEAST, _STEPS, _TRIED = 3, 7, 2.0  # steps that are tried after the first: at least, at most, and seconds for more
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,23 @@ class Pace:
 
 
 def pace_of(place: Attached, learner: Learner, draw: Draw, settings: TrainingSettings) -> Pace:
-    """Return the pace of training a learner on a draw, by trying a step twice and some answers.
+    """Return the pace of training a learner on a draw, by trying some steps and some answers.
 
-    Inputs are read once, which is what a first step takes longer than a second. Nothing is kept of the trial.
+    Inputs are read once, which is what a first step takes longer than the others; of these the median counts, since
+    other work on the machine makes some of them slow. Nothing is kept of the trial.
     """
     some, seen = list(draw.train[: settings.batch_size]), draw.validation[:_LOOKED_AT]
     for parameter, _ in learner.parameters():
         parameter.requires_grad_(True)
     feed = OneTask(draw, settings.batch_size)
 
-    first, a_step = (_seconds(lambda: try_step(place, learner, feed, settings)) for _ in range(2))
+    def step() -> float:
+        return _seconds(lambda: try_step(place, learner, feed, settings))
+
+    first, steps = step(), [step() for _ in range(_LEAST)]
+    while len(steps) < _STEPS and sum(steps) < _TRIED:
+        steps.append(step())
+    a_step = median(steps)
     look = _seconds(lambda: evaluate_tensors(place, learner.tensors(), draw.task, seen)) if seen else 0.0
     reading = max(0.0, first - a_step) / max(1, len(some) * settings.accumulation)
     return Pace(reading, a_step, look / max(1, len(seen)))
