@@ -131,6 +131,7 @@ def test_a_class_of_many_is_told_by_its_commonest_mistakes(
         ("SHORT --task @place --zero-shot", "--zero-shot takes no expert"),
         ("SHORT SHORT --task @place", "is there twice"),
         ("SHORT --task @place --out SHORT", "is a folder"),
+        ("SHORT --task @place --out found.csv", "expected a name that ends in .json"),
     ],
 )
 def test_refused(

@@ -93,10 +93,10 @@ def test_the_numbers_that_the_page_draws_from_its_outputs_are_theirs(script: Mod
         r"^\| (\w+), (\d+) test examples \| (.*) \| (.*) \| \+([\d.]+) \[([−+][\d.]+), ([−+][\d.]+)\] \|$", text, re.M
     ):
         shown = next(shown for of in found.values() for line, shown, _ in of if f"eval {name}-expert" in line)
-        assert f"zero-shot has accuracy 0{alone} [" in shown
+        assert f"test examples (the backbone alone 0{alone} [" in shown
         assert f"pi-{name}-lora-4-0 has accuracy 0{expert} [" in shown
         ends = ", ".join(f"{float(one.replace('−', '-')) / 100:+.3f}" for one in (low, high))
-        assert f"That is {float(by) / 100:+.3f} [{ends}] from zero-shot" in shown
+        assert f"That is {float(by) / 100:+.3f} [{ends}] over the backbone alone" in shown
         assert f"on the {n} test examples" in shown
     assert "Neither set has a relative" in text
     assert text.count("No neighbour lowers the loss on the labels at any scale") == 2

@@ -22,6 +22,14 @@ def test_labels_lose_the_beginning_that_all_share() -> None:
     assert short_labels(["a-", "a-b"]) == ["a-", "a-b"]
 
 
+def test_labels_lose_the_ending_that_most_share() -> None:
+    names = ["openclipart-images-lora-all-0", "openclipart-pairs-lora-all-0", "mnist-lora-all-0", "nyt (target)"]
+    assert short_labels(names) == ["openclipart-images", "openclipart-pairs", "mnist", "nyt (target)"]
+    assert short_labels(["a-lora-4-0", "b-lora-4-0", "a"]) == ["a-lora-4-0", "b-lora-4-0", "a"]  # or two were one
+    assert short_labels(["1-lora-4", "2-lora-4", "3-lora-4"]) == ["1-lora-4", "2-lora-4", "3-lora-4"]
+    assert short_labels(["layer-1", "layer-11"]) == ["layer-1", "layer-11"]
+
+
 def test_long_labels_lose_their_middle() -> None:
     found = short_labels(["x" * 50 + "end", "長" * 50], limit=11)
     assert found == ["xxxxx…xxend", "長長…長長長"]

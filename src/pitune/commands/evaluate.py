@@ -33,7 +33,7 @@ def evaluate(
     task: Annotated[str | None, Option(metavar="TASK", help=options.TASK_HELP)] = None,
     zero_shot: Annotated[bool, Option("--zero-shot", help="The backbone alone, without EXPERT.")] = False,
     split: Annotated[Literal["train", "validation", "test"], Option(help="Part of the task.")] = "test",
-    out: Annotated[Path | None, Option(metavar="FILE", help="Write what --json prints here too.")] = None,
+    out: Annotated[Path | None, Option(metavar="FILE.json", help="Write what --json prints here too.")] = None,
     pool: options.MaybePool = None,
     on: options.OnTask,
 ) -> None:
@@ -45,6 +45,8 @@ def evaluate(
 
     if out is not None:
         check_file(out)
+        if out.suffix != ".json":
+            raise InputError(f"--out {out}: holds what --json prints; expected a name that ends in .json")
     experts = [find_expert(name, pool) for name in names]
     known = on.open_task(task)
     examples = known.examples(split)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
 # Marks that turn the direction of the text after them could make one name look like another.
@@ -33,12 +34,27 @@ def in_code(text: str) -> str:
 
 
 def short_labels(names: Sequence[str], limit: int = 20) -> list[str]:
-    """Return the names without the beginning that all share, and without their middle where still too long.
+    """Return the names without the beginning that all share and the ending that most do, where still too long cut.
 
-    `limit` counts half-width characters. The whole names belong in a tooltip or a list next to the figure.
+    `limit` counts half-width characters; what is cut out of a name is its middle. The whole names belong in a tooltip
+    or a list next to the figure.
     """
     shared = _shared_beginning(names) if len(set(names)) > 1 else 0
-    return [_ellipsis(clean(name[shared:]), limit) for name in names]
+    shorter = _without_ending([name[shared:] for name in names])
+    return [_ellipsis(clean(name), limit) for name in shorter]
+
+
+def _without_ending(names: Sequence[str]) -> list[str]:
+    """Return names without the longest ending that more than half of them share, such as -lora-16-0.
+
+    All stay as they are where two would become the same, or a number alone would be left or taken.
+    """
+    endings = Counter(
+        name[i:] for name in names for i in range(1, len(name)) if name[i] in "-_" and not name[i + 1 :].isdigit()
+    )
+    shared = max((end for end, count in endings.items() if 2 * count > len(names)), key=len, default="")
+    found = [name.removesuffix(shared) for name in names]
+    return found if len(set(found)) == len(set(names)) and not any(name.isdigit() for name in found) else list(names)
 
 
 def _shared_beginning(names: Sequence[str]) -> int:
