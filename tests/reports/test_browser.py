@@ -141,3 +141,30 @@ def test_the_drawing_grows(shown: Callable[..., Any]) -> None:
     width = page.locator("svg.network").bounding_box()["width"]
     page.get_by_role("button", name="Larger").press("Enter")
     assert page.locator("svg.network").bounding_box()["width"] > 1.3 * width
+
+
+FOLDED = r"""() => {
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [], range = document.createRange();
+  while (walk.nextNode()) {
+    const node = walk.currentNode, cell = node.parentElement.closest('td, th');
+    if (!cell || cell.closest('.heat') || !cell.offsetParent) continue;
+    for (const word of node.data.matchAll(/[\p{L}\p{N}.]{2,14}/gu)) {
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      const tops = [...range.getClientRects()].map(one => Math.round(one.top));
+      if (Math.max(...tops) - Math.min(...tops) > 5) found.push(word[0]);
+    }
+  }
+  return found;
+}"""
+
+
+def test_no_short_word_in_a_table_is_folded(shown: Callable[..., Any], pages: Pages) -> None:
+    for name in pages:
+        page = shown(name, viewport=PHONE)
+        page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+        assert page.evaluate(FOLDED) == [], name
+        page.set_viewport_size(PAPER)
+        page.emulate_media(media="print")
+        assert page.evaluate(FOLDED) == [], f"{name} on paper"
