@@ -16,6 +16,7 @@ from pitune.errors import InputError
 from pitune.experts import KINDS, attached, initial_tensors, make_settings
 from pitune.tasks import Task, load_task
 
+CLOSE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-5}
 KIN: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 8},
     "qwen2": {},
@@ -116,3 +117,71 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
     words.save_pretrained(folder)
     with pytest.raises(InputError, match="names no eos_token"):
         load_backbone(str(folder), "cpu")
+
+
+@pytest.mark.parametrize("model_type", KIN)
+def test_an_upper_expert_learns_the_same_of_what_lower_layers_made_once(
+    model_type: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    backbone, task = load_backbone(write(model_type, tmp_path)), texts_of(data)
+    examples, kind = task.examples("train"), KINDS.get("lora")
+    own = make_settings(kind, backbone, target_modules=r"model\.layers\.1\.self_attn\.((q|k|v|o|qkv)_proj|dense)")
+    with attached(backbone, kind, own) as place:
+        tensors = {
+            name: (value + 0.1).requires_grad_() for name, value in initial_tensors(kind, place.shapes, 0, own).items()
+        }
+        whole, kept = backbone.prepare(examples, task), place.prepare(examples, task)
+        assert (whole.layer, kept.layer) == (0, 1)
+        torch.testing.assert_close(place.scores(tensors, kept), place.scores(tensors, whole), **CLOSE)
+        torch.testing.assert_close(place.features(tensors, kept), place.features(tensors, whole), **CLOSE)
+        torch.testing.assert_close(
+            place.scores(tensors, kept, ["blue"] * 2), place.scores(tensors, whole, ["blue"] * 2), **CLOSE
+        )
+        assert place.generate(tensors, kept) == place.generate(tensors, whole)
+        gradients = [
+            torch.autograd.grad(place.losses(tensors, batch).mean(), list(tensors.values())) for batch in (whole, kept)
+        ]
+        torch.testing.assert_close(*gradients, **CLOSE)
+        some = kept.rows(slice(2, 4))
+        torch.testing.assert_close(place.losses(tensors, some), place.losses(tensors, whole)[2:4], **CLOSE)
+        drawn = [place.sample(tensors, batch, torch.full((6, 3), 0.4)).inputs for batch in (whole, kept)]
+        torch.testing.assert_close(drawn[0]["target_tokens"], drawn[1]["target_tokens"])
+
+
+def test_open_answers_are_read_on_from_what_is_kept(data: dict[str, Path], tmp_path: Path) -> None:
+    backbone, listed = load_backbone(write("qwen2", tmp_path)), texts_of(data)
+    task = Task("open", {"train": tuple(listed.examples("train"))})
+    kind = KINDS.get("lora")
+    own = make_settings(kind, backbone, target_modules=r"model\.layers\.1\.mlp\..*_proj")
+    with attached(backbone, kind, own) as place:
+        tensors = {name: value + 0.1 for name, value in initial_tensors(kind, place.shapes, 0, own).items()}
+        whole, kept = backbone.prepare(task.examples("train"), task), place.prepare(task.examples("train"), task)
+        assert not len(kept.answers)
+        torch.testing.assert_close(place.scores(tensors, kept), place.scores(tensors, whole), **CLOSE)
+
+
+def test_lower_layers_are_run_once_for_an_input(data: dict[str, Path], tmp_path: Path) -> None:
+    backbone, task = load_backbone(write("qwen2", tmp_path)), texts_of(data)
+    kind, runs = KINDS.get("lora"), list[int]()
+    own = make_settings(kind, backbone, target_modules=r"model\.layers\.1\.self_attn\.((q|k|v|o|qkv)_proj|dense)")
+    lower = backbone.module.get_submodule("model.layers.0.mlp")
+    hook = lower.register_forward_hook(lambda *_: runs.append(1))
+    with attached(backbone, kind, own) as place:
+        tensors = initial_tensors(kind, place.shapes, 0, own)
+        place.scores(tensors, place.prepare(task.examples("train"), task))
+        first = len(runs)
+        for examples in (task.examples("train"), task.examples("train")[:3]):
+            batch = place.prepare(examples, task)
+            place.scores(tensors, batch)
+            place.losses(tensors, batch)
+    hook.remove()
+    assert first > 0
+    assert len(runs) == first
+    assert "forward" not in vars(backbone.module.get_submodule("model.layers.0"))
+
+
+def test_an_expert_of_the_lowest_layer_keeps_nothing(data: dict[str, Path], tmp_path: Path) -> None:
+    backbone, task = load_backbone(write("qwen2", tmp_path)), texts_of(data)
+    kind = KINDS.get("lora")
+    with attached(backbone, kind, make_settings(kind, backbone)) as place:
+        assert place.prepare(task.examples("train"), task).layer == 0

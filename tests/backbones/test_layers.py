@@ -12,9 +12,9 @@ import torch
 from tests.conftest import draw_of
 
 from pitune.backbones import Batch
+from pitune.backbones.cache import Kept
 from pitune.experts import KINDS, Attached, attached, initial_tensors, make_settings
 from pitune.experts.attached import lowest_layer
-from pitune.pocket import backbone as pocket_module
 from pitune.pocket.backbone import Pocket
 from pitune.tasks import Task
 from pitune.training import TrainingSettings, evaluate_expert, fit_every_label
@@ -97,11 +97,9 @@ def test_what_is_kept_has_bounds(
 ) -> None:
     task = tiny_tasks["place"]
     examples = task.examples("train")[:12]
-    monkeypatch.setattr(pocket_module, "_ROOM", 4 * tiny_backbone.width * 40)  # of forty tokens
-    monkeypatch.setattr(tiny_backbone, "_kept", {})
-    monkeypatch.setattr(tiny_backbone, "_room", 0)
+    room = 4 * tiny_backbone.width * 40  # of forty tokens
+    monkeypatch.setattr(tiny_backbone, "_kept", Kept(room))
     with placed(tiny_backbone, "lora", target_modules=UPPER) as (place, tensors):
         found = place.scores(tensors, place.prepare(examples, task))
         torch.testing.assert_close(found, place.scores(tensors, tiny_backbone.prepare(examples, task)), **CLOSE)
-    held = sum(value.nbytes for one in tiny_backbone._kept.values() for value in one.values())
-    assert 0 < held <= pocket_module._ROOM < 4 * tiny_backbone.width * 12 * 10
+    assert 0 < tiny_backbone._kept.nbytes <= room < 4 * tiny_backbone.width * 12 * 10

@@ -132,7 +132,11 @@ class Writing(Protocol):
 
 @runtime_checkable
 class Layered(Protocol):
-    """A backbone that can keep what its lower `layers` make of inputs, where an expert changes the upper ones alone."""
+    """A backbone that can keep what its lower layers make of inputs, where an expert changes the upper ones alone."""
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The layers that every input goes through, by name in order."""
 
     def prepare_from(self, layer: int, examples: Sequence[Example], task: Task) -> Batch:
         """Return the batch of `prepare` as it enters a layer, by number; each input goes through those below once."""

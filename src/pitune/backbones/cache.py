@@ -1,16 +1,45 @@
-"""Frozen features on disk, keyed by the weights that made them and the content they were made of."""
+"""What is frozen, made once: features on disk by the weights and content they were made of, and states in memory."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 Features = NDArray[np.float16]
+
+
+class Kept:
+    """Tensors in memory by key, forgotten all at once where they would take more than `room` bytes."""
+
+    def __init__(self, room: int = 1 << 29) -> None:
+        self._room = self._left = room
+        self._kept: dict[Hashable, Mapping[str, Tensor]] = {}
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._kept
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory what is kept takes."""
+        return sum(value.nbytes for one in self._kept.values() for value in one.values())
+
+    def get(self, key: Hashable, make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+        """Return what is kept under a key, made where it is not there."""
+        if key not in self._kept:
+            made = make()
+            size = sum(value.nbytes for value in made.values())
+            if size > self._left:
+                self._kept.clear()
+                self._left = self._room
+            self._left -= size
+            self._kept[key] = made
+        return self._kept[key]
 
 
 class FeatureCache:

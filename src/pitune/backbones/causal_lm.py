@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from pitune.backbones.base import Batch, listed_answers, masked_log_softmax
+from pitune.backbones.cache import Kept
 from pitune.backbones.checkpoint import Checkpoint
 from pitune.backbones.decoder import Decoder
+from pitune.backbones.entering import (
+    ANSWERS,
+    PROMPT,
+    TARGET,
+    on_the_left,
+    on_the_right,
+    seen_entering,
+    standing_in,
+    without_states,
+)
 from pitune.backbones.family import Family
+from pitune.backbones.generative import TARGET as TARGET_TOKENS
+from pitune.backbones.likelihood import IGNORED, Prefix, answer_scores_apart, log_likelihood
 from pitune.errors import InputError
 from pitune.tasks import Example, Task
 
@@ -22,7 +40,123 @@ _READS = (
 
 
 class CausalLM(Decoder):
-    """A language model that answers a text: in its chat template where it has one, else behind "Answer:"."""
+    """A language model that answers a text: in its chat template where it has one, else behind "Answer:".
+
+    Where an expert changes upper layers alone, what enters the lowest of these is kept for every prompt and answer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, fingerprint: str, width: int) -> None:
+        super().__init__(model, tokenizer, name, fingerprint, width)
+        self._kept = Kept()
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The layers that every token goes through."""
+        return tuple(f"model.layers.{i}" for i in range(len(self._model.model.layers)))
+
+    def prepare_from(self, layer: int, examples: Sequence[Example], task: Task) -> Batch:
+        """Return the batch of `prepare` with the states that enter a layer, of prompts, answers and targets.
+
+        Each prompt goes through the layers below by itself and once, and so does each answer behind it.
+        """
+        batch = self.prepare(examples, task)
+        answers = list(listed_answers(examples, task)) if len(batch.answers) else []
+        found = [self._entering(layer, [*answers, one.target], [one], task) for one in examples]
+        states = {PROMPT: on_the_left([one[""] for one in found])}
+        for name, tokens, texts in (
+            (TARGET, batch.inputs[TARGET_TOKENS][:, None], [[one.target] for one in examples]),
+            *([(ANSWERS, batch.answers[None], [answers] * len(examples))] if answers else []),
+        ):
+            length = tokens.shape[-1] - 1
+            rows = [
+                on_the_right([of[f"/{text}"] for text in some], length) for of, some in zip(found, texts, strict=True)
+            ]
+            states[name] = torch.stack(rows)
+        return replace(batch, inputs={**batch.inputs, **states}, layer=layer)
+
+    def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
+        """Return log p(answer | input) among those listed; of an open task, the target's own likelihood (B, 1)."""
+        if not batch.layer:
+            return super().scores(batch, candidates)
+        if candidates is not None:
+            return super().scores(_whole(batch), candidates)
+        if not len(batch.answers):
+            return -self.losses(batch)[:, None]
+        with self._below(batch.layer, batch.inputs[PROMPT]):
+            prefix = self._read(without_states(batch.inputs))
+
+        def proceed(before: Prefix, tokens: Tensor, which: slice) -> Tensor:
+            with self._below(batch.layer, batch.inputs[ANSWERS][:, which].flatten(0, 1)):
+                return self._proceed(before, tokens, len(tokens) // len(batch))[0]
+
+        scores = answer_scores_apart(prefix, batch.answers, proceed)
+        return scores if batch.relevant is not None else masked_log_softmax(scores, batch.allowed)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Return −log p(target | input), the sum over the target's tokens and the end."""
+        if not batch.layer:
+            return super().losses(batch)
+        with self._below(batch.layer, batch.inputs[PROMPT]):
+            prefix = self._read(without_states(batch.inputs))
+        with self._below(batch.layer, batch.inputs[TARGET].flatten(0, 1)):
+            return -log_likelihood(prefix, batch.inputs[TARGET_TOKENS][:, None], self._proceed).squeeze(1)
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return the last state (B, D) of the prompt, from which the answer would begin."""
+        if not batch.layer:
+            return super().features(batch)
+        with self._below(batch.layer, batch.inputs[PROMPT]):
+            return super().features(_whole(batch))
+
+    def generate(self, batch: Batch) -> list[str]:
+        """Return the best answer that beam search finds for each example."""
+        return super().generate(_whole(batch))
+
+    def sample(self, batch: Batch, draws: Tensor) -> Batch:
+        """Return the batch with an answer of the model's own in place of each target, which goes through all layers."""
+        return super().sample(_whole(batch), draws)
+
+    def _below(self, layer: int, states: Tensor) -> AbstractContextManager[None]:
+        return standing_in(list(self._model.model.layers)[:layer], states)
+
+    @torch.no_grad()
+    def _entering(
+        self, layer: int, texts: Sequence[str], examples: Sequence[Example], task: Task
+    ) -> Mapping[str, Tensor]:
+        """Return what enters a layer (T, D) of an example's prompt, under "", and of answers behind it, under /text."""
+        inputs = self._inputs(examples, task)
+        prompt = tuple(inputs["input_ids"][0].tolist())
+        at = self._model.model.layers[layer]
+
+        def prompted() -> Mapping[str, Tensor]:
+            with seen_entering(at) as seen:
+                self._read(inputs)
+            return {"": seen[0][0]}
+
+        found = dict(self._kept.get((layer, prompt), prompted))
+        made: dict[str, Tensor] = {}
+
+        def answered(text: str) -> Mapping[str, Tensor]:
+            if text not in made:
+                lacking = [one for one in dict.fromkeys(texts) if (layer, prompt, one) not in self._kept]
+                tokens = self._written(lacking)
+                with seen_entering(at) as seen:
+                    self._read_on(inputs, tokens[:, :-1].clamp_min(0))
+                lengths = ((tokens != IGNORED).sum(1) - 1).tolist()
+                made.update(
+                    {one: seen[-1][i, :length] for i, (one, length) in enumerate(zip(lacking, lengths, strict=True))}
+                )
+            return {"": made[text].clone()}
+
+        for text in dict.fromkeys(texts):
+            found[f"/{text}"] = self._kept.get((layer, prompt, text), partial(answered, text))[""]
+        return found
+
+    def _read_on(self, inputs: Mapping[str, Tensor], tokens: Tensor) -> None:
+        """Read answers (C, T) behind one prompt; of answers that are their end alone there is nothing to read."""
+        prefix = self._read(inputs)
+        if tokens.shape[1]:
+            self._proceed(prefix, tokens, len(tokens))
 
     def _where(self) -> str:
         return "model."
@@ -45,6 +179,11 @@ class CausalLM(Decoder):
     def _written(self, texts: Sequence[str]) -> Tensor:
         """Return the tokens of answers; behind a colon they begin with a space, as a model has seen them."""
         return super()._written(texts if self._tokenizer.chat_template else [f" {text}" for text in texts])
+
+
+def _whole(batch: Batch) -> Batch:
+    """Return a batch as `prepare` makes it, to go through all layers."""
+    return replace(batch, inputs=without_states(batch.inputs), layer=0)
 
 
 def load_causal_lm(found: Checkpoint, device: torch.device, dtype: torch.dtype) -> CausalLM:

@@ -54,6 +54,22 @@ def answer_scores(prefix: Prefix, answers: Tensor, proceed: Continue) -> Tensor:
     return before + torch.cat(parts, 1)
 
 
+def answer_scores_apart(prefix: Prefix, answers: Tensor, proceed: Callable[[Prefix, Tensor, slice], Tensor]) -> Tensor:
+    """Return what `answer_scores` does, each answer read from its beginning.
+
+    `proceed(prefix, tokens (B·C, T−1), which)` returns logits (B·C, T−1, V) behind each token of some C of the answers.
+    """
+    rows, size = len(prefix.logits), max(1, _ROWS // len(prefix.logits))
+
+    def scores(which: slice) -> Tensor:
+        def go_on(before: Prefix, tokens: Tensor, _: int) -> tuple[Tensor, Prefix]:
+            return proceed(before, tokens, which), before
+
+        return log_likelihood(prefix, answers[which].expand(rows, -1, -1), go_on)
+
+    return torch.cat([scores(slice(i, i + size)) for i in range(0, len(answers), size)], 1)
+
+
 def log_likelihood(prefix: Prefix, tokens: Tensor, proceed: Continue) -> Tensor:
     """Return Σ_t log p(token_t | input, tokens before) (B, C) of tokens (B, C, T), `IGNORED` beyond their ends.
 

@@ -108,8 +108,8 @@ def attached(backbone: Backbone, kind: Kind, settings: KindSettings) -> Iterator
 
 
 def lowest_layer(backbone: Backbone, paths: Iterable[str]) -> int:
-    """Return the number of the lowest of a backbone's `layers` that parameters lie in, by path; 0 if one is in none."""
-    layers = {layer: i for i, layer in enumerate(backbone.sites("layers"))}
+    """Return the number of the lowest of a backbone's blocks that parameters lie in, by path; 0 if one is in none."""
+    layers = {layer: i for i, layer in enumerate(backbone.blocks if isinstance(backbone, Layered) else ())}
     found = [next((i for layer, i in layers.items() if path.startswith(f"{layer}.")), 0) for path in paths]
     return min(found, default=0)
 

@@ -24,7 +24,7 @@ from pitune.backbones.answers import (
     texts_of,
 )
 from pitune.backbones.base import Batch, batch_answers, check_inputs, masked_log_softmax, target_losses
-from pitune.backbones.cache import FeatureCache, Features
+from pitune.backbones.cache import FeatureCache, Features, Kept
 from pitune.compat import hook_count
 from pitune.errors import InputError
 from pitune.files import home, sha256_bytes
@@ -35,7 +35,6 @@ from pitune.tasks import Example, Task, Wording, image_hash, open_image
 
 _MAX_TOKENS = 128
 _STEM_CHUNK = 8  # images at a time that a core's cache holds what is made of
-_ROOM = 1 << 29  # bytes of memory for what lower layers made of inputs
 _ANSWERS = 1 << 15
 _FEATURES = TOKENS * WIDTH + CLASSES
 
@@ -59,8 +58,7 @@ class Pocket(MatchesAnswers):
         self._own = _contents(model.trunk)
         self._layers = len(model.trunk.encoder.layer)
         self.joined: Joined | None = None
-        self._kept: dict[tuple[int, str | None, str | None], Mapping[str, Tensor]] = {}
-        self._room = _ROOM
+        self._kept = Kept()
         self._encoded = lru_cache(maxsize=64)(self._encode_answers)
         self._answer = lru_cache(maxsize=_ANSWERS)(self._encode_answer)
 
@@ -72,6 +70,11 @@ class Pocket(MatchesAnswers):
     def sites(self, role: str) -> tuple[str, ...]:
         """Return the sites of the sentence encoder, which reads images and texts alike; the vision stem has none."""
         return _sites(self.module).get(role, ())
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The layers that every input goes through."""
+        return self.sites("layers")
 
     def prepare(self, examples: Sequence[Example], task: Task) -> Batch:
         """Read images through the stem, once for each, and answers as vectors, or as tokens if an expert joins them.
@@ -150,18 +153,14 @@ class Pocket(MatchesAnswers):
         Each is read by itself, so that it is the same to the bit whatever else is in its batch.
         """
         image = None if example.image is None else image_hash(example)
-        key = (layer, image, task.input_text(example))
-        if key not in self._kept:
+
+        def made() -> Mapping[str, Tensor]:
             inputs = self._read_inputs([example], task)
             whole = layer == self._layers
-            made = {"vectors": self.model.encode(inputs)} if whole else self.model.entering(layer, inputs).tensors()
-            size = sum(value.nbytes for value in made.values())
-            if size > self._room:
-                self._kept.clear()
-                self._room = _ROOM
-            self._room -= size
-            self._kept[key] = {name: value[0] for name, value in made.items()}
-        return self._kept[key]
+            found = {"vectors": self.model.encode(inputs)} if whole else self.model.entering(layer, inputs).tensors()
+            return {name: value[0] for name, value in found.items()}
+
+        return self._kept.get((layer, image, task.input_text(example)), made)
 
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         encoded = self._tokenizer(
