@@ -37,6 +37,7 @@ WRITTEN_BY: dict[str, type[BaseModel]] = {
     "every-label-choice.json": SettingsResults,
     "every-label-1.json": CompareResults,
     "every-label-4.json": CompareResults,
+    "every-label-16.json": CompareResults,
     "full-4.json": CompareResults,
     "predictors.json": PackedRows,
     "settings.json": SettingsResults,
