@@ -123,7 +123,7 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
 def test_an_upper_expert_learns_the_same_of_what_lower_layers_made_once(
     model_type: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
-    backbone, task = load_backbone(write(model_type, tmp_path)), texts_of(data)
+    backbone, task = load_backbone(str(write(model_type, tmp_path)), "cpu"), texts_of(data)
     examples, kind = task.examples("train"), KINDS.get("lora")
     own = make_settings(kind, backbone, target_modules=r"model\.layers\.1\.self_attn\.((q|k|v|o|qkv)_proj|dense)")
     with attached(backbone, kind, own) as place:
@@ -149,7 +149,7 @@ def test_an_upper_expert_learns_the_same_of_what_lower_layers_made_once(
 
 
 def test_open_answers_are_read_on_from_what_is_kept(data: dict[str, Path], tmp_path: Path) -> None:
-    backbone, listed = load_backbone(write("qwen2", tmp_path)), texts_of(data)
+    backbone, listed = load_backbone(str(write("qwen2", tmp_path)), "cpu"), texts_of(data)
     task = Task("open", {"train": tuple(listed.examples("train"))})
     kind = KINDS.get("lora")
     own = make_settings(kind, backbone, target_modules=r"model\.layers\.1\.mlp\..*_proj")
@@ -161,7 +161,7 @@ def test_open_answers_are_read_on_from_what_is_kept(data: dict[str, Path], tmp_p
 
 
 def test_lower_layers_are_run_once_for_an_input(data: dict[str, Path], tmp_path: Path) -> None:
-    backbone, task = load_backbone(write("qwen2", tmp_path)), texts_of(data)
+    backbone, task = load_backbone(str(write("qwen2", tmp_path)), "cpu"), texts_of(data)
     kind, runs = KINDS.get("lora"), list[int]()
     own = make_settings(kind, backbone, target_modules=r"model\.layers\.1\.self_attn\.((q|k|v|o|qkv)_proj|dense)")
     lower = backbone.module.get_submodule("model.layers.0.mlp")
@@ -181,7 +181,7 @@ def test_lower_layers_are_run_once_for_an_input(data: dict[str, Path], tmp_path:
 
 
 def test_an_expert_of_the_lowest_layer_keeps_nothing(data: dict[str, Path], tmp_path: Path) -> None:
-    backbone, task = load_backbone(write("qwen2", tmp_path)), texts_of(data)
+    backbone, task = load_backbone(str(write("qwen2", tmp_path)), "cpu"), texts_of(data)
     kind = KINDS.get("lora")
     with attached(backbone, kind, make_settings(kind, backbone)) as place:
         assert place.prepare(task.examples("train"), task).layer == 0
