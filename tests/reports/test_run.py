@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def test_a_run_tells_verdict_neighbours_candidates_curves_examples_and_how_to_lo
     html = (made / "tune.html").read_text("utf-8")
     result = json.loads((made / "run" / "result.json").read_bytes())
     for line in result["verdict"]:
-        assert line in html
+        assert line in unescape(html)
     for section in ("verdict", "near", "choice", "curves", "classes", "examples", "load"):
         assert f'<h2 id="{section}">' in html
     for candidate in result["candidates"]:
@@ -49,6 +50,7 @@ def test_an_expert_is_tested_on_a_task_that_is_named(
 ) -> None:
     bare = command("report", made / "expert", "--html", tmp_path / "bare.html")
     assert (bare["kind"], bare["conditions"]) == ("expert", [])
+    assert bare["verdict"] == json.loads((made / "run" / "result.json").read_bytes())["verdict"]
     assert "is not known" in (tmp_path / "bare.html").read_text("utf-8")
     told = command("report", made / "expert", "--task", tiny_task_paths["colour"], "--html", tmp_path / "page.html")
     assert [one["name"] for one in told["conditions"]] == ["better than guessing", "no harm", "not too sure"]

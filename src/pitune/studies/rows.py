@@ -55,7 +55,10 @@ class Rows:
         """Return the row of a measurement, from the file or by running it."""
         if key not in self._rows:
             started = time.perf_counter()
-            known = {name: value for name, value in run()._asdict().items() if value is not None}
+            found = run()
+            told = {"untouched": found.untouched, "chance": found.chance, "claimed": found.claimed}
+            known = {"metric": found.metric, "value": found.value, "n": found.n}
+            known |= {name: value for name, value in told.items() if value is not None}
             seconds = round(time.perf_counter() - started, 2)
             task, method, shots, seed = key
             self.add(Row(task=task, method=method, shots=shots, seed=seed, seconds=seconds, **known))

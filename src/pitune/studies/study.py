@@ -105,11 +105,16 @@ def measured(backbone: Backbone, task: Task, expert: Expert | None, test: Sequen
 
 def as_measured(task: Task, test: Sequence[Example], seen: Evaluation, untouched: bool | None) -> Measured:
     """Return what a study keeps of an evaluation."""
-    found = Measured(seen.metric, seen.value, len(seen.ids), untouched)
-    if seen.metric != "accuracy":
-        return found
-    claimed = calibration(seen.scores, seen.target).probability if seen.scores.shape[1] > 1 else None
-    return found._replace(chance=chance(test)[1], claimed=claimed)
+    share = seen.metric == "accuracy"
+    claims = share and seen.scores.shape[1] > 1
+    return Measured(
+        seen.metric,
+        seen.value,
+        len(seen.ids),
+        untouched,
+        chance=chance(test)[1] if share else None,
+        claimed=calibration(seen.scores, seen.target).probability if claims else None,
+    )
 
 
 def distinct(tasks: Sequence[str]) -> dict[str, str]:
