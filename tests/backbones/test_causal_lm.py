@@ -11,7 +11,7 @@ import torch
 from tests.backbones.conftest import WIDTH, tokenizer, write_language_model
 from torch.nn import functional as F
 
-from pitune.backbones import Backbone, load_backbone
+from pitune.backbones import Backbone, layers_recomputed, load_backbone
 from pitune.errors import InputError
 from pitune.experts import KINDS, attached, initial_tensors, make_settings
 from pitune.tasks import Task, load_task
@@ -185,3 +185,16 @@ def test_an_expert_of_the_lowest_layer_keeps_nothing(data: dict[str, Path], tmp_
     kind = KINDS.get("lora")
     with attached(backbone, kind, make_settings(kind, backbone)) as place:
         assert place.prepare(task.examples("train"), task).layer == 0
+
+
+def test_layers_that_are_computed_again_stay_so_below_what_is_kept(data: dict[str, Path], tmp_path: Path) -> None:
+    backbone, task = load_backbone(str(write("qwen2", tmp_path)), "cpu"), texts_of(data)
+    kind = KINDS.get("lora")
+    own = make_settings(kind, backbone, target_modules=r"model\.layers\.1\.self_attn\.(q|v)_proj")
+    with attached(backbone, kind, own) as place:
+        tensors = {name: value.requires_grad_() for name, value in initial_tensors(kind, place.shapes, 0, own).items()}
+        batch = place.prepare(task.examples("train"), task)
+        plain = torch.autograd.grad(place.losses(tensors, batch).mean(), list(tensors.values()))
+        with layers_recomputed(backbone):
+            again = torch.autograd.grad(place.losses(tensors, batch).mean(), list(tensors.values()))
+    torch.testing.assert_close(again, plain)

@@ -47,13 +47,16 @@ def standing_in(layers: Sequence[nn.Module], states: Tensor) -> Iterator[None]:
 
         return give
 
+    own = [vars(layer).get("forward") for layer in layers]  # there already where layers are computed again
     for number, layer in enumerate(layers):
         vars(layer)["forward"] = forward(number)
     try:
         yield
     finally:
-        for layer in layers:
+        for layer, before in zip(layers, own, strict=True):
             del vars(layer)["forward"]
+            if before is not None:
+                vars(layer)["forward"] = before
 
 
 def on_the_left(rows: Sequence[Tensor]) -> Tensor:
