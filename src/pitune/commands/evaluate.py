@@ -72,12 +72,15 @@ def evaluate(
     apart = differences(known, examples, seen) if experts else {}
     for row, name in zip(rows, judged, strict=True):
         row["from_zero_shot"] = apart[name].model_dump(mode="json") if name in apart else None
-    told: dict[str, Any] = {"task": known.name, "split": split, "n": len(examples), "experts": rows}
-    if len(experts) < 2:
+    verdict = [*verdict_lines(known, examples, split, judged, apart), *nothing]
+    told: dict[str, Any]
+    if len(experts) > 1:
+        told = {"task": known.name, "split": split, "n": len(examples), "experts": rows}
+        lines = side_by_side(judged, apart)
+    else:
         told = rows[-1] | {"zero_shot": {end: rows[0][end] for end in ("value", "low", "high")}}
-    told["verdict"] = verdict = [*verdict_lines(known, examples, split, judged, apart), *nothing]
-    several = len(experts) > 1
-    lines = side_by_side(judged, apart) if several else judgement_lines(*judged.popitem(), known.name, split)
+        lines = judgement_lines(*judged.popitem(), known.name, split)
+    told["verdict"] = verdict
     if out is not None:
         write_atomic(out, json_bytes(told))
     report(on.as_json, told, [*lines, *words, *verdict])

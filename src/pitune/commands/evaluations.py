@@ -74,7 +74,7 @@ def verdict_lines(
 
     said = list[str]()
     beside = {"the backbone alone": found[ALONE].value} if apart else {}
-    for name, one in found.items() if not apart else ((name, found[name]) for name in apart):
+    for name, one in ({name: found[name] for name in apart} or found).items():
         said += worth(task, examples, name, one.value, one.n, beside, judges=f"{split} examples")
         if name in apart:
             over = apart[name]

@@ -87,16 +87,15 @@ def _expert(source: Path, kind: str, task: str | None, on: options.OnTask, page:
 
     folder = source / "expert" if kind == "run" else source
     expert = load_expert(folder)
-    report = RunReport(expert, str(folder), expert.card.verdict)
+    found = RunReport(expert, str(folder), expert.card.verdict)
     if kind == "run":
-        report = _of_run(source, expert, str(folder))
+        found = _of_run(source, expert, str(folder))
     if task is not None:
         known, model = on.open_task(task), on.open_backbone()
         out.note(f"answering {len(known.examples('test'))} test examples of {known.name}")
-        report = replace(report, outcome=outcome(model, known, expert, beside={"the backbone alone": None}))
-    _write_expert(report, page)
-    conditions = report.outcome.conditions if report.outcome else ()
-    told, lines = _said(report.verdict, conditions)
+        found = replace(found, outcome=outcome(model, known, expert, beside={"the backbone alone": None}))
+    _write_expert(found, page)
+    told, lines = _said(found.verdict, found.outcome.conditions if found.outcome else ())
     return {"expert": expert.name} | told, lines
 
 
@@ -162,12 +161,12 @@ def _results(source: Path) -> Path | None:
 
 
 def _study(source: Path, page: options.Page) -> Told:
-    from pitune.reports import conditions_of, found, read_study, write_study
+    from pitune.reports import conditions_of, findings_of, read_study, write_study
 
     path = _results(source)
     assert path is not None
     results = read_study(path)
     if page.html is not None:
         write_study(results, page.html)
-    told, lines = _said(found(results), conditions_of(results))
+    told, lines = _said(findings_of(results), conditions_of(results))
     return told | {"values": len(results.rows)}, [*lines, f"{path}: {len(results.rows)} measured values"]

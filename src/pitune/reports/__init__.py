@@ -20,6 +20,6 @@ from pitune.reports.report import write_graph as write_graph
 from pitune.reports.report import write_report as write_report
 from pitune.reports.run import RunReport as RunReport
 from pitune.reports.run import write_run as write_run
-from pitune.reports.study import found as found
+from pitune.reports.study import findings_of as findings_of
 from pitune.reports.study import read_study as read_study
 from pitune.reports.study import write_study as write_study

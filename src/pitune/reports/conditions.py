@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
+from pitune.reports.comparison import interval as in_points
 from pitune.reports.comparison import named, points
 from pitune.studies import PI, SINGLE, CompareResults, DemoResults, Results, Row, interval, paired_gains
 from pitune.studies.statistics import HALF_A_POINT
@@ -38,10 +39,10 @@ def conditions_of(results: Results) -> list[Condition]:
 
 
 def _conditions(rows: Sequence[Row]) -> Iterator[Condition]:
-    gains = [gain for gain in paired_gains(rows, PI, SINGLE) if gain.low is not None and gain.high is not None]
+    gains = [gain for gain in paired_gains(rows, PI, SINGLE) if gain.high is not None]  # of more than one seed
     if gains:
         harmed = [
-            f"{short_name(gain.task)} {points(gain.mean)} [{points(gain.low or 0)}, {points(gain.high)}]"
+            f"{short_name(gain.task)} {points(gain.mean)} {in_points(gain.low, gain.high)}"
             for gain in gains
             if gain.high is not None and gain.high < -HALF_A_POINT
         ]
@@ -58,10 +59,9 @@ def _conditions(rows: Sequence[Row]) -> Iterator[Condition]:
 
 
 def _judged(name: str, what: str, failed: Sequence[str], of: int) -> Condition:
-    which = f"{'; '.join(failed)} ({len(failed)}" if failed else "none"
-    return Condition(
-        name=name, passed=not failed, said=f"{what}: {which} of {of} task{'s' * (of != 1)}{')' * bool(failed)}"
-    )
+    counted = f"{len(failed) or 'none'} of {of} task{'s' * (of != 1)}"
+    said = f"{what}: {'; '.join(failed)} ({counted})" if failed else f"{what}: {counted}"
+    return Condition(name=name, passed=not failed, said=said)
 
 
 def _by_task(rows: Iterable[Row]) -> dict[str, list[Row]]:

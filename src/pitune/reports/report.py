@@ -33,7 +33,7 @@ def write_report(results: DemoResults, path: Path) -> None:
         "report.html",
         environment=results.environment,
         setting=_setting(results.environment),
-        verdict=verdict(results.gains) + learned_nothing(results.rows),
+        verdict=demo_verdict(results),
         conditions=conditions_of(results),
         gains=gain_charts(results.gains, results.rows),
         graph=describe_graph(_network(results)),
@@ -45,6 +45,11 @@ def write_report(results: DemoResults, path: Path) -> None:
         command=results.command,
     )
     write_atomic(path, page)
+
+
+def demo_verdict(results: DemoResults) -> str:
+    """Return what a demo found, in a sentence or two."""
+    return verdict(results.gains) + learned_nothing(results.rows)
 
 
 def write_graph(

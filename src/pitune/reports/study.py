@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pitune.errors import InputError
 from pitune.files import write_atomic
-from pitune.reports.comparison import interval, judged, learned_nothing, named, points, told
+from pitune.reports.comparison import interval, judged, named, points, told
 from pitune.reports.conditions import conditions_of
-from pitune.reports.gains import Chart, TrackRow, tick, verdict
+from pitune.reports.gains import Chart, TrackRow, tick
 from pitune.reports.heat_map import Cell, HeatMap, heat_map
 from pitune.reports.numbers import fixed
 from pitune.reports.page import render
-from pitune.reports.report import write_report
+from pitune.reports.report import demo_verdict, write_report
 from pitune.reports.table import build_table, show_method
 from pitune.reports.text import natural_key
 from pitune.reports.tracks import Axis, draw_axis, draw_interval
@@ -66,7 +66,7 @@ def write_study(results: Results, path: Path) -> None:
     page = render(
         "study.html",
         title=f"{results.written_by} on {results.environment.backbone}",
-        verdict=found(results),
+        verdict=findings_of(results),
         conditions=conditions_of(results),
         charts=charts + (_predictors(results) if isinstance(results, PredictorsResults) else []),
         maps=_transfer(results) if isinstance(results, TransferResults) else [],
@@ -77,10 +77,10 @@ def write_study(results: Results, path: Path) -> None:
     write_atomic(path, page)
 
 
-def found(results: Results) -> list[str]:
+def findings_of(results: Results) -> list[str]:
     """Return in a few sentences what a study found: of many gains the greatest and the least."""
     if isinstance(results, DemoResults):
-        return [verdict(results.gains) + learned_nothing(results.rows)]
+        return [demo_verdict(results)]
     if isinstance(results, CompareResults):
         return [told(results, shots) for shots in dict.fromkeys(row.shots for row in results.rows)]
     if isinstance(results, PredictorsResults):
