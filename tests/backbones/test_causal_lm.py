@@ -198,3 +198,22 @@ def test_layers_that_are_computed_again_stay_so_below_what_is_kept(data: dict[st
         with layers_recomputed(backbone):
             again = torch.autograd.grad(place.losses(tensors, batch).mean(), list(tensors.values()))
     torch.testing.assert_close(again, plain)
+
+
+def test_each_input_may_list_answers_of_its_own(data: dict[str, Path], tmp_path: Path) -> None:
+    """What an input may not answer is not read for it, and is no answer of it either way."""
+    backbone, listed = load_backbone(str(write("qwen2", tmp_path)), "cpu"), texts_of(data)
+    words = ("red", "the green sea", "blue", "what")
+    examples = [
+        replace(one, target=words[i % 3], candidates=words[i % 3 : i % 3 + 2])
+        for i, one in enumerate(listed.examples("train"))
+    ]
+    task, kind = Task("own", {"train": tuple(examples)}), KINDS.get("lora")
+    own = make_settings(kind, backbone, target_modules=r"model\.layers\.1\.mlp\..*_proj")
+    with attached(backbone, kind, own) as place:
+        tensors = {name: value + 0.1 for name, value in initial_tensors(kind, place.shapes, 0, own).items()}
+        whole, kept = backbone.prepare(examples, task), place.prepare(examples, task)
+        found = place.scores(tensors, kept)
+        torch.testing.assert_close(found, place.scores(tensors, whole), **CLOSE)
+        assert kept.allowed is not None
+        assert (found.isneginf() == ~kept.allowed).all()

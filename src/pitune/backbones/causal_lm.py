@@ -20,15 +20,15 @@ from pitune.backbones.entering import (
     ANSWERS,
     PROMPT,
     TARGET,
+    fitted,
     on_the_left,
-    on_the_right,
     seen_entering,
     standing_in,
     without_states,
 )
 from pitune.backbones.family import Family
 from pitune.backbones.generative import TARGET as TARGET_TOKENS
-from pitune.backbones.likelihood import IGNORED, Prefix, answer_scores_apart, log_likelihood
+from pitune.backbones.likelihood import Prefix, answer_scores_apart, log_likelihood
 from pitune.errors import InputError
 from pitune.tasks import Example, Task
 
@@ -57,21 +57,25 @@ class CausalLM(Decoder):
     def prepare_from(self, layer: int, examples: Sequence[Example], task: Task) -> Batch:
         """Return the batch of `prepare` with the states that enter a layer, of prompts, answers and targets.
 
-        Each prompt goes through the layers below by itself and once, and so does each answer behind it.
+        Each prompt goes through the layers below by itself and once, with the answers that it may have behind it. Of
+        answers that it may not have the states are zeros, which nothing reads.
         """
         batch = self.prepare(examples, task)
-        answers = list(listed_answers(examples, task)) if len(batch.answers) else []
-        found = [self._entering(layer, [*answers, one.target], [one], task) for one in examples]
-        states = {PROMPT: on_the_left([one[""] for one in found])}
-        for name, tokens, texts in (
-            (TARGET, batch.inputs[TARGET_TOKENS][:, None], [[one.target] for one in examples]),
-            *([(ANSWERS, batch.answers[None], [answers] * len(examples))] if answers else []),
-        ):
-            length = tokens.shape[-1] - 1
-            rows = [
-                on_the_right([of[f"/{text}"] for text in some], length) for of, some in zip(found, texts, strict=True)
-            ]
-            states[name] = torch.stack(rows)
+        answers = listed_answers(examples, task) if len(batch.answers) else ()
+        prompts, listed, targets = list[Tensor](), list[Tensor](), list[Tensor]()
+        for i, example in enumerate(examples):
+            prompt = batch.inputs["input_ids"][i][batch.inputs["attention_mask"][i].bool()]
+            texts = tuple(dict.fromkeys((*(task.candidates(example) if answers else ()), example.target)))
+            key = layer, tuple(prompt.tolist()), texts
+            made = self._kept.get(key, partial(self._entering, layer, prompt, texts))
+            of = dict(zip(texts, made[ANSWERS], strict=True))
+            nothing = torch.zeros_like(of[example.target])
+            prompts.append(made[PROMPT])
+            targets.append(of[example.target][None])
+            listed += [torch.stack([of.get(answer, nothing) for answer in answers])] if answers else []
+        states = {PROMPT: on_the_left(prompts), TARGET: fitted(targets, batch.inputs[TARGET_TOKENS].shape[1] - 1)}
+        if answers:
+            states[ANSWERS] = fitted(listed, batch.answers.shape[1] - 1)
         return replace(batch, inputs={**batch.inputs, **states}, layer=layer)
 
     def scores(self, batch: Batch, candidates: Sequence[str] | None = None) -> Tensor:
@@ -120,43 +124,16 @@ class CausalLM(Decoder):
         return standing_in(list(self._model.model.layers)[:layer], states)
 
     @torch.no_grad()
-    def _entering(
-        self, layer: int, texts: Sequence[str], examples: Sequence[Example], task: Task
-    ) -> Mapping[str, Tensor]:
-        """Return what enters a layer (T, D) of an example's prompt, under "", and of answers behind it, under /text."""
-        inputs = self._inputs(examples, task)
-        prompt = tuple(inputs["input_ids"][0].tolist())
-        at = self._model.model.layers[layer]
-
-        def prompted() -> Mapping[str, Tensor]:
-            with seen_entering(at) as seen:
-                self._read(inputs)
-            return {"": seen[0][0]}
-
-        found = dict(self._kept.get((layer, prompt), prompted))
-        made: dict[str, Tensor] = {}
-
-        def answered(text: str) -> Mapping[str, Tensor]:
-            if text not in made:
-                lacking = [one for one in dict.fromkeys(texts) if (layer, prompt, one) not in self._kept]
-                tokens = self._written(lacking)
-                with seen_entering(at) as seen:
-                    self._read_on(inputs, tokens[:, :-1].clamp_min(0))
-                lengths = ((tokens != IGNORED).sum(1) - 1).tolist()
-                made.update(
-                    {one: seen[-1][i, :length] for i, (one, length) in enumerate(zip(lacking, lengths, strict=True))}
-                )
-            return {"": made[text].clone()}
-
-        for text in dict.fromkeys(texts):
-            found[f"/{text}"] = self._kept.get((layer, prompt, text), partial(answered, text))[""]
-        return found
-
-    def _read_on(self, inputs: Mapping[str, Tensor], tokens: Tensor) -> None:
-        """Read answers (C, T) behind one prompt; of answers that are their end alone there is nothing to read."""
-        prefix = self._read(inputs)
-        if tokens.shape[1]:
-            self._proceed(prefix, tokens, len(tokens))
+    def _entering(self, layer: int, prompt: Tensor, texts: Sequence[str]) -> Mapping[str, Tensor]:
+        """Return what enters a layer of a prompt's tokens (T,): its states (T, D), and those of N texts (N, T', D)."""
+        inputs = {"input_ids": prompt[None], "attention_mask": torch.ones_like(prompt[None])}
+        tokens = self._written(texts)[:, :-1].clamp_min(0)
+        with seen_entering(self._model.model.layers[layer]) as seen:
+            prefix = self._read(inputs)
+            if tokens.shape[1]:
+                self._proceed(prefix, tokens, len(texts))
+        read = seen[0][0]
+        return {PROMPT: read, ANSWERS: seen[1] if tokens.shape[1] else read.new_zeros(len(texts), 0, self.width)}
 
     def _where(self) -> str:
         return "model."

@@ -65,6 +65,6 @@ def on_the_left(rows: Sequence[Tensor]) -> Tensor:
     return torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
 
 
-def on_the_right(rows: Sequence[Tensor], length: int) -> Tensor:
-    """Return rows (T, D) as one tensor (N, `length`, D), zeros behind the shorter ones."""
-    return torch.stack([F.pad(row, (0, 0, 0, length - len(row))) for row in rows])
+def fitted(rows: Sequence[Tensor], length: int) -> Tensor:
+    """Return rows (N, T, D) as one tensor (B, N, `length`, D), zeros behind the shorter ones, the longer cut."""
+    return torch.stack([F.pad(row, (0, 0, 0, length - row.shape[1])) for row in rows])
